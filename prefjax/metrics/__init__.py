@@ -1,0 +1,50 @@
+"""How good is a model: ranking, probabilities, subspaces, and the intervals around them.
+
+Everything is a function of arrays. Row measures (``nll``, ``brier``, ``correct``) give one number
+per comparison, user measures (``auc``, ``user_auc``) one per person, and ``mean_interval``,
+``clustered_mean`` and ``paired_difference`` turn either into a mean with an interval. People, not
+rows, are the unit: a naive interval over rows covers 71 % where it says 95 %.
+"""
+
+from prefjax.metrics.interval import (
+    Interval,
+    cluster_bootstrap,
+    clustered_mean,
+    mean_interval,
+    paired_difference,
+    user_means,
+)
+from prefjax.metrics.probability import (
+    Reliability,
+    brier,
+    correct,
+    expected_calibration_error,
+    interval_coverage,
+    nll,
+    reliability,
+)
+from prefjax.metrics.ranking import UserAUC, auc, macro_auc, pooled_auc, user_auc
+from prefjax.metrics.subspace import effective_rank, subspace_angles
+
+__all__ = [
+    "Interval",
+    "Reliability",
+    "UserAUC",
+    "auc",
+    "brier",
+    "cluster_bootstrap",
+    "clustered_mean",
+    "correct",
+    "effective_rank",
+    "expected_calibration_error",
+    "interval_coverage",
+    "macro_auc",
+    "mean_interval",
+    "nll",
+    "paired_difference",
+    "pooled_auc",
+    "reliability",
+    "subspace_angles",
+    "user_auc",
+    "user_means",
+]
