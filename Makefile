@@ -1,0 +1,32 @@
+# Everything runs in .venv, made from Python 3.11 and the pinned versions.
+PYTHON ?= python3.11
+VENV ?= .venv
+PRESET ?= smoke
+BENCHMARKS ?= logistic factorization elicit
+STAMP := $(VENV)/.installed
+export JAX_PLATFORMS ?= cpu
+
+.PHONY: quickstart test lint bench clean
+
+quickstart: $(STAMP)
+	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright --level error --pythonpath $(VENV)/bin/python
+
+bench: $(STAMP)
+	for name in $(BENCHMARKS); do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
+
+clean:
+	rm -rf $(VENV) .venv-ci .pytest_cache .ruff_cache build dist *.egg-info
+	find prefjax tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
