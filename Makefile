@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 PRESET ?= smoke
 BENCHMARKS ?= logistic factorization elicit
+WORKERS ?= 2
 STAMP := $(VENV)/.installed
 export JAX_PLATFORMS ?= cpu
 
@@ -12,7 +13,7 @@ quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
 
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
