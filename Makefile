@@ -1,5 +1,5 @@
 # Everything runs in .venv, made from Python 3.11 and the pinned versions.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PRESET ?= smoke
 BENCHMARKS ?= logistic factorization elicit
