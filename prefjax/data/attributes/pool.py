@@ -1,0 +1,116 @@
+"""Real answers of language models, to be compared by the same simulated people.
+
+Source: AlpacaEval (GitHub ``tatsu-lab/alpaca_eval``), 805 instructions with the outputs of 16
+models, among them the same two models prompted to be concise and to be verbose. Licence: CC BY-NC
+4.0; the data are not part of this project. The folder ``alpaca_eval_pool`` under ``PREFJAX_DATA``
+holds ``instructions.parquet(instruction_id, dataset, instruction)`` and
+``outputs.parquet(instruction_id, model, output)``. There are no human judgments in it.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from prefjax.data.attributes.judge import fit_scale, raw_scores, saturate
+from prefjax.data.attributes.people import gaussian_users, trait_users
+from prefjax.data.attributes.world import DEFAULT_WORLD, World, WorldConfig, simulate_comparisons
+from prefjax.data.dataset import Dataset
+
+
+@dataclass(frozen=True, eq=False)
+class TextPool:
+    """Candidate responses to many prompts.
+
+    Attributes:
+        prompts: Text of each instruction.
+        responses: Text of each output.
+        prompt_of: Instruction of each output.
+        model: Name of the model that wrote each output.
+    """
+
+    prompts: tuple[str, ...]
+    responses: tuple[str, ...]
+    prompt_of: Int[np.ndarray, " response"]
+    model: tuple[str, ...]
+
+
+def load_pool(folder: Path | None = None) -> TextPool:
+    """Read the answers of language models to the AlpacaEval instructions.
+
+    Args:
+        folder: Folder with the two Parquet files; ``None`` for ``alpaca_eval_pool`` in the folder
+            that the environment variable ``PREFJAX_DATA`` names.
+
+    Returns:
+        805 prompts and nearly 16 responses to each; empty outputs are left out.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    if folder is None:
+        folder = Path(os.environ.get("PREFJAX_DATA", "")) / "alpaca_eval_pool"
+    if not (folder / "outputs.parquet").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no outputs.parquet. Get the AlpacaEval outputs (tatsu-lab/alpaca_eval, "
+            "CC BY-NC 4.0) and let PREFJAX_DATA name the folder above alpaca_eval_pool."
+        )
+    instructions = pq.read_table(folder / "instructions.parquet").to_pydict()
+    outputs = pq.read_table(folder / "outputs.parquet").to_pydict()
+    index = {name: place for place, name in enumerate(instructions["instruction_id"])}
+    columns = (outputs["instruction_id"], outputs["model"], outputs["output"])
+    rows = [
+        (index[instruction], model, text)
+        for instruction, model, text in zip(*columns, strict=True)
+        if text.strip()
+    ]
+    prompt_of, model, responses = zip(*rows, strict=True)
+    return TextPool(
+        prompts=tuple(instructions["instruction"]),
+        responses=responses,
+        prompt_of=np.array(prompt_of, np.int32),
+        model=model,
+    )
+
+
+def make_pool_world(pool: TextPool, config: WorldConfig = DEFAULT_WORLD, seed: int = 0) -> World:
+    """Simulated people compare real answers; the judge is the same.
+
+    Its scale is that of the pool, since people notice the differences among what is on offer:
+    language models differ less in courtesy or wit than the responses of the simulated world.
+
+    Args:
+        pool: The texts.
+        config: Users, pairs and noise; the fields about writing responses are not used.
+        seed: Source of everything random.
+
+    Returns:
+        The data set and the truth behind it; no prompt is marked as a test prompt, since no
+        phrase is reserved.
+    """
+    rng = np.random.default_rng(seed)
+    weight, users = (
+        trait_users() if config.num_users is None else gaussian_users(config.num_users, rng)
+    )
+    weight = weight + np.array(config.common_taste)[None]
+    raw = raw_scores(pool.responses)
+    attributes = saturate(raw, fit_scale(raw))
+    dataset = Dataset(
+        name="attributes_alpaca",
+        comparisons=simulate_comparisons(seed, pool.prompt_of, attributes, weight, config),
+        responses=pool.responses,
+        prompt_of=pool.prompt_of,
+        prompts=pool.prompts,
+        users=users,
+        meta={
+            "simulated": True,
+            "licence": "texts CC BY-NC 4.0; people are simulated",
+            "source": "outputs of tatsu-lab/alpaca_eval",
+            "seed": seed,
+            "config": asdict(config),
+        },
+    )
+    return World(dataset, weight, attributes, np.zeros(len(pool.prompts), bool), config)

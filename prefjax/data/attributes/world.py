@@ -1,0 +1,223 @@
+"""The Attributes world: simulated people compare answers that differ in seven attributes.
+
+Responses are written from the material of this package (:mod:`realize`) or are real answers of
+language models (:mod:`pool`); the judge measures their attributes in the text
+(:mod:`judge`), and a user with weights w prefers by ``g = (w + common taste)·(a_first − a_second)``
+with noise and order bias (:mod:`choice`). The common taste is what all users share; it is small,
+so that a model of the population is little better than chance.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from prefjax.data.attributes.choice import ChoiceConfig, choose
+from prefjax.data.attributes.judge import measure
+from prefjax.data.attributes.material import ATTRIBUTES, Prompt, load_prompts
+from prefjax.data.attributes.people import gaussian_users, trait_users
+from prefjax.data.attributes.realize import realize
+from prefjax.data.dataset import Dataset
+from prefjax.types import Array, Comparisons
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Size and noise of a simulated world.
+
+    Attributes:
+        num_prompts: How many of the prompts to use.
+        responses_per_prompt: Responses written for each prompt.
+        pairs_per_prompt: Distinct pairs of responses of a prompt that users may be shown.
+        pairs_per_user: Pairs each user compares, drawn without replacement from all prompts.
+        num_users: ``None`` for the 84 users of two traits, otherwise so many continuous users.
+        test_fraction: Part of the prompts answered with the phrases reserved for tests.
+        common_taste: Weight that every user has in addition, by attribute.
+        choice: Noise of the answers.
+    """
+
+    num_prompts: int = 105
+    responses_per_prompt: int = 24
+    pairs_per_prompt: int = 60
+    pairs_per_user: int = 240
+    num_users: int | None = None
+    test_fraction: float = 0.25
+    common_taste: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.1, 0.1)
+    choice: ChoiceConfig = field(default_factory=ChoiceConfig)
+
+
+DEFAULT_WORLD = WorldConfig()
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A simulated data set and the truth behind it, for oracles.
+
+    Attributes:
+        dataset: Comparisons and texts.
+        weight: True weights of each user, the common taste included.
+        attributes: Attributes of each response as the judge measures them.
+        test_prompt: Prompts that are answered with the phrases reserved for tests.
+        config: What it was made from.
+    """
+
+    dataset: Dataset
+    weight: Float[np.ndarray, "user attribute"]
+    attributes: Float[np.ndarray, "response attribute"]
+    test_prompt: Bool[np.ndarray, " prompt"]
+    config: WorldConfig
+
+    def utility_gap(self) -> Float[np.ndarray, " pair"]:
+        """True utility of the first minus that of the second response, row by row."""
+        rows = self.dataset.comparisons
+        return utility_gap(self.weight, self.attributes, rows.user, rows.first, rows.second)
+
+
+def utility_gap(
+    weight: Float[np.ndarray, "user attribute"],
+    attributes: Float[np.ndarray, "response attribute"],
+    user: Int[Array, " pair"],
+    first: Int[Array, " pair"],
+    second: Int[Array, " pair"],
+) -> Float[np.ndarray, " pair"]:
+    """True utility gaps, ``w_u·(a_first − a_second)``.
+
+    Args:
+        weight: Weights of the users.
+        attributes: Measured attributes of the responses.
+        user: User of each pair.
+        first: First response of each pair.
+        second: Second response of each pair.
+
+    Returns:
+        The gap of each pair, in units of utility.
+    """
+    gap = attributes[np.asarray(first)] - attributes[np.asarray(second)]
+    return np.einsum("pk,pk->p", weight[np.asarray(user)], gap)
+
+
+def draw_style(rng: np.random.Generator) -> Float[np.ndarray, " attribute"]:
+    """A recipe: uniform length; every other attribute is neutral or, half of the time, marked."""
+    strength = rng.uniform(0.4, 1.0, len(ATTRIBUTES)) * rng.choice((-1.0, 1.0), len(ATTRIBUTES))
+    style = np.where(rng.random(len(ATTRIBUTES)) < 0.5, strength, 0.0)
+    style[0] = rng.uniform(-1.0, 1.0)
+    return style
+
+
+def write_responses(
+    prompt: Prompt, num_responses: int, rng: np.random.Generator, *, split: str = "train"
+) -> tuple[list[str], Float[np.ndarray, "response attribute"]]:
+    """Different responses to one prompt, each in a style of its own.
+
+    Args:
+        prompt: What is asked.
+        num_responses: How many.
+        rng: Source of styles and words.
+        split: Which reserved part of the phrases to use, ``"train"`` or ``"test"``.
+
+    Returns:
+        The texts, all different, and their recipes.
+    """
+    styles: dict[str, Float[np.ndarray, " attribute"]] = {}
+    while len(styles) < num_responses:
+        style = draw_style(rng)
+        styles.setdefault(realize(prompt, style, rng, split=split), style)
+    return list(styles), np.stack(list(styles.values()))
+
+
+def simulate_comparisons(
+    seed: int,
+    prompt_of: Int[np.ndarray, " response"],
+    attributes: Float[np.ndarray, "response attribute"],
+    weight: Float[np.ndarray, "user attribute"],
+    config: WorldConfig = DEFAULT_WORLD,
+) -> Comparisons:
+    """Let simulated users compare pairs of responses to the same prompt.
+
+    Args:
+        seed: Source of pairs and noise.
+        prompt_of: Prompt of each response.
+        attributes: Attributes of each response.
+        weight: True weights of each user.
+        config: Number of pairs, noise of the answers.
+
+    Returns:
+        ``pairs_per_user`` rows for each user, or all pairs where there are fewer.
+    """
+    rng = np.random.default_rng(seed)
+    first, second = [], []
+    for prompt in np.unique(prompt_of):
+        responses = rng.permutation(np.flatnonzero(prompt_of == prompt))
+        low, high = np.triu_indices(len(responses), 1)
+        kept = rng.permutation(len(low))[: config.pairs_per_prompt]
+        swapped = rng.random(len(kept)) < 0.5
+        first.append(responses[np.where(swapped, high[kept], low[kept])])
+        second.append(responses[np.where(swapped, low[kept], high[kept])])
+    first, second = np.concatenate(first), np.concatenate(second)
+    num_pairs = min(config.pairs_per_user, len(first))
+    pair = np.concatenate(
+        [rng.choice(len(first), num_pairs, replace=False) for _ in range(len(weight))]
+    )
+    user = np.repeat(np.arange(len(weight)), num_pairs)
+    gap = utility_gap(weight, attributes, user, first[pair], second[pair])
+    label = choose(jax.random.key(seed), gap.astype(np.float32), config.choice)
+    return Comparisons(
+        user=user.astype(np.int32),
+        first=first[pair].astype(np.int32),
+        second=second[pair].astype(np.int32),
+        label=np.asarray(label, np.float32),
+        weight=np.ones(len(user), np.float32),
+    )
+
+
+def make_world(config: WorldConfig = DEFAULT_WORLD, seed: int = 0) -> World:
+    """Write the responses, measure them, and let the simulated users compare them.
+
+    Args:
+        config: Sizes and noise.
+        seed: Source of everything random; the same seed gives the same world.
+
+    Returns:
+        The data set and the truth behind it.
+
+    Raises:
+        ValueError: If more prompts are asked for than there are.
+    """
+    material = load_prompts()
+    if not 1 <= config.num_prompts <= len(material):
+        raise ValueError(
+            f"num_prompts must be in [1, {len(material)}], the number of prompts written for this "
+            f"world; got {config.num_prompts}."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = [material[index] for index in rng.permutation(len(material))[: config.num_prompts]]
+    test_prompt = np.zeros(len(chosen), bool)
+    test_prompt[: round(config.test_fraction * len(chosen))] = True
+    responses: list[str] = []
+    for prompt, is_test in zip(chosen, test_prompt.tolist(), strict=True):
+        split = "test" if is_test else "train"
+        responses += write_responses(prompt, config.responses_per_prompt, rng, split=split)[0]
+    prompt_of = np.repeat(np.arange(len(chosen), dtype=np.int32), config.responses_per_prompt)
+    attributes = measure(responses)
+    weight, users = (
+        trait_users() if config.num_users is None else gaussian_users(config.num_users, rng)
+    )
+    weight = weight + np.array(config.common_taste)[None]
+    dataset = Dataset(
+        name="attributes",
+        comparisons=simulate_comparisons(seed, prompt_of, attributes, weight, config),
+        responses=tuple(responses),
+        prompt_of=prompt_of,
+        prompts=tuple(prompt.question for prompt in chosen),
+        users=users,
+        meta={
+            "simulated": True,
+            "licence": "Apache-2.0",
+            "source": "written for prefjax; answers and people are simulated",
+            "seed": seed,
+            "config": asdict(config),
+            "test_prompts": np.flatnonzero(test_prompt).tolist(),
+        },
+    )
+    return World(dataset, weight, attributes, test_prompt, config)
