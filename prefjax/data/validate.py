@@ -139,10 +139,9 @@ def validate_embeddings(
         )
     with np.errstate(over="ignore"):
         table = np.asarray(table, dtype=np.float32)
-    kept = np.ones(len(table), dtype=bool)
     if np.isfinite(table.min()) and np.isfinite(table.max()):
-        return ValidEmbeddings(values=table, kept=kept)
-    kept = np.isfinite(table).all(axis=1)
+        return ValidEmbeddings(values=table, kept=np.ones(len(table), dtype=bool))
+    kept: np.ndarray = np.isfinite(table).min(axis=1)
     bad = np.flatnonzero(~kept)
     finding = (
         f"{len(bad)} of {len(table)} embeddings are not finite, first rows "

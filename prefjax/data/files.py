@@ -1,0 +1,255 @@
+"""Files on disk: reads that name the file when it is not what was promised, writes that are atomic.
+
+A read lists the columns it expects and whether each holds numbers or text. A file that is missing,
+truncated, of another schema or with holes raises a sentence naming the file, the expected and the
+found columns. A write goes to a temporary neighbor that takes the final name in one rename, so a
+process that dies leaves either the old state or the new one.
+"""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Kind = Literal["number", "text"]
+
+DATA_VARIABLE = "PREFJAX_DATA"
+"""Environment variable with the folder under which each data set has its own folder."""
+
+
+def source_folder(name: str, folder: Path | None, files: tuple[str, ...], where: str) -> Path:
+    """The folder of one data set, checked to hold its files.
+
+    Args:
+        name: Name of the data set, the folder under ``PREFJAX_DATA``.
+        folder: The folder itself; None to look under ``PREFJAX_DATA``.
+        files: What must lie there.
+        where: Where a user gets the data, for the message.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: If neither argument nor variable leads to the files; the message says
+            what to put where.
+    """
+    if folder is None:
+        root = os.environ.get(DATA_VARIABLE)
+        if root is None:
+            raise FileNotFoundError(
+                f"Set {DATA_VARIABLE} to a folder that holds {name}/ with {', '.join(files)} "
+                f"(from {where}), or pass folder=."
+            )
+        folder = Path(root) / name
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}: put the files of {name} there (from {where})."
+        )
+    return folder
+
+
+def read_parquet(
+    path: Path, columns: Mapping[str, Kind], nullable: frozenset[str] = frozenset()
+) -> pa.Table:
+    """Read columns of one Parquet file.
+
+    Args:
+        path: The file.
+        columns: Expected columns and whether each holds numbers or text.
+        nullable: Columns that may have holes.
+
+    Returns:
+        The table with exactly these columns, in this order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, lacks a column, has one of another kind or a hole.
+    """
+    return check_table(open_parquet(path, columns), path, columns, nullable)
+
+
+def open_parquet(path: Path, columns: Mapping[str, Kind]) -> pa.Table:
+    """Read all of a Parquet file, unchecked.
+
+    Args:
+        path: The file.
+        columns: What is expected, for messages.
+
+    Returns:
+        The whole table.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as Parquet.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected columns {_show(columns)}.")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as Parquet ({error}); expected columns {_show(columns)}, "
+            f"found none."
+        ) from error
+
+
+def check_table(
+    table: pa.Table, path: Path, columns: Mapping[str, Kind], nullable: frozenset[str] = frozenset()
+) -> pa.Table:
+    """Check names, kinds and holes of a table that was read from ``path``.
+
+    Args:
+        table: The table, possibly with further columns.
+        path: The file it came from, for messages.
+        columns: Expected columns and whether each holds numbers or text.
+        nullable: Columns that may have holes.
+
+    Returns:
+        The table with exactly these columns, in this order.
+
+    Raises:
+        ValueError: If a column is missing, is of another kind or has a hole.
+    """
+    found = {field.name: _kind(field.type) for field in table.schema}
+    fits = all(found.get(name) in (kind, "null") for name, kind in columns.items())
+    if not fits:
+        raise ValueError(f"{path}: expected columns {_show(columns)}, found {_show(found)}.")
+    for name in columns:
+        if name not in nullable and table[name].null_count:
+            row = table[name].is_null().index(True).as_py()
+            raise ValueError(f"{path}: column {name} has no value in row {row}.")
+    return table.select(list(columns))
+
+
+def texts(table: pa.Table, name: str) -> tuple[str, ...]:
+    """One text column as a tuple.
+
+    Args:
+        table: A table.
+        name: The column.
+
+    Returns:
+        The texts in the order of the rows.
+    """
+    return tuple(table[name].to_pylist())
+
+
+def read_npz(path: Path, name: str, num_axes: int) -> np.ndarray:
+    """Read one array of an ``.npz`` file.
+
+    Args:
+        path: The file.
+        name: The array.
+        num_axes: How many axes it must have.
+
+    Returns:
+        The array.
+
+    Raises:
+        ValueError: If the file is damaged, lacks the array or the array has other axes.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = list(arrays.files)
+            array = arrays[name] if name in found else None
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
+        raise ValueError(
+            f"{path} cannot be read as npz ({error}); expected array {name!r}, found none."
+        ) from error
+    if array is None:
+        raise ValueError(f"{path}: expected array {name!r}, found {found}.")
+    if array.ndim != num_axes:
+        raise ValueError(
+            f"{path}: expected array {name!r} with {num_axes} axes, found shape {array.shape}."
+        )
+    return array
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of a file in front of every ValueError raised inside.
+
+    Args:
+        path: The file or folder whose content is being checked.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: The one raised inside, with the path.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block ends without an error.
+
+    Args:
+        path: The final name; its folder is made if needed.
+
+    Yields:
+        The path to write to, in the same folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes ``folder`` when the block ends without an error.
+
+    Args:
+        folder: The final name; its parent is made if needed.
+        overwrite: Whether a folder of that name may be replaced. The old one is moved aside first
+            and deleted last.
+
+    Yields:
+        The folder to write into, beside the final one.
+
+    Raises:
+        FileExistsError: If the folder is there and ``overwrite`` is False.
+    """
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists; pass overwrite=True to replace it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        (work / "new").mkdir()
+        yield work / "new"
+        if folder.exists():
+            os.replace(folder, work / "old")
+        os.replace(work / "new", folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    return str(kind)
+
+
+def _show(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in columns.items()) or "none"
