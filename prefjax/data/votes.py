@@ -152,7 +152,8 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Member and pair of the legal entries, at most ``max_pairs`` of each member."""
     if max_pairs is None:
-        return np.nonzero(legal)
+        member, pair = np.nonzero(legal)
+        return member, pair
     lot = np.where(legal, rng.random(legal.shape, dtype=np.float32), np.float32(np.inf))
     num_drawn = min(max_pairs, legal.shape[1])
     if num_drawn < legal.shape[1]:

@@ -1,0 +1,85 @@
+"""Jester: ratings from −10 to 10 of a hundred jokes (some crude) by 5,000 people.
+
+For research use; cite K. Goldberg, T. Roeder, D. Gupta, C. Perkins, "Eigentaste: a constant time
+collaborative filtering algorithm", Information Retrieval 4 (2001).
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from prefjax.data.dataset import Dataset
+from prefjax.data.files import naming, read_npz, read_parquet, source_folder, texts
+from prefjax.data.votes import ratings_table, ratings_to_comparisons
+
+NAME = "jester5k"
+SOURCE = "R package recommenderlab, data set Jester5k"
+_FILES = ("ratings.npz", "jokes.parquet")
+
+
+def load_ratings(folder: Path | None = None) -> Float32[np.ndarray, "user response"]:
+    """Load the matrix of ratings.
+
+    Args:
+        folder: Holds ``ratings.npz`` with the array ``ratings``; ``PREFJAX_DATA/jester5k`` if None.
+
+    Returns:
+        Ratings from −10 to 10, NaN where a joke was not rated: 5,000 × 100 with 363,209 ratings.
+
+    Raises:
+        FileNotFoundError: If the files are not there.
+        ValueError: If a file is damaged or of another schema.
+    """
+    folder = source_folder(NAME, folder, _FILES, SOURCE)
+    return read_npz(folder / "ratings.npz", "ratings", num_axes=2).astype(np.float32)
+
+
+def load(
+    folder: Path | None = None,
+    *,
+    pairs_per_user: int | None = 40,
+    min_gap: float = 0.5,
+    seed: int = 0,
+) -> Dataset:
+    """Load pairs of jokes that one person rated far enough apart.
+
+    Args:
+        folder: Holds ``ratings.npz`` and ``jokes.parquet(item_id, text)``;
+            ``PREFJAX_DATA/jester5k`` if None.
+        pairs_per_user: Largest number of pairs of one person, drawn at random; None keeps all
+            (12.6 million at the default gap).
+        min_gap: Smallest difference of two ratings that makes a pair.
+        seed: Of the draw and of the orientation.
+
+    Returns:
+        5,000 people, 100 jokes, one empty prompt.
+
+    Raises:
+        FileNotFoundError: If the files are not there.
+        ValueError: If a file is damaged or of another schema.
+    """
+    ratings = load_ratings(folder)
+    folder = source_folder(NAME, folder, _FILES, SOURCE)
+    jokes = read_parquet(folder / "jokes.parquet", {"item_id": "number", "text": "text"})
+    with naming(folder):
+        if not np.array_equal(jokes["item_id"].to_numpy(), np.arange(ratings.shape[1])):
+            raise ValueError(
+                f"jokes.parquet must list item_id 0 to {ratings.shape[1] - 1} in order, found "
+                f"{jokes.num_rows} rows."
+            )
+        return Dataset(
+            name=NAME,
+            comparisons=ratings_to_comparisons(
+                *ratings_table(ratings), min_gap=min_gap, max_pairs=pairs_per_user, seed=seed
+            ),
+            responses=texts(jokes, "text"),
+            prompt_of=np.zeros(ratings.shape[1], dtype=np.int32),
+            prompts=("",),
+            users=tuple(str(user) for user in range(len(ratings))),
+            meta={
+                "licence": "research use, cite Goldberg et al. 2001 (Eigentaste)",
+                "source": SOURCE,
+                "simulated": False,
+            },
+        )
