@@ -61,12 +61,12 @@ class Moments(NamedTuple):
         noise: Uniform in [0, 1).
     """
 
-    logit: Float[Array, "*question"]
-    variance: Float[Array, "*question"]
-    reduction: Float[Array, "*question"]
-    first_sample: Float[Array, "*question"]
-    second_sample: Float[Array, "*question"]
-    noise: Float[Array, "*question"]
+    logit: Float[jax.Array, "*question"]
+    variance: Float[jax.Array, "*question"]
+    reduction: Float[jax.Array, "*question"]
+    first_sample: Float[jax.Array, "*question"]
+    second_sample: Float[jax.Array, "*question"]
+    noise: Float[jax.Array, "*question"]
 
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
@@ -76,32 +76,32 @@ _KEPT = _WEIGHTS > 1e-17
 _NODES, _WEIGHTS = _NODES[_KEPT], _WEIGHTS[_KEPT]
 
 
-def _slope(logit: Float[Array, "*question"]) -> Float[Array, "*question"]:
+def _slope(logit: Float[Array, "*question"]) -> Float[jax.Array, "*question"]:
     """``σ'(m) = e^{−|m|} / (1 + e^{−|m|})²``, with a single exponential."""
     tail = jnp.exp(-jnp.abs(logit))
     return tail / (1 + tail) ** 2
 
 
-def eq8(moments: Moments) -> Float[Array, "*question"]:
+def eq8(moments: Moments) -> Float[jax.Array, "*question"]:
     """Variance of the logit, ``v`` (PReF, arXiv 2503.06358, Eq. 8)."""
     return jnp.asarray(moments.variance)
 
 
-def prob_variance(moments: Moments) -> Float[Array, "*question"]:
+def prob_variance(moments: Moments) -> Float[jax.Array, "*question"]:
     """Variance of the probability to first order, ``σ'(m)² v``."""
     return _slope(moments.logit) ** 2 * moments.variance
 
 
-def d_optimal(moments: Moments) -> Float[Array, "*question"]:
+def d_optimal(moments: Moments) -> Float[jax.Array, "*question"]:
     """Gain in ``log det H`` from one answer, ``log(1 + σ'(m) v)``."""
     return jnp.log1p(_information(moments))
 
 
-def _information(moments: Moments) -> Float[Array, "*question"]:
+def _information(moments: Moments) -> Float[jax.Array, "*question"]:
     return _slope(moments.logit) * moments.variance
 
 
-def bald(moments: Moments) -> Float[Array, "*question"]:
+def bald(moments: Moments) -> Float[jax.Array, "*question"]:
     """Mutual information of answer and weights in nats, ``H(E p) − E H(p)``.
 
     ``p = σ(m + √v z)`` with ``z ~ N(0, 1)``; the expectations use the 64-node Gauss–Hermite rule.
@@ -130,7 +130,7 @@ def bald(moments: Moments) -> Float[Array, "*question"]:
     return total - conditional
 
 
-def v_optimal(moments: Moments) -> Float[Array, "*question"]:
+def v_optimal(moments: Moments) -> Float[jax.Array, "*question"]:
     """Drop of the mean logit variance over the target pool, ``tr(C H⁻¹)``, from one answer.
 
     ``σ' fᵀH⁻¹CH⁻¹f / (1 + σ' v)``, the Sherman–Morrison update traced against ``C``.
@@ -139,17 +139,17 @@ def v_optimal(moments: Moments) -> Float[Array, "*question"]:
     return slope * moments.reduction / (1 + slope * moments.variance)
 
 
-def thompson(moments: Moments) -> Float[Array, "*question"]:
+def thompson(moments: Moments) -> Float[jax.Array, "*question"]:
     """Disagreement of two plausible users, ``|σ(w₁·f + t) − σ(w₂·f + t)|``."""
     return jnp.abs(jax.nn.sigmoid(moments.first_sample) - jax.nn.sigmoid(moments.second_sample))
 
 
-def entropy(moments: Moments) -> Float[Array, "*question"]:
+def entropy(moments: Moments) -> Float[jax.Array, "*question"]:
     """Uncertainty of the answer under the point estimate alone, ``−|m|``."""
     return -jnp.abs(moments.logit)
 
 
-def random(moments: Moments) -> Float[Array, "*question"]:
+def random(moments: Moments) -> Float[jax.Array, "*question"]:
     """A uniform number for every question: questions in random order."""
     return jnp.asarray(moments.noise)
 
@@ -205,7 +205,7 @@ def get_rule(name: str) -> Rule:
     return RULES[name]
 
 
-def sample_weights(key: PRNGKey, belief: Belief) -> Float[Array, "2 factor"]:
+def sample_weights(key: PRNGKey, belief: Belief) -> Float[jax.Array, "2 factor"]:
     """Two independent draws of the weights from the belief."""
     root = jnp.linalg.cholesky(belief.covariance)
     noise = jax.random.normal(key, (2, root.shape[0]), root.dtype)
@@ -250,7 +250,7 @@ def score(
     *,
     rule: str = "d_optimal",
     target: Float[Array, "factor factor"] | None = None,
-) -> Float[Array, " candidate"]:
+) -> Float[jax.Array, " candidate"]:
     """Score a list of candidate questions for one user; the largest is the one to ask.
 
     Args:

@@ -25,7 +25,7 @@ from prefjax.elicit.acquisition import Belief, Rule, get_rule
 from prefjax.elicit.pool import Pool, Question, gap_at, select
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
-Answer: TypeAlias = Callable[[PRNGKey, Int[Array, ""]], Float[Array, ""]]
+Answer: TypeAlias = Callable[[PRNGKey, Int[jax.Array, ""]], Float[jax.Array, ""]]
 """The label in [0, 1] that the user gives to the question of that index."""
 
 
@@ -44,7 +44,7 @@ class ElicitConfig:
 
     num_questions: int = 20
     rule: str = "d_optimal"
-    newton: logistic.NewtonConfig = logistic.NewtonConfig()
+    newton: logistic.NewtonConfig = logistic.DEFAULT
 
     def __post_init__(self):
         get_rule(self.rule)
@@ -52,16 +52,19 @@ class ElicitConfig:
             raise ValueError(f"num_questions is {self.num_questions}; at least one is needed")
 
 
+DEFAULT = ElicitConfig()
+
+
 class ElicitState(NamedTuple):
     """An interview after ``num_steps`` questions; unused rows have ``row_weight`` 0."""
 
     key: PRNGKey
-    num_steps: Int[Array, ""]
-    chosen: Int[Array, " question"]
-    features: Float[Array, "question factor"]
-    offset: Float[Array, " question"]
-    label: Float[Array, " question"]
-    row_weight: Float[Array, " question"]
+    num_steps: Int[jax.Array, ""]
+    chosen: Int[jax.Array, " question"]
+    features: Float[jax.Array, "question factor"]
+    offset: Float[jax.Array, " question"]
+    label: Float[jax.Array, " question"]
+    row_weight: Float[jax.Array, " question"]
     fit: logistic.LogisticFit
 
 
@@ -91,7 +94,7 @@ def make_recorded(label: Float[Array, " candidate"]) -> Answer:
     Set the pool's ``mask`` to False where the user did not answer, and it is never asked.
     """
 
-    def answer(key: PRNGKey, index: Int[Array, ""]) -> Float[Array, ""]:
+    def answer(key: PRNGKey, index: Int[jax.Array, ""]) -> Float[jax.Array, ""]:
         del key
         return jnp.asarray(label)[jnp.maximum(index, 0)]
 
@@ -101,7 +104,7 @@ def make_recorded(label: Float[Array, " candidate"]) -> Answer:
 def make_simulated(weight: Float[Array, " factor"], pool: Pool) -> Answer:
     """Answers of a simulated user: 1 with probability ``σ(weight·f + t)``, otherwise 0."""
 
-    def answer(key: PRNGKey, index: Int[Array, ""]) -> Float[Array, ""]:
+    def answer(key: PRNGKey, index: Int[jax.Array, ""]) -> Float[jax.Array, ""]:
         gap = gap_at(pool, index)
         probability = jax.nn.sigmoid(weight @ gap.features + gap.offset)
         return jax.random.bernoulli(key, probability).astype(gap.offset.dtype)
@@ -126,7 +129,7 @@ def init(key: PRNGKey, prior: GaussianPrior, config: ElicitConfig) -> ElicitStat
     )
 
 
-def inverse(hessian: Float[Array, "factor factor"]) -> Float[Array, "factor factor"]:
+def inverse(hessian: Float[Array, "factor factor"]) -> Float[jax.Array, "factor factor"]:
     """Inverse of a positive definite matrix, symmetric by construction; NaN if it is not."""
     root = jnp.linalg.cholesky(hessian)
     eye = jnp.eye(root.shape[0], dtype=root.dtype)
@@ -158,7 +161,7 @@ def ask(state: ElicitState, pool: Pool, prior: GaussianPrior, config: ElicitConf
 
 def tell(
     state: ElicitState,
-    index: Int[Array, ""],
+    index: Int[jax.Array, ""],
     label: Float[Array, ""],
     pool: Pool,
     prior: GaussianPrior,
@@ -191,7 +194,7 @@ def elicit(
     pool: Pool,
     answer: Answer,
     prior: GaussianPrior,
-    config: ElicitConfig = ElicitConfig(),  # noqa: B008 - frozen
+    config: ElicitConfig = DEFAULT,
 ) -> ElicitPath:
     """Interview one user; pure, for ``jit`` and ``vmap``.
 

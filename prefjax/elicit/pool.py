@@ -1,9 +1,9 @@
 """Pools of questions and the exact choice of the best one for one user.
 
-A `PairPool` lists its questions. A `ResponsePool` holds the responses of each prompt and means every
-pair of two responses of one prompt, each pair once with the lower response id first. With ``z`` a
-prompt's features centered over its responses, ``G = z H⁻¹ zᵀ`` and ``s = F λ̂ + t``, all pairs follow
-from one matrix product,
+A `PairPool` lists its questions. A `ResponsePool` holds the responses of each prompt and means
+every pair of two responses of one prompt, each pair once with the lower response id first. With
+``z`` a prompt's features centered over its responses, ``G = z H⁻¹ zᵀ`` and ``s = F λ̂ + t``, all
+pairs follow from one matrix product,
 
     v_ab = G_aa + G_bb − 2 G_ab,    m_ab = s_a − s_b,
 
@@ -68,8 +68,8 @@ class Question(NamedTuple):
         score: Its score, −∞ when there is none.
     """
 
-    index: Int[Array, ""]
-    score: Float[Array, ""]
+    index: Int[jax.Array, ""]
+    score: Float[jax.Array, ""]
 
 
 def num_candidates(pool: Pool) -> int:
@@ -96,7 +96,7 @@ def gap_at(pool: Pool, index: Int[Array, ""]) -> FeatureGap:
 
 def split_index(
     pool: ResponsePool, index: Int[Array, "*question"]
-) -> tuple[Int[Array, "*question"], Int[Array, "*question"], Int[Array, "*question"]]:
+) -> tuple[Int[jax.Array, "*question"], ...]:
     """Prompt, first and second response of questions of a `ResponsePool`."""
     num_responses = pool.mask.shape[1]
     rest, second = jnp.divmod(jnp.asarray(index), num_responses)
@@ -104,7 +104,7 @@ def split_index(
     return prompt, first, second
 
 
-def second_moment(pool: Pool) -> Float[Array, "factor factor"]:
+def second_moment(pool: Pool) -> Float[jax.Array, "factor factor"]:
     """C, the mean of ``f fᵀ`` over the unmasked questions of a pool.
 
     For the pairs of ``n`` responses with centered features z, ``Σ_{a<b} f fᵀ = n Σ z zᵀ``.
@@ -146,20 +146,25 @@ def select(
     asked = jnp.where(asked < 0, num_candidates(pool), asked)
     search = _search_pairs if isinstance(pool, PairPool) else _search_responses
     best = search(key, pool, belief, asked, rule, target)
-    return best._replace(score=jnp.where(best.index < 0, -jnp.inf, rule.finish(best.score)))
+    return best._replace(
+        score=jnp.where(best.index < 0, -jnp.inf, rule.finish(jnp.asarray(best.score)))
+    )
 
 
 def update_covariance(belief: Belief, gap: FeatureGap) -> Belief:
     """Belief after the curvature of one more answer, by the Sherman–Morrison formula.
 
-    ``H ← H + σ'(m) f fᵀ``, so ``H⁻¹ ← H⁻¹ − σ' g gᵀ / (1 + σ' fᵀg)`` with ``g = H⁻¹f``. The answer is
-    not known yet, so the weight stays.
+    ``H ← H + σ'(m) f fᵀ``, so ``H⁻¹ ← H⁻¹ − σ' g gᵀ / (1 + σ' fᵀg)`` with ``g = H⁻¹f``. The answer
+    is not known yet, so the weight stays.
     """
-    logit = belief.weight @ gap.features + gap.offset
+    features = jnp.asarray(gap.features)
+    logit = belief.weight @ features + gap.offset
     slope = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
-    spread = belief.covariance @ gap.features
-    shrink = slope / (1 + slope * (gap.features @ spread))
-    return belief._replace(covariance=belief.covariance - shrink * jnp.outer(spread, spread))
+    spread = belief.covariance @ features
+    shrink = slope / (1 + slope * (features @ spread))
+    return belief._replace(
+        covariance=belief.covariance - shrink * spread[:, None] * spread[None, :]
+    )
 
 
 def select_batch(
@@ -199,13 +204,13 @@ def select_batch(
 
 def _cleared(
     features: Float[Array, "*rows factor"], mask: Bool[Array, "*rows"]
-) -> Float[Array, "*rows factor"]:
+) -> Float[jax.Array, "*rows factor"]:
     return jnp.where(jnp.asarray(mask)[..., None], features, 0)
 
 
 def _centered(
     features: Float[Array, "*prompt response factor"], mask: Bool[Array, "*prompt response"]
-) -> tuple[Float[Array, "*prompt response factor"], Float[Array, "*prompt"]]:
+) -> tuple[Float[jax.Array, "*prompt response factor"], Float[jax.Array, "*prompt"]]:
     """Features minus the prompt's mean, zero where masked, and the number of responses."""
     cleared = _cleared(features, mask)
     size = jnp.sum(jnp.asarray(mask), axis=-1).astype(cleared.dtype)
@@ -272,7 +277,7 @@ def _search_responses(key, pool, belief, asked, rule, target) -> Question:
 
 def _pairwise(
     features: Float[Array, "response factor"], metric: Float[Array, "factor factor"]
-) -> Float[Array, "response response"]:
+) -> Float[jax.Array, "response response"]:
     """``(f_a − f_b)ᵀ M (f_a − f_b)`` for all pairs, by one matrix product."""
     gram = features @ metric @ features.T
     square = jnp.diagonal(gram)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from prefjax.elicit import loop
 from prefjax.elicit.pool import PairPool, Pool, num_candidates, split_index
-from prefjax.types import Array, GaussianPrior, PRNGKey
+from prefjax.types import GaussianPrior, PRNGKey
 
 
 class Asked(NamedTuple):
@@ -73,7 +73,7 @@ class Session:
         key: PRNGKey,
         pool: Pool,
         prior: GaussianPrior,
-        config: loop.ElicitConfig = loop.ElicitConfig(),  # noqa: B008 - frozen
+        config: loop.ElicitConfig = loop.DEFAULT,
     ):
         _check(pool, prior)
         self._pool: Pool = jax.tree.map(jnp.asarray, pool)
@@ -126,12 +126,12 @@ class Session:
         self._pending = None
 
     @property
-    def weight(self) -> Float[Array, " factor"]:
+    def weight(self) -> Float[jax.Array, " factor"]:
         """λ̂, the person's weights given the answers so far."""
         return self._state.fit.weight
 
     @property
-    def covariance(self) -> Float[Array, "factor factor"]:
+    def covariance(self) -> Float[jax.Array, "factor factor"]:
         """H⁻¹ under the prior, the Laplace covariance of the weights."""
         fit = self._state.fit
         return _inverse(fit.hessian)
@@ -146,7 +146,7 @@ class Session:
     def _describe(self, index: int) -> Asked:
         if isinstance(self._pool, PairPool):
             return Asked(index=index, prompt=None, first=None, second=None)
-        prompt, first, second = split_index(self._pool, np.int64(index))
+        prompt, first, second = split_index(self._pool, np.asarray(index))
         return Asked(index=index, prompt=int(prompt), first=int(first), second=int(second))
 
 
