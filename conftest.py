@@ -1,0 +1,17 @@
+"""Test-wide settings: virtual CPU devices, strict ranks, and where the real data lies."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("PJRT_NPROC", "16")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+_SHARED_DATA = Path(__file__).resolve().parent.parent / "shared" / "data"
+if "PREFJAX_DATA" not in os.environ and _SHARED_DATA.is_dir():
+    os.environ["PREFJAX_DATA"] = str(_SHARED_DATA)
+
+import jax  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,3 @@
+"""Personal preference models in JAX."""
+
+__version__ = "0.1.0"

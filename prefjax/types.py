@@ -1,0 +1,88 @@
+"""Containers that every room shares, and the axis vocabulary of their shapes.
+
+Axes: ``user item pair response factor feature batch candidate token vocab layer head seed``.
+
+A comparison is ``(user, first, second, label)``: the user saw responses ``first`` and ``second`` and
+preferred the first with probability ``label``; ``1`` first, ``0`` second, ``½`` a tie. A vote or a
+rating of one response alone is a comparison against a **zero baseline**, written
+``second = BASELINE``: the features and the utility of the baseline are zero.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, Key, Shaped
+
+Array: TypeAlias = jax.Array | np.ndarray
+"""Either side of the host edge: kernels take both, the data room hands out NumPy."""
+
+PRNGKey: TypeAlias = Key[jax.Array, ""]
+Params: TypeAlias = Mapping[str, Any]
+
+BASELINE = -1
+"""The id of the zero baseline; legal as ``second`` only."""
+
+
+class Comparisons(NamedTuple):
+    """Flat table of comparisons, one row each; the layout for gathers.
+
+    Attributes:
+        user: User index of the row, in ``[0, num_users)``.
+        first: Response index of the first response, in ``[0, num_responses)``.
+        second: Response index of the second response, or ``BASELINE``.
+        label: Probability that the first is preferred, in ``[0, 1]``.
+        weight: Non-negative weight of the row; ``2`` means the same as the row twice.
+    """
+
+    user: Int[Array, " pair"]
+    first: Int[Array, " pair"]
+    second: Int[Array, " pair"]
+    label: Float[Array, " pair"]
+    weight: Float[Array, " pair"]
+
+
+class UserBatch(NamedTuple):
+    """Comparisons grouped by user and padded to one length; the layout for per-user solves.
+
+    Padded entries have ``mask`` False, ``weight`` 0, ``first`` 0, ``second`` ``BASELINE`` and
+    ``label`` ½, so that every gather stays in range. Masked rows equal deleted rows.
+    """
+
+    first: Int[Array, "user pair"]
+    second: Int[Array, "user pair"]
+    label: Float[Array, "user pair"]
+    weight: Float[Array, "user pair"]
+    mask: Bool[Array, "user pair"]
+
+
+class GaussianPrior(NamedTuple):
+    """Gaussian N(mean, precision⁻¹) over the weights of one user."""
+
+    mean: Float[Array, " factor"]
+    precision: Float[Array, "factor factor"]
+
+
+class Items(NamedTuple):
+    """What a model knows of every response: the reward of user u is ``w_u·features + utility``.
+
+    Attributes:
+        features: φ, the basis rewards of each response.
+        utility: t, the part of the reward that all users share.
+    """
+
+    features: Float[Array, "response factor"]
+    utility: Float[Array, " response"]
+
+
+class FeatureGap(NamedTuple):
+    """First minus second response of each pair, the input of every per-user kernel.
+
+    Attributes:
+        features: φ(first) − φ(second).
+        offset: t(first) − t(second), the logit everybody shares.
+    """
+
+    features: Shaped[Array, "*pairs factor"]
+    offset: Shaped[Array, "*pairs"]
