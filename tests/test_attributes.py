@@ -1,6 +1,7 @@
 """The simulated Attributes world: texts, judge, people, calibration."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from prefjax.data import attributes
 from prefjax.data.attributes import ATTRIBUTES, ChoiceConfig, WorldConfig
-from prefjax.data.attributes.register import NUM_VARIANTS, lower_first, rephrase
+from prefjax.data.attributes.register import lower_first, rephrase
 
 REGISTERS = ("formal", "plain", "contracted", "informal")
 
@@ -80,12 +81,11 @@ def test_reserved_phrases_never_appear_under_training_prompts(world):
         own["test" if reserved else "train"] += text
     for split, other in (("train", "test"), ("test", "train")):
         phrases = [
-            rephrase(piece.strip(), register, variant)
+            rephrase(piece.strip(), register, 0)
             for part in attributes.load_phrases(split).values()
             for phrase in part
             for piece in [max(phrase.removeprefix("* ").split("{subject}"), key=len)]
             for register in REGISTERS
-            for variant in range(NUM_VARIANTS)
         ]
         assert not [phrase for phrase in phrases if f" {phrase} " in own[other]]
         assert sum(f" {phrase} " in own[split] for phrase in set(phrases)) > 100
@@ -245,6 +245,10 @@ def test_world_is_a_function_of_its_seed():
     assert len(set(zip(rows.user, rows.first, rows.second, strict=True))) == len(rows.user)
     with pytest.raises(ValueError, match="num_prompts"):
         attributes.make_world(WorldConfig(num_prompts=10_000))
+    with pytest.raises(ValueError, match="common_taste"):
+        WorldConfig(common_taste=(0.1,))
+    with pytest.raises(ValueError, match="responses_per_prompt"):
+        WorldConfig(responses_per_prompt=1)
 
 
 def test_the_same_judge_on_answers_of_language_models():
@@ -260,7 +264,7 @@ def test_the_same_judge_on_answers_of_language_models():
         prompt_of=pool.prompt_of[chosen],
         model=tuple(pool.model[row] for row in chosen),
     )
-    world = attributes.make_pool_world(pool, WorldConfig(pairs_per_user=100))
+    world = attributes.make_pool_world(pool, replace(attributes.POOL_WORLD, pairs_per_user=100))
     assert world.attributes.std(axis=0).min() > 0.4
     place = {key: row for row, key in enumerate(zip(pool.prompt_of, pool.model, strict=True))}
     for model in ("gpt-3.5-turbo-1106", "gpt4_1106_preview"):
@@ -273,7 +277,7 @@ def test_the_same_judge_on_answers_of_language_models():
         ]
         verbose, concise = np.transpose(words)
         assert (verbose > concise).mean() > 0.9
-    assert symmetric_auc(world.utility_gap(), world.dataset.comparisons.label) > 0.85
+    assert 0.85 < symmetric_auc(world.utility_gap(), world.dataset.comparisons.label) < 0.95
 
 
 def test_a_missing_pool_says_where_to_get_it(tmp_path):

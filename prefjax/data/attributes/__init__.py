@@ -29,7 +29,7 @@ from prefjax.data.attributes.material import (
     load_prompts,
 )
 from prefjax.data.attributes.people import gaussian_users, trait_users
-from prefjax.data.attributes.pool import TextPool, load_pool, make_pool_world
+from prefjax.data.attributes.pool import POOL_WORLD, TextPool, load_pool, make_pool_world
 from prefjax.data.attributes.realize import realize
 from prefjax.data.attributes.world import (
     World,
@@ -43,6 +43,7 @@ from prefjax.data.attributes.world import (
 
 __all__ = [
     "ATTRIBUTES",
+    "POOL_WORLD",
     "ChoiceConfig",
     "Prompt",
     "Scale",

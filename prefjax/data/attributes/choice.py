@@ -30,7 +30,7 @@ class ChoiceConfig:
         order_bias: b ≥ 0, logits in favor of the response shown first.
     """
 
-    sharpness: float = 1.7
+    sharpness: float = 1.5
     order_bias: float = 0.5
 
 

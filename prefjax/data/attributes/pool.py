@@ -15,10 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from prefjax.data.attributes.choice import ChoiceConfig
 from prefjax.data.attributes.judge import fit_scale, raw_scores, saturate
 from prefjax.data.attributes.people import gaussian_users, trait_users
-from prefjax.data.attributes.world import DEFAULT_WORLD, World, WorldConfig, simulate_comparisons
+from prefjax.data.attributes.world import World, WorldConfig, simulate_comparisons
 from prefjax.data.dataset import Dataset
+
+POOL_WORLD = WorldConfig(choice=ChoiceConfig(sharpness=2.0))
+"""Sharper judgment than in the simulated world: answers of one prompt differ less here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def load_pool(folder: Path | None = None) -> TextPool:
     )
 
 
-def make_pool_world(pool: TextPool, config: WorldConfig = DEFAULT_WORLD, seed: int = 0) -> World:
+def make_pool_world(pool: TextPool, config: WorldConfig = POOL_WORLD, seed: int = 0) -> World:
     """Simulated people compare real answers; the judge is the same.
 
     Its scale is that of the pool, since people notice the differences among what is on offer:

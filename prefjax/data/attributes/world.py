@@ -35,6 +35,9 @@ class WorldConfig:
         test_fraction: Part of the prompts answered with the phrases reserved for tests.
         common_taste: Weight that every user has in addition, by attribute.
         choice: Noise of the answers.
+
+    Raises:
+        ValueError: If there is not one common taste for each attribute, or only one response.
     """
 
     num_prompts: int = 105
@@ -45,6 +48,18 @@ class WorldConfig:
     test_fraction: float = 0.25
     common_taste: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.1, 0.1)
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
+
+    def __post_init__(self):
+        if len(self.common_taste) != len(ATTRIBUTES):
+            raise ValueError(
+                f"common_taste needs {len(ATTRIBUTES)} numbers, one for each of {ATTRIBUTES}; "
+                f"got {len(self.common_taste)}."
+            )
+        if self.responses_per_prompt < 2:
+            raise ValueError(
+                f"responses_per_prompt must be at least 2, since people compare responses to the "
+                f"same prompt; got {self.responses_per_prompt}."
+            )
 
 
 DEFAULT_WORLD = WorldConfig()
