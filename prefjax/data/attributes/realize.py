@@ -174,7 +174,7 @@ def realize(
     chosen = sorted(rng.permutation(len(prompt.facts))[:num_facts].tolist())
     sentences = [prompt.core, *(prompt.facts[index] for index in chosen)]
     listed = num_facts >= 3 and draft.chance(0.4)
-    core_last = num_facts >= 2 and not listed and draft.chance(0.15)
+    core_last = num_facts >= 2 and not listed and prompt.core.imperative and draft.chance(0.2)
     if core_last:
         sentences = [*sentences[1:], sentences[0]]
 
