@@ -38,8 +38,8 @@ def load(
         ties: Whether "equally convincing" is dropped or has label ½.
 
     Returns:
-        3,815 workers, 1,052 arguments on 32 topics, 65,340 decided judgments of 84,445 in full.
-        Workers whose every judgment is dropped are not listed.
+        3,801 workers with a decided judgment, 1,052 arguments on 32 topics, 65,340 decided
+        judgments; 3,815 and 84,445 with ties.
 
     Raises:
         FileNotFoundError: If the files are not there.

@@ -33,7 +33,7 @@ def load(
         seed: Of the orientation.
 
     Returns:
-        559 people, 104 prompts × 5 responses, 32,974 decided pairs of 48,640.
+        559 people, 104 prompts × 5 responses, 34,261 decided pairs of 48,640.
 
     Raises:
         FileNotFoundError: If the files are not there.
