@@ -92,7 +92,7 @@ def make_study(num_users, num_seeds, num_candidates, num_questions):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Choosing questions, timed.")
     parser.add_argument("--small", action="store_true", help="a size that takes seconds")
     small = parser.parse_args().small
 

@@ -184,7 +184,7 @@ def test_target_second_moment_of_all_pairs():
     np.testing.assert_allclose(second_moment(pool), second_moment(pairs), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", ["d_optimal", "random"])
 def test_every_pair_once_then_nothing(name):
     pool, belief = make_responses(), make_belief()
     index, _ = listed(pool)
