@@ -27,7 +27,7 @@ from prefjax.data.dataset import Dataset
 from prefjax.data.marks import MARKS
 from prefjax.data.protocol import Protocol
 from prefjax.data.split import Split, normalize_text
-from prefjax.types import BASELINE, Comparisons, UserBatch
+from prefjax.types import BASELINE, UserBatch
 
 
 class LeakError(ValueError):
@@ -104,10 +104,10 @@ def audit(
     config = AuditConfig() if config is None else config
     if split is not None:
         _audit_cells(dataset, split)
-    rows = Comparisons(*(np.asarray(column) for column in dataset.comparisons))
+    rows = dataset.comparisons
     decided = np.flatnonzero((rows.second != BASELINE) & (rows.label != 0.5))
-    first, second = rows.first[decided], rows.second[decided]
-    wins = rows.label[decided] > 0.5
+    first, second = np.asarray(rows.first)[decided], np.asarray(rows.second)[decided]
+    wins = np.asarray(rows.label)[decided] > 0.5
     first_wins = _check_order(wins, "the first response of a pair", config)
     smaller = _check_order((first < second) == wins, "the response with the smaller id", config)
     formats = {

@@ -1,0 +1,184 @@
+"""Round trips through disk are exact, damage is named, a failed write leaves the old state."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prefjax.data import files, io
+from prefjax.data.dataset import Dataset
+from prefjax.data.table import read_table, write_table
+from prefjax.types import BASELINE, Comparisons
+
+TEXTS = ('She said "yes",\nthen left.', "", "ünï, 2020-01-01", "NA", "null", " space ")
+
+
+def toy():
+    return Dataset(
+        name="toy",
+        comparisons=Comparisons(
+            user=np.array([1, 0, 1, 0]),
+            first=np.array([0, 2, 3, 5]),
+            second=np.array([1, BASELINE, 4, 3]),
+            label=np.array([1.0, 0.0, 0.1, 0.5]),
+            weight=np.array([1.0, 2.0, 1 / 3, 1.0]),
+        ),
+        responses=TEXTS,
+        prompt_of=np.array([0, 0, 0, 1, 1, 1], dtype=np.int32),
+        prompts=("", "7"),
+        users=("07", "b,c"),
+        meta={"licence": "none", "simulated": True},
+    )
+
+
+def sentences(data):
+    """What a data set says, without ids."""
+    columns = [column.tolist() for column in data.comparisons]
+    texts = (*data.responses, None)
+    prompts = [data.prompts[data.prompt_of[first]] for first in columns[1]]
+    return [
+        (data.users[user], prompt, texts[first], texts[second], label, weight)
+        for (user, first, second, label, weight), prompt in zip(
+            zip(*columns, strict=True), prompts, strict=True
+        )
+    ]
+
+
+def test_folder_round_trip_is_exact(tmp_path):
+    data = toy()
+    io.write_folder(data, tmp_path / "toy")
+    back = io.read_folder(tmp_path / "toy")
+    for name in ("name", "responses", "prompts", "users", "meta"):
+        assert getattr(back, name) == getattr(data, name)
+    for column, expected in zip(back.comparisons, data.comparisons, strict=True):
+        assert column.dtype == expected.dtype
+        np.testing.assert_array_equal(column, expected)
+    np.testing.assert_array_equal(back.prompt_of, data.prompt_of)
+    with pytest.raises(FileExistsError, match="overwrite"):
+        io.write_folder(data, tmp_path / "toy")
+    io.write_folder(data, tmp_path / "toy", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_a_failed_write_leaves_the_old_folder(tmp_path):
+    io.write_folder(toy(), tmp_path / "toy")
+    before = (tmp_path / "toy" / "meta.json").read_bytes()
+
+    def fail():
+        with files.atomic_folder(tmp_path / "toy", overwrite=True) as target:
+            (target / "meta.json").write_text("half")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail()
+    assert (tmp_path / "toy" / "meta.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_meta_that_json_would_change_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="JSON types"):
+        io.write_folder(replace(toy(), meta={"pair": (1, 2)}), tmp_path / "toy")
+    assert not (tmp_path / "toy").exists()
+
+
+def _damage_truncate(folder):
+    path = folder / "comparisons.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _damage_schema(folder):
+    pq.write_table(pa.table({"user": [0], "text": ["a"]}), folder / "comparisons.parquet")
+
+
+def _damage_short(folder):
+    path = folder / "responses.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 3), path)
+
+
+def _damage_null(folder):
+    pq.write_table(pa.table({"text": ["a", None]}), folder / "prompts.parquet")
+
+
+def _damage_id(folder):
+    table = pq.read_table(folder / "comparisons.parquet")
+    table = table.set_column(1, "first", pa.array([0, 1, 2, 99], pa.int32()))
+    pq.write_table(table, folder / "comparisons.parquet")
+
+
+def _damage_json(folder):
+    (folder / "meta.json").write_text("{")
+
+
+def _damage_version(folder):
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps({**meta, "version": 9}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_damage_truncate, r"comparisons\.parquet cannot be read.*expected columns user"),
+        (_damage_schema, r"comparisons\.parquet: expected columns user.*found user.*text"),
+        (_damage_short, r"responses\.parquet has 3 rows.*says 6"),
+        (_damage_null, r"prompts\.parquet: column text has no value in row 1"),
+        (_damage_id, r"toy: comparisons\.first must lie"),
+        (_damage_json, r"meta\.json cannot be read"),
+        (_damage_version, r"meta\.json: written in version 9"),
+    ],
+)
+def test_damage_is_named(tmp_path, damage, words):
+    io.write_folder(toy(), tmp_path / "toy")
+    damage(tmp_path / "toy")
+    with pytest.raises(ValueError, match=words):
+        io.read_folder(tmp_path / "toy")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_flat_file_round_trip_says_the_same(tmp_path, suffix):
+    path = tmp_path / f"toy{suffix}"
+    write_table(toy(), path)
+    back = read_table(path)
+    assert sentences(back) == sentences(toy())
+    assert sorted(back.responses) == sorted(TEXTS)
+
+
+def test_flat_file_joins_equal_texts_under_one_prompt_only(tmp_path):
+    lines = [
+        {"user": 7, "prompt": "p", "response_a": "x", "response_b": "y", "label": 1},
+        {"user": 7, "prompt": "p", "response_a": "y", "response_b": "x", "label": 0.5},
+        {"user": 8, "prompt": "q", "response_a": "x", "response_b": None, "label": 0},
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    data = read_table(path)
+    assert data.users == ("7", "8")
+    assert [
+        (data.prompts[p], text) for p, text in zip(data.prompt_of, data.responses, strict=True)
+    ] == [
+        ("p", "x"),
+        ("p", "y"),
+        ("q", "x"),
+    ]
+    np.testing.assert_array_equal(data.comparisons.first, [0, 1, 2])
+    np.testing.assert_array_equal(data.comparisons.second, [1, 0, BASELINE])
+    np.testing.assert_array_equal(data.comparisons.weight, [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.txt", "", "suffix must be"),
+        ("a.jsonl", '{"user": 1}\n{"user"', "line 2 is not JSON"),
+        ("a.jsonl", '{"user": 1}', r"expected columns user .*, prompt.*found user"),
+        ("a.csv", "user,prompt,response_a,response_b,label\n1,p,x,y,good", "label .text"),
+        ("a.csv", "user,prompt,response_a,response_b,label\n1,p,x,y,2", "a.csv: .*label must lie"),
+        ("a.parquet", "no", "cannot be read as Parquet"),
+    ],
+)
+def test_bad_flat_files_are_named(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_table(tmp_path / name)

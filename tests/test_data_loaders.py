@@ -1,0 +1,126 @@
+"""The five real sets: facts of their source, and files that are missing or damaged."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from prefjax.data import DATASETS, jester, load_dataset, polis
+from prefjax.data.audit import audit, audit_protocol
+from prefjax.data.protocol import load_protocol
+from prefjax.data.split import four_cells
+from prefjax.types import BASELINE
+
+ROOT = os.environ.get("PREFJAX_DATA")
+FACTS = {
+    "jester5k": (5000, 100, 1, 199920),
+    "polis_bowling_green": (1943, 896, 1, 148399),
+    "dices350": (123, 350, 271, 40356),
+    "value_portrait": (559, 520, 104, 34261),
+    "ukpconvarg": (3801, 1052, 32, 65340),
+}
+PEOPLE = {
+    "jester5k": (2500, 600),
+    "polis_bowling_green": (1327, 213),
+    "dices350": (93, 30),
+    "value_portrait": (409, 150),
+    "ukpconvarg": (3651, 150),
+}
+
+
+def folder_of(name):
+    if ROOT is None or not (Path(ROOT) / name).is_dir():
+        pytest.skip(f"PREFJAX_DATA does not lead to {name}")
+    return Path(ROOT) / name
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_real_sets_have_the_facts_of_their_source_and_no_leak(name):
+    folder_of(name)
+    data = load_dataset(name)
+    facts = (data.num_users, data.num_responses, data.num_prompts, len(data.comparisons.user))
+    assert facts == FACTS[name]
+    assert data.meta["simulated"] is False
+    assert data.meta["licence"]
+    audit(data, four_cells(data, unit="response" if data.num_prompts == 1 else "prompt"))
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_protocols_of_real_sets(name):
+    folder_of(name)
+    data, protocol = load_protocol(name)
+    audit_protocol(data, protocol)
+    assert (len(protocol.train_users), len(protocol.new_users)) == PEOPLE[name]
+    assert protocol.answers.mask.shape[1] == 40
+
+
+def test_jester_labels_are_its_ratings():
+    folder_of("jester5k")
+    ratings, rows = jester.load_ratings(), jester.load(pairs_per_user=3).comparisons
+    assert (~np.isnan(ratings)).sum() == 363209
+    gap = ratings[rows.user, rows.first] - ratings[rows.user, rows.second]
+    np.testing.assert_array_equal(rows.label, gap > 0)
+    assert np.abs(gap).min() >= 0.5
+
+
+def test_polis_statement_counts_match_the_published_ones():
+    folder = folder_of("polis_bowling_green")
+    statements = pq.read_table(folder / "statements.parquet").sort_by("statement")
+    rows = polis.load().comparisons
+    agrees = np.bincount(rows.first[rows.label == 1], minlength=statements.num_rows)
+    published = statements["agrees"].to_numpy()
+    assert (rows.second == BASELINE).all()
+    assert np.corrcoef(agrees, published)[0, 1] > 0.999
+
+
+def test_polis_passes_can_be_ties():
+    folder_of("polis_bowling_green")
+    rows = polis.load(passes="half").comparisons
+    assert len(rows.label) == 225524
+    assert (rows.label == 0.5).sum() == 77125
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_missing_files_say_what_to_put_where(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=rf"{name} lacks .*\.parquet.*put .* \(from "):
+        load_dataset(name)
+    monkeypatch.delenv("PREFJAX_DATA")
+    with pytest.raises(FileNotFoundError, match=f"Set PREFJAX_DATA.*{name}/"):
+        load_dataset(name)
+
+
+def test_an_unknown_name_lists_the_names():
+    with pytest.raises(KeyError, match="jester5k, polis_bowling_green, dices350, value_portrait"):
+        load_dataset("jester")
+    with pytest.raises(KeyError, match="no protocol for 'jester'"):
+        load_protocol("jester")
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_truncated_and_foreign_files_are_named(name, tmp_path, monkeypatch):
+    shutil.copytree(folder_of(name), tmp_path / name, copy_function=shutil.copyfile)
+    (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PREFJAX_DATA", str(tmp_path))
+    for path in sorted((tmp_path / name).iterdir()):
+        if path.name in ("users.parquet", "crowdsample.parquet"):
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=rf"{path.name} cannot be read.*expected"):
+            load_dataset(name)
+        if path.suffix == ".parquet":
+            path.write_bytes(whole)
+            table = pq.read_table(path)
+            pq.write_table(table.rename_columns([f"x{i}" for i in range(table.num_columns)]), path)
+            with pytest.raises(ValueError, match=rf"{path.name}: expected columns .*found x0"):
+                load_dataset(name)
+            pq.write_table(table.slice(0, max(table.num_rows // 2, 1)), path)
+            if path.name in ("items.parquet", "jokes.parquet", "arguments.parquet"):
+                with pytest.raises(ValueError, match=name):
+                    load_dataset(name)
+        path.write_bytes(whole)
+    load_dataset(name)
