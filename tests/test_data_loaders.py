@@ -124,3 +124,17 @@ def test_truncated_and_foreign_files_are_named(name, tmp_path, monkeypatch):
                     load_dataset(name)
         path.write_bytes(whole)
     load_dataset(name)
+
+
+def test_a_foreign_numpy_file_is_named(tmp_path):
+    np.save(tmp_path / "ratings.npy", np.zeros((2, 2), np.float32))
+    (tmp_path / "ratings.npy").rename(tmp_path / "ratings.npz")
+    (tmp_path / "jokes.parquet").touch()
+    with pytest.raises(ValueError, match=r"ratings\.npz cannot be read as npz"):
+        jester.load_ratings(tmp_path)
+    np.savez(tmp_path / "ratings.npz", other=np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match=r"expected array 'ratings', found \['other'\]"):
+        jester.load_ratings(tmp_path)
+    np.savez(tmp_path / "ratings.npz", ratings=np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match="with 2 axes, found shape"):
+        jester.load_ratings(tmp_path)

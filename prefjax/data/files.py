@@ -158,10 +158,10 @@ def read_npz(path: Path, name: str, num_axes: int) -> np.ndarray:
         ValueError: If the file is damaged, lacks the array or the array has other axes.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = list(arrays.files)
             array = arrays[name] if name in found else None
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, AttributeError) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, TypeError) as error:
         raise ValueError(
             f"{path} cannot be read as npz ({error}); expected array {name!r}, found none."
         ) from error
