@@ -1,0 +1,39 @@
+"""From many people's choices to base rewards: the logistic factorization.
+
+Compose it as
+
+    rows = make_rows(comparisons, num_responses)
+    fitted, search = fit_learned(key, rows, embeddings, num_users=..., num_responses=...)
+
+``embeddings`` None fits free factors of every response; a matrix fits a linear head over it. `fit`
+takes the strengths as given, ``Strength(penalty, utility_penalty, temperature)``: temperature 1
+integrates the users out, 0 is joint MAP as published.
+"""
+
+from prefjax.factorization.choose import Choice, choose_num_factors
+from prefjax.factorization.fit import fit
+from prefjax.factorization.gauge import Gauge, canonical, fix
+from prefjax.factorization.learn import LearnConfig, Search, fit_learned, search
+from prefjax.factorization.rows import Rows, make_rows
+from prefjax.factorization.state import EMConfig, EMState, Factorization, Strength
+from prefjax.factorization.svd import dense_imputation
+
+__all__ = [
+    "Choice",
+    "EMConfig",
+    "EMState",
+    "Factorization",
+    "Gauge",
+    "LearnConfig",
+    "Rows",
+    "Search",
+    "Strength",
+    "canonical",
+    "choose_num_factors",
+    "dense_imputation",
+    "fit",
+    "fit_learned",
+    "fix",
+    "make_rows",
+    "search",
+]

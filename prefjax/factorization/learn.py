@@ -1,0 +1,174 @@
+"""Learns how strong the penalties must be, from training users held out.
+
+Two regimes pull apart. Where people answer with noise, integrating the users out (temperature 1)
+under a strong penalty generalizes best; where they answer with little, the Gaussian bound prunes
+real factors and joint MAP (temperature 0) wins. Nothing in the data's format tells which it is.
+So a quarter of the training users is held out, everything is fitted to the rest over a path of
+penalties at both temperatures, and the held-out users are treated as new ones: their weights are
+inferred from a part of their answers and the predictive loss ``−log E_q[σ(z)]`` of the other part
+decides. Test users and test items play no part.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from prefjax import variational
+from prefjax.factorization import em
+from prefjax.factorization import rows as layout
+from prefjax.factorization.fit import fit, in_input_units, principal_axes, run
+from prefjax.factorization.rows import Rows
+from prefjax.factorization.state import Embeddings, EMConfig, EMState, Factorization, Strength
+from prefjax.factorization.svd import start
+from prefjax.types import Array, PRNGKey
+
+NUM_NEW_USER_STEPS = 5
+
+
+@dataclass(frozen=True)
+class LearnConfig:
+    """The candidates and how they are compared.
+
+    Attributes:
+        penalties: Candidate penalties on φ, weak to strong; each fit starts from the one before.
+        temperatures: Candidate temperatures; 1 marginal, 0 joint MAP.
+        utility_ratio: Utility penalty as a part of the penalty.
+        held_users: Part of the training users held out.
+        held_answers: Part of a held-out user's answers that is predicted from the others.
+        path_steps: Most E–M rounds at each candidate.
+    """
+
+    penalties: tuple[float, ...] = (0.5, 1.5, 4.0, 12.0, 36.0, 100.0)
+    temperatures: tuple[float, ...] = (1.0, 0.0)
+    utility_ratio: float = 0.25
+    held_users: float = 0.25
+    held_answers: float = 0.4
+    path_steps: int = 25
+
+
+class Search(NamedTuple):
+    """Every candidate with its held-out loss.
+
+    Attributes:
+        strength: The candidates.
+        nll: Mean held-out predictive loss, in nats.
+        population_nll: The loss with nobody told apart.
+        chosen: The candidate with the smallest loss.
+    """
+
+    strength: Strength
+    nll: Float[Array, " candidate"]
+    population_nll: Float[Array, " candidate"]
+    chosen: Int[Array, ""]
+
+
+def predictive_loss(
+    state: EMState, embeddings: Embeddings, rows: Rows, temperature: Float[Array, ""]
+) -> tuple[Float[Array, "chunk slot"], Float[Array, "chunk slot"]]:
+    """Loss of the personal and of the population prediction of every row, in nats."""
+    features, offset = em.split(layout.gap(em.embed(state.head, embeddings), rows))
+    personal = em.expectation(
+        features, offset, state.mean, state.covariance, rows, temperature, "quadrature"
+    )
+    spread = temperature * jnp.sum(jnp.square(features), axis=-1)
+    population = variational.quadrature(offset, spread)
+
+    def loss(probability):
+        clipped = jnp.clip(probability, 1e-6, 1 - 1e-6)
+        return -rows.label * jnp.log(clipped) - (1 - rows.label) * jnp.log1p(-clipped)
+
+    return loss(personal.slope), loss(population.slope)
+
+
+def candidates(config: LearnConfig) -> Strength:
+    """All candidates, temperatures outermost, penalties weak to strong."""
+    pairs = [(p, t) for t in config.temperatures for p in config.penalties]
+    penalty = jnp.asarray([p for p, _ in pairs])
+    return Strength(
+        penalty=penalty,
+        utility_penalty=config.utility_ratio * penalty,
+        temperature=jnp.asarray([t for _, t in pairs]),
+    )
+
+
+def search(
+    key: PRNGKey,
+    rows: Rows,
+    embeddings: Embeddings,
+    *,
+    num_users: int,
+    num_responses: int,
+    config: EMConfig = EMConfig(),
+    learn_config: LearnConfig = LearnConfig(),
+) -> Search:
+    """Held-out loss of every candidate; pure."""
+    user_key, answer_key, start_key = jax.random.split(key, 3)
+    new_user = jax.random.bernoulli(user_key, learn_config.held_users, (num_users,))
+    new = new_user[rows.user][:, None]
+    predicted = jax.random.bernoulli(answer_key, learn_config.held_answers, rows.label.shape)
+    kept = rows._replace(weight=jnp.where(new, 0.0, rows.weight))
+    answered = rows._replace(weight=jnp.where(predicted, 0.0, rows.weight))
+    held_weight = jnp.where(predicted & new, rows.weight, 0.0).ravel()
+    axes = principal_axes(embeddings)
+    turned = None if embeddings is None or axes is None else embeddings @ axes
+    grid = candidates(learn_config)
+    scaled = jax.vmap(partial(in_input_units, embeddings=embeddings))(grid)
+    weakest = jax.tree.map(lambda leaf: leaf[0], scaled)
+    begun = start(start_key, kept, turned, weakest, num_users, num_responses, config)
+    short = replace(config, max_steps=learn_config.path_steps)
+
+    def candidate(state, strength):
+        state = run(state, turned, kept, num_responses, strength, short)
+        features, offset = em.split(layout.gap(em.embed(state.head, turned), rows))
+        asked = state
+        for _ in range(NUM_NEW_USER_STEPS):
+            asked = em.user_step(asked, features, offset, answered, strength, config)
+        return state, predictive_loss(asked, turned, rows, strength.temperature)
+
+    size = len(learn_config.penalties)
+    paths = jax.tree.map(lambda leaf: leaf.reshape(-1, size), scaled)
+    _, losses = jax.lax.map(partial(jax.lax.scan, candidate, begun), paths)
+    total = jnp.maximum(held_weight.sum(), 1e-12)
+    nll, population_nll = (
+        loss.reshape(-1, held_weight.size) @ held_weight / total for loss in losses
+    )
+    best = jnp.argmin(jnp.where(jnp.isfinite(nll), nll, jnp.inf))
+    return Search(strength=grid, nll=nll, population_nll=population_nll, chosen=best)
+
+
+def fit_learned(
+    key: PRNGKey,
+    rows: Rows,
+    embeddings: Embeddings,
+    *,
+    num_users: int,
+    num_responses: int,
+    config: EMConfig = EMConfig(),
+    learn_config: LearnConfig = LearnConfig(),
+) -> tuple[Factorization, Search]:
+    """The default fit: strengths by `search`, then `fit` on all answers; one pure program."""
+    search_key, fit_key = jax.random.split(key)
+    found = search(
+        search_key,
+        rows,
+        embeddings,
+        num_users=num_users,
+        num_responses=num_responses,
+        config=config,
+        learn_config=learn_config,
+    )
+    strength = jax.tree.map(lambda leaf: leaf[found.chosen], found.strength)
+    fitted = fit(
+        fit_key,
+        rows,
+        embeddings,
+        strength,
+        num_users=num_users,
+        num_responses=num_responses,
+        config=config,
+    )
+    return fitted, found
