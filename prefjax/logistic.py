@@ -60,7 +60,7 @@ class NewtonConfig:
 DEFAULT = NewtonConfig()
 
 _BLOCK = 256  # measured best of 128 ... 2048 at 20 answers and 6 factors on two x86 cores
-_UNROLL_PAIRS = 32  # rows summed in one compiled expression
+_UNROLL_PRODUCTS = 1152  # products f_i f_j summed in one compiled expression
 _UNROLL_FACTORS = 12  # beyond, unrolling compiles for longer than it saves
 
 
@@ -246,17 +246,18 @@ def _accumulate(
         ]
         return gradient, hessian
 
-    num_chunks, rest = divmod(num_pairs, _UNROLL_PAIRS)
+    unroll = min(32, max(1, _UNROLL_PRODUCTS // num_factors**2))
+    num_chunks, rest = divmod(num_pairs, unroll)
     zeros = jnp.zeros((num_factors, residual.shape[1]), residual.dtype)
     total = (zeros, [zeros[: i + 1] for i in range(num_factors)])
 
     def add(k, total):
-        return jax.tree.map(jnp.add, total, chunk(k * _UNROLL_PAIRS, _UNROLL_PAIRS))
+        return jax.tree.map(jnp.add, total, chunk(k * unroll, unroll))
 
     if num_chunks:
         total = jax.lax.fori_loop(0, num_chunks, add, total)
     if rest:
-        total = jax.tree.map(jnp.add, total, chunk(num_chunks * _UNROLL_PAIRS, rest))
+        total = jax.tree.map(jnp.add, total, chunk(num_chunks * unroll, rest))
     return total
 
 
