@@ -1,0 +1,84 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prefjax import adapt, logistic
+from prefjax.logistic import NewtonConfig, Status
+from prefjax.types import GaussianPrior
+
+U, T, J = 5, 8, 2
+RNG = np.random.default_rng(0)
+PRIOR = GaussianPrior(jnp.array([1.0, -0.5]), jnp.array([[2.0, 0.5], [0.5, 1.0]]))
+
+
+def answers():
+    features = RNG.normal(size=(U, T, J)).astype(np.float32)
+    offset = RNG.normal(size=(U, T)).astype(np.float32)
+    label = RNG.integers(0, 2, size=(U, T)).astype(np.float32)
+    weight = np.ones((U, T), np.float32)
+    weight[2] = 0
+    features[2], label[2] = np.nan, np.nan
+    return features, offset, label, weight
+
+
+def test_many_users_equal_one_and_no_answers_the_prior():
+    features, offset, label, weight = answers()
+    for array in (features, offset, label, weight):
+        array.setflags(write=False)
+    fits = adapt.adapt_users(features, offset, label, weight, prior=PRIOR)
+    one = logistic.fit(features[4], label[4], weight[4], prior=PRIOR, offset=offset[4])
+    np.testing.assert_allclose(fits.weight[4], one.weight, atol=1e-5)
+    np.testing.assert_array_equal(fits.weight[2], PRIOR.mean)
+    assert fits.status.tolist() == [0, 0, Status.NO_DATA, 0, 0]
+
+
+def test_ridge_prior():
+    prior = adapt.ridge_prior(3, 0.5)
+    np.testing.assert_array_equal(prior.precision, 0.5 * np.eye(3))
+    np.testing.assert_array_equal(prior.mean, np.zeros(3))
+    with pytest.raises(ValueError, match="beta"):
+        adapt.ridge_prior(3, -1.0)
+    with pytest.raises(ValueError, match="num_factors"):
+        adapt.ridge_prior(0, 1.0)
+
+
+def test_failures_are_counted_once_or_raise():
+    features, offset, label, weight = answers()
+    label[1] = features[1, :, 0] > 0
+    offset = np.zeros_like(offset)
+    flat = adapt.ridge_prior(J, 0.0)
+    with pytest.warns(RuntimeWarning, match="of 5 users did not converge") as caught:
+        fits = adapt.adapt_users(features, offset, label, weight, prior=flat)
+    assert len(caught) == 1
+    assert fits.status[1] == Status.SEPARABLE
+    assert np.isfinite(fits.weight).all()
+    short = NewtonConfig(max_steps=1)
+    with pytest.raises(RuntimeError, match="4 ran out of steps; users 0, 1, 3, 4"):
+        adapt.adapt_users(features, offset, label, weight, prior=PRIOR, config=short, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("which", "value", "message"),
+    [
+        (0, np.nan, "features and offsets must be finite: user 3, answer 1"),
+        (1, np.inf, "features and offsets must be finite: user 3, answer 1"),
+        (2, 2.0, "labels must lie in"),
+        (2, -1.0, "map them to"),
+        (3, -1.0, "weights must be finite and not negative: user 3, answer 1"),
+    ],
+)
+def test_bad_input_names_the_row(which, value, message):
+    arrays = answers()
+    arrays[which][3, 1] = value
+    with pytest.raises(ValueError, match=message):
+        adapt.adapt_users(*arrays, prior=PRIOR)
+
+
+@pytest.mark.parametrize(
+    ("precision", "message"),
+    [([[1.0, 2.0], [0.0, 1.0]], "symmetric"), ([[1.0, 0.0], [0.0, -1.0]], "semi-definite")],
+)
+def test_bad_prior_is_refused(precision, message):
+    prior = GaussianPrior(jnp.zeros(2), jnp.asarray(precision))
+    with pytest.raises(ValueError, match=message):
+        adapt.adapt_users(*answers(), prior=prior)
