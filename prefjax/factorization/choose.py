@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.factorization.learn import LearnConfig, search
+from prefjax.factorization.learn import LEARN_DEFAULT, LearnConfig, search
 from prefjax.factorization.rows import Rows
-from prefjax.factorization.state import Embeddings, EMConfig
+from prefjax.factorization.state import DEFAULT, Embeddings, EMConfig
 from prefjax.types import PRNGKey
 
 
@@ -29,8 +29,8 @@ def choose_num_factors(
     num_users: int,
     num_responses: int,
     candidates: Sequence[int] = (1, 2, 4, 6, 8),
-    config: EMConfig = EMConfig(),
-    learn_config: LearnConfig = LearnConfig(),
+    config: EMConfig = DEFAULT,
+    learn_config: LearnConfig = LEARN_DEFAULT,
 ) -> Choice:
     """Compares several J on the same held-out answers; a host loop, one program for each J.
 

@@ -9,8 +9,8 @@ name). Maximized over θ and q(λ_u) = N(m_u, S_u) is
 
     Σ_r w_r (y z̄ − E_q softplus(z)) − Σ_u KL(q_u ‖ N(0, I)) − ½ Σ_j τ_j ‖θ_j‖²,
 
-with the row expectations of `prefjax.variational`. N(0, I) fixes the scale of θ, so τ is in units of
-"how large is a factor across people"; factors that nobody needs go to zero.
+with the row expectations of `prefjax.variational`. N(0, I) fixes the scale of θ, so τ is in units
+of "how large is a factor across people"; factors that nobody needs go to zero.
 
     E: S⁻¹ = I + Σ κ f fᵀ,   m ← m + ρ S (Σ (y − slope) f − m)
     M: one Newton step on θ, solved by conjugate gradients on Σ κ Δe Δeᵀ ⊗ [S+mmᵀ, m; mᵀ, 1] + τ.

@@ -1,6 +1,7 @@
 """The whole fit as one pure function: start, E–M rounds until nothing is gained, gauge.
 
-``fit`` takes the strengths as given. `prefjax.factorization.learn` finds them from held-out answers.
+``fit`` takes the strengths as given; `prefjax.factorization.learn` finds them from held-out
+answers.
 """
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from prefjax.factorization import em
 from prefjax.factorization.rows import Rows
 from prefjax.factorization.state import (
+    DEFAULT,
     Embeddings,
     EMConfig,
     EMState,
@@ -97,7 +99,7 @@ def fit(
     *,
     num_users: int,
     num_responses: int,
-    config: EMConfig = EMConfig(),
+    config: EMConfig = DEFAULT,
 ) -> Factorization:
     """Fits the factorization at given strengths; pure, one program, vmappable over ``key``.
 

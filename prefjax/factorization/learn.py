@@ -22,7 +22,14 @@ from prefjax.factorization import em
 from prefjax.factorization import rows as layout
 from prefjax.factorization.fit import fit, in_input_units, principal_axes, run
 from prefjax.factorization.rows import Rows
-from prefjax.factorization.state import Embeddings, EMConfig, EMState, Factorization, Strength
+from prefjax.factorization.state import (
+    DEFAULT,
+    Embeddings,
+    EMConfig,
+    EMState,
+    Factorization,
+    Strength,
+)
 from prefjax.factorization.svd import start
 from prefjax.types import Array, PRNGKey
 
@@ -48,6 +55,9 @@ class LearnConfig:
     held_users: float = 0.25
     held_answers: float = 0.4
     path_steps: int = 25
+
+
+LEARN_DEFAULT = LearnConfig()
 
 
 class Search(NamedTuple):
@@ -102,8 +112,8 @@ def search(
     *,
     num_users: int,
     num_responses: int,
-    config: EMConfig = EMConfig(),
-    learn_config: LearnConfig = LearnConfig(),
+    config: EMConfig = DEFAULT,
+    learn_config: LearnConfig = LEARN_DEFAULT,
 ) -> Search:
     """Held-out loss of every candidate; pure."""
     user_key, answer_key, start_key = jax.random.split(key, 3)
@@ -147,8 +157,8 @@ def fit_learned(
     *,
     num_users: int,
     num_responses: int,
-    config: EMConfig = EMConfig(),
-    learn_config: LearnConfig = LearnConfig(),
+    config: EMConfig = DEFAULT,
+    learn_config: LearnConfig = LEARN_DEFAULT,
 ) -> tuple[Factorization, Search]:
     """The default fit: strengths by `search`, then `fit` on all answers; one pure program."""
     search_key, fit_key = jax.random.split(key)

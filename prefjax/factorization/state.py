@@ -35,6 +35,9 @@ class EMConfig:
     damping: float = 0.7
 
 
+DEFAULT = EMConfig()
+
+
 class Strength(NamedTuple):
     """What is learned from held-out answers; arrays, so that one program fits them all.
 
