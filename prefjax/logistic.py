@@ -232,8 +232,12 @@ def _times(matrix: jax.Array, vector: jax.Array) -> jax.Array:
 def _accumulate(
     block: _Block, residual: jax.Array, curvature: jax.Array
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Data part of the gradient, and of each row of the Hessian's lower triangle."""
+    """Data part of the gradient, and the Hessian as `_fill` reads it."""
     num_pairs, num_factors, _ = block.features.shape
+    if num_factors > _UNROLL_FACTORS:
+        features = jnp.broadcast_to(block.features, (*block.features.shape[:2], residual.shape[1]))
+        gradient = jnp.einsum("pju,pu->ju", features, residual)
+        return gradient, [jnp.einsum("piu,pju->iju", features, features * curvature[:, None, :])]
 
     def chunk(start, count):
         def rows(x):
@@ -263,17 +267,19 @@ def _accumulate(
 
 def _descend(hessian: list[jax.Array], jitter: jax.Array, gradient: jax.Array) -> jax.Array:
     """``-(H + diag(jitter))⁻¹ g``."""
-    if len(hessian) <= _UNROLL_FACTORS:
+    if len(gradient) <= _UNROLL_FACTORS:
         rows = [row.at[-1].add(jitter[i]) for i, row in enumerate(hessian)]
         return -solve_positive(rows, gradient)
-    matrix = jnp.moveaxis(_fill(hessian), -1, 0) + jax.vmap(jnp.diag)(jitter.T)
+    matrix = jnp.moveaxis(hessian[0], -1, 0) + jax.vmap(jnp.diag)(jitter.T)
     factor = jnp.linalg.cholesky(matrix)
     return -jax.scipy.linalg.cho_solve((factor, True), gradient.T[:, :, None])[:, :, 0].T
 
 
 def _fill(rows: list[jax.Array]) -> jax.Array:
-    """Symmetric matrix from the rows of its lower triangle."""
+    """Symmetric matrix from the rows of its lower triangle; one with many factors is whole."""
     size = len(rows)
+    if rows[0].ndim == 3:
+        return rows[0]
     return jnp.stack(
         [jnp.stack([rows[max(i, j)][min(i, j)] for j in range(size)]) for i in range(size)]
     )
@@ -286,6 +292,10 @@ def _solve_block(block: _Block, config: NewtonConfig) -> LogisticFit:
     tolerance = max(config.tolerance, 8 * eps)
     diagonal = jnp.moveaxis(jnp.diagonal(block.precision), -1, 0)
     size = jnp.abs(block.precision)
+    unrolled = num_factors <= _UNROLL_FACTORS
+    prior_rows = (
+        [block.precision[i, : i + 1] for i in range(num_factors)] if unrolled else [block.precision]
+    )
     weight = block.weight[:, None, :]
     load = jnp.sum(weight * jnp.abs(block.features), axis=0)
     bound = diagonal + jnp.sum(weight * block.features**2, axis=0) / 4
@@ -299,7 +309,7 @@ def _solve_block(block: _Block, config: NewtonConfig) -> LogisticFit:
             block, block.weight * (p - block.label), block.weight * p * (1 - p)
         )
         gradient = gradient + _times(block.precision, shift)
-        hessian = [row + block.precision[i, : i + 1] for i, row in enumerate(hessian)]
+        hessian = jax.tree.map(jnp.add, hessian, prior_rows)
         direction = _descend(hessian, jitter, gradient)
         reach = jnp.max(jnp.abs(_logit(block.features, direction)), axis=0, initial=0)
         finite = jnp.isfinite(reach) & jnp.all(jnp.isfinite(direction), axis=0)
@@ -316,7 +326,7 @@ def _solve_block(block: _Block, config: NewtonConfig) -> LogisticFit:
         ended = accept & finite & small & ((reach <= 0.5) | free)
 
         def pick(new, old):
-            return jnp.where(accept if new.ndim == 1 else accept[None, :], new, old)
+            return jnp.where(accept.reshape((1,) * (new.ndim - 1) + (-1,)), new, old)
 
         shorter = jnp.log1p(state.reach) / jnp.maximum(state.reach, 1)
         return _State(
@@ -342,7 +352,7 @@ def _solve_block(block: _Block, config: NewtonConfig) -> LogisticFit:
         length=jnp.ones(num_users, dtype),
         reach=jnp.zeros(num_users, dtype),
         gradient=zeros,
-        hessian=[zeros[: i + 1] for i in range(num_factors)],
+        hessian=[jnp.zeros((*row.shape[:-1], num_users), dtype) for row in prior_rows],
         num_steps=jnp.zeros(num_users, jnp.int32),
         active=jnp.ones(num_users, bool),
         ended=jnp.zeros(num_users, bool),

@@ -1,0 +1,314 @@
+"""Do a few answers of a real person tell what else that person prefers?
+
+    python -m experiments.real_people smoke     # Polis and DICES-350, one draw
+    python -m experiments.real_people paper     # five sets of people, three draws
+
+Reads the sets below ``PREFJAX_DATA``. For each draw some people are new: the others train, each new
+person answers questions about one part of the items and is scored on the other part, by the AUC of
+that person's own comparisons. Side by side, on the same rows:
+
+    population     the utility that everybody shares, no answers used
+    per-user       ridge logistic regression on text embeddings from the person's answers alone
+    pref-map       PReF as published: joint MAP of people and items, zero-mean ridge for the new one
+    pref           the default: users integrated out, learned penalties, population prior
+
+with the controls ``wrong-user`` (another new person's weights) and ``shuffled-users`` (training
+answers dealt out to random people, so that there is nothing personal to learn). Questions are
+``random``, or for ``pref`` also ``d_optimal`` among what the person did answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from prefjax import factorization, logistic, metrics, plots, runs
+from prefjax.data.group import group_by_user
+from prefjax.data.protocol import Protocol, load_protocol
+from prefjax.elicit import ElicitConfig, PairPool, elicit, make_recorded
+from prefjax.encoders import fit_hashed
+from prefjax.factorization import EMConfig, Strength
+from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        datasets: Names for `load_protocol`.
+        seeds: Draws of people, items and pairs.
+        num_factors: J of both fits.
+        num_answers: Where the curves are read off.
+        num_inputs: Principal components of the text embedding that ``per-user`` sees.
+        ridges: Candidate ridges of ``per-user``, chosen on training users.
+    """
+
+    datasets: tuple[str, ...] = (
+        "polis_bowling_green",
+        "jester5k",
+        "dices350",
+        "value_portrait",
+        "ukpconvarg",
+    )
+    seeds: tuple[int, ...] = (0, 1, 2)
+    num_factors: int = 8
+    num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
+    num_inputs: int = 48
+    ridges: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+PRESETS = {
+    "smoke": Config(datasets=("polis_bowling_green", "dices350"), seeds=(0,)),
+    "paper": Config(),
+}
+
+PUBLISHED = Strength(penalty=1.0, utility_penalty=0.1, temperature=0.0)
+NOBODY = 1e6
+
+
+class Model(NamedTuple):
+    """Items with the prior under which a new person is solved."""
+
+    items: Items
+    prior: GaussianPrior
+
+
+def gaps(table: np.ndarray, batch: UserBatch) -> np.ndarray:
+    """First minus second row of a table for every pair of a batch."""
+    extended = np.concatenate([table, np.zeros_like(table[:1])])
+    return extended[batch.first] - extended[np.where(batch.second == BASELINE, -1, batch.second)]
+
+
+@partial(jax.jit, static_argnames="num_answers")
+def weight_path(features, offset, label, weight, prior, num_answers):
+    """Weights of every user after the first n answers, for each n: [answers, user, factor]."""
+
+    def after(count):
+        seen = jnp.arange(label.shape[1])[None, :] < count
+        solve = jax.vmap(
+            lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weight
+        )
+        return solve(features, offset, label, jnp.where(seen, weight, 0.0))
+
+    return jax.lax.map(after, jnp.asarray(num_answers))
+
+
+@jax.jit
+def adaptive_path(key, features, offset, label, mask, prior):
+    """Weights of every user after each adaptively chosen answer: [user, answers, factor]."""
+    num_users, num_questions = label.shape
+    config = ElicitConfig(num_questions=num_questions, rule="d_optimal")
+
+    def interview(key, features, offset, label, mask):
+        pool = PairPool(features=features, offset=offset, mask=mask)
+        return elicit(key, pool, make_recorded(label), prior, config).weight
+
+    return jax.vmap(interview)(
+        jax.random.split(key, num_users), features, offset, label, mask
+    )
+
+
+@partial(jax.jit, static_argnames="mirrored")
+def user_auc(features, offset, weight, label, mask, mirrored):
+    """AUC of every user after each number of answers: [answers, user]."""
+    score = jnp.einsum("upj,nuj->nup", features, weight) + offset[None]
+    one = partial(metrics.auc, mirrored=mirrored)
+    return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(score, label, mask)
+
+
+def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config):
+    """The default and the published fit, and the population model, on the training people."""
+    rows = factorization.make_rows(protocol.train, num_responses)
+    rows = jax.tree.map(jnp.asarray, rows)
+    static = {
+        "num_users": len(protocol.train_users),
+        "num_responses": num_responses,
+        "config": EMConfig(num_factors=config.num_factors),
+    }
+    learned = jax.jit(partial(factorization.fit_learned, **static))
+    given = jax.jit(partial(factorization.fit, **static))
+    fitted, search = learned(key, rows, None)
+    chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)
+    published = given(key, rows, None, jax.tree.map(jnp.float32, PUBLISHED))
+    nobody = Strength(jnp.float32(NOBODY), chosen.utility_penalty, jnp.float32(0.0))
+    population = given(key, rows, None, nobody)
+    eye = jnp.eye(config.num_factors)
+    ridge = GaussianPrior(mean=jnp.zeros(config.num_factors), precision=eye)
+    shuffled_user = np.random.default_rng(0).permutation(protocol.train.user)
+    shuffled = factorization.make_rows(
+        protocol.train._replace(user=shuffled_user), num_responses
+    )
+    null, _ = learned(key, jax.tree.map(jnp.asarray, shuffled), None)
+    models = {
+        "pref": Model(fitted.items, fitted.prior),
+        "pref-map": Model(published.items, ridge),
+        "shuffled-users": Model(null.items, null.prior),
+    }
+    return models, population.items.utility, chosen
+
+
+def per_user_model(texts: tuple[str, ...], train_rows: Comparisons, config: Config) -> Model:
+    """Text features with the ridge that predicts training users' own answers best."""
+    embedding = fit_hashed(texts).encode(texts)
+    width = min(config.num_inputs, *embedding.shape)
+    features = PCA(width, random_state=0).fit_transform(embedding).astype(np.float32)
+    features /= np.sqrt(np.mean(np.sum(features**2, axis=1)))
+    some = train_rows.user < 300
+    rows = Comparisons(*(column[some] for column in train_rows))
+    batch = group_by_user(rows, int(rows.user.max()) + 1, length=60, longer="truncate")
+    gap = gaps(features, batch)
+    order = np.argsort(np.random.default_rng(0).random(batch.label.shape), axis=1)
+    held = (order < batch.label.shape[1] // 3) & batch.mask
+    weight = np.where(held, 0.0, batch.weight).astype(np.float32)
+    items = Items(features=features, utility=np.zeros(len(features), np.float32))
+
+    def loss(ridge: float) -> float:
+        prior = GaussianPrior(jnp.zeros(width), ridge * jnp.eye(width))
+        path = weight_path(
+            gap, np.zeros_like(batch.label), batch.label, weight, prior, (gap.shape[1],)
+        )
+        logit = np.einsum("upj,uj->up", gap, path[0])
+        return float(np.mean(np.asarray(metrics.nll(logit, batch.label))[held]))
+
+    best = min(config.ridges, key=loss)
+    return Model(items, GaussianPrior(jnp.zeros(width), best * jnp.eye(width)))
+
+
+def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
+    """AUC of every new person under every method and control: one record per curve."""
+    dataset, protocol = load_protocol(name, seed=seed)
+    answers, tests = protocol.answers, protocol.tests
+    most = answers.label.shape[1]
+    counts = tuple(n for n in config.num_answers if n <= most)
+    mirrored = not np.any(tests.second[tests.mask] == BASELINE)
+    key = jax.random.key(seed)
+    models, utility, chosen = train(key, protocol, dataset.num_responses, config)
+    models["per-user"] = per_user_model(dataset.responses, protocol.train, config)
+
+    def test_auc(model: Model, path) -> np.ndarray:
+        features = gaps(np.asarray(model.items.features), tests)
+        offset = gaps(np.asarray(model.items.utility)[:, None], tests)[..., 0]
+        return np.asarray(user_auc(features, offset, path, tests.label, tests.mask, mirrored))
+
+    def asked(model: Model):
+        features = gaps(np.asarray(model.items.features), answers)
+        return features, gaps(np.asarray(model.items.utility)[:, None], answers)[..., 0]
+
+    records = []
+
+    def record(method, values, questions="random", control=None):
+        records.append(
+            {
+                "dataset": name,
+                "seed": seed,
+                "method": method,
+                "questions": questions,
+                "control": control,
+                "num_answers": counts,
+                "auc": values,
+            }
+        )
+
+    for method, model in models.items():
+        features, offset = asked(model)
+        path = weight_path(features, offset, answers.label, answers.weight, model.prior, counts)
+        control = method if method == "shuffled-users" else None
+        record("pref" if control else method, test_auc(model, path), control=control)
+        if method == "pref":
+            record("pref", test_auc(model, jnp.roll(path, 1, axis=1)), control="wrong-user")
+            path = adaptive_path(
+                key, features, offset, answers.label, answers.mask, model.prior
+            ).transpose(1, 0, 2)
+            record("pref", test_auc(model, path[np.asarray(counts)]), questions="d_optimal")
+    features = gaps(np.asarray(utility)[:, None], tests)
+    alone = jnp.ones((len(counts), len(tests.label), 1))
+    flat = user_auc(
+        features, np.zeros(tests.label.shape, np.float32), alone, tests.label, tests.mask, mirrored
+    )
+    record("population", np.asarray(flat), questions=None)
+    strength = {name: float(value) for name, value in chosen._asdict().items()}
+    return [{**entry, "strength": strength} for entry in records]
+
+
+def over_draws(entries: list[dict], number: int, of: Callable[[dict], np.ndarray]):
+    """Interval over people, each person's draws averaged by their place among the new ones."""
+    values = [of(entry)[entry["num_answers"].index(number)] for entry in entries]
+    return metrics.mean_interval(np.concatenate(values))
+
+
+def summarize(records: list[dict]) -> tuple[list[dict], list[str]]:
+    """Tidy rows with intervals over people, and the headline of every set."""
+    population = {
+        (entry["dataset"], entry["seed"]): entry["auc"]
+        for entry in records
+        if entry["method"] == "population"
+    }
+    curves: dict[tuple, list[dict]] = {}
+    for entry in records:
+        curve = (entry["dataset"], entry["method"], entry["questions"], entry["control"])
+        curves.setdefault(curve, []).append(entry)
+    rows, lines = [], []
+    for (dataset, method, questions, control), entries in curves.items():
+        measures = {
+            "auc_user": lambda entry: entry["auc"],
+            "personal_minus_population": lambda entry: (
+                entry["auc"] - population[entry["dataset"], entry["seed"]]
+            ),
+        }
+        for number in entries[0]["num_answers"]:
+            for metric, of in measures.items():
+                value, low, high, _ = over_draws(entries, number, of)
+                rows.append(
+                    {
+                        "dataset": dataset,
+                        "method": method,
+                        "questions": questions,
+                        "control": control,
+                        "num_answers": number,
+                        "metric": metric,
+                        "value": float(value),
+                        "low": float(low),
+                        "high": float(high),
+                    }
+                )
+                if (metric, number, questions) == ("personal_minus_population", 20, "random"):
+                    name = control or method
+                    lines.append(
+                        f"{dataset}: {name} − population after {number} answers "
+                        f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+                    )
+    return rows, lines
+
+
+def run(config: Config) -> runs.Result:
+    """All curves on all sets and draws."""
+    records = [
+        entry
+        for name in config.datasets
+        for seed in config.seeds
+        for entry in curves_of_draw(name, seed, config)
+    ]
+    rows, lines = summarize(records)
+    tables = plots.make_table(runs.tidy(rows))
+    logged = [
+        {"dataset": entry["dataset"], "seed": entry["seed"], **entry["strength"]}
+        for entry in records
+        if entry["method"] == "population"
+    ]
+    return runs.Result(rows=rows, summary="\n".join([tables, "", *lines]), metrics=logged)
+
+
+def plot(result: runs.Result) -> Figure:
+    """AUC against the number of answers, one panel for each set of people."""
+    return plots.learning_curves(result.table, panel="dataset")
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)
