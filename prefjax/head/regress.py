@@ -1,0 +1,103 @@
+"""Regresses the head on target factors: the step from the factorization of ids to embeddings.
+
+    min_θ,h  ½ Σ_i c_i ‖z_iᵀθ − T_i‖² + ½ τ ‖θ‖² + penalty on the hidden layers
+
+T_i are the factors of response i and c_i ≥ 0 how well they are known. A linear head is solved
+exactly. With hidden layers θ is solved exactly at every step and Adam moves the hidden layers
+(variable projection: at the exact θ the gradient through θ vanishes).
+
+References:
+    arXiv 2503.06358, Algorithm 1, "fit W to Φ". Golub and Pereyra (1973), variable projection.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float
+
+from prefjax.head import nets
+from prefjax.head.nets import HeadConfig
+from prefjax.types import Array, Params
+
+
+def ridge(
+    inputs: Float[Array, "row input"],
+    target: Float[Array, "row output"],
+    penalty: Float[Array, ""] | float,
+    weight: Float[Array, " row"] | None = None,
+) -> Float[Array, "input output"]:
+    """The linear map that minimizes ``Σ_i c_i ‖x_iᵀθ − T_i‖² + τ‖θ‖²``; closed form.
+
+    Args:
+        inputs: x.
+        target: T; rows of weight 0 may hold anything.
+        penalty: τ > 0.
+        weight: c ≥ 0; default 1.
+
+    Examples:
+        >>> ridge(jnp.eye(2), jnp.eye(2), 1.0).round(3).tolist()
+        [[0.5, 0.0], [0.0, 0.5]]
+    """
+    weight = jnp.ones(inputs.shape[0]) if weight is None else jnp.asarray(weight)
+    kept = (weight > 0)[:, None]
+    inputs, target = jnp.where(kept, inputs, 0.0), jnp.where(kept, target, 0.0)
+    weighted = weight[:, None] * inputs
+    gram = weighted.T @ inputs + penalty * jnp.eye(inputs.shape[1], dtype=inputs.dtype)
+    return jax.scipy.linalg.solve(gram, weighted.T @ target, assume_a="pos")
+
+
+def make_optimizer(config: HeadConfig, num_steps: int) -> optax.GradientTransformation:
+    """Adam whose learning rate decays by a cosine to 0 after ``num_steps``."""
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, max(num_steps, 1)))
+
+
+def with_kernel(params: Params, kernel: Float[Array, "expanded factor_and_utility"]) -> Params:
+    """The same head with another last layer."""
+    return {**params, "out": {"kernel": kernel}}
+
+
+def regress(
+    params: Params,
+    embeddings: Float[Array, "response input"],
+    target: Float[Array, "response factor_and_utility"],
+    penalty: Float[Array, ""] | float,
+    config: HeadConfig,
+    weight: Float[Array, " response"] | None = None,
+) -> Params:
+    """Head that minimizes the module's objective; exact without hidden layers.
+
+    Args:
+        params: Where the hidden layers start.
+        embeddings: One row a response.
+        target: T, target features and in the last column the target utility.
+        penalty: τ > 0 of θ.
+        config: Structure, number of steps and penalty of the hidden layers.
+        weight: c of each response, 0 for a response whose target is unknown; default 1.
+    """
+    weight = jnp.ones(embeddings.shape[0]) if weight is None else jnp.asarray(weight)
+    target = jnp.where((weight > 0)[:, None], target, 0.0)
+
+    def solved(params):
+        inputs = nets.expand(params, embeddings, config)
+        return with_kernel(params, ridge(inputs, target, penalty, weight))
+
+    def loss(trunk, params):
+        moved = {**params, "trunk": trunk}
+        predicted = nets.expand(moved, embeddings, config) @ params["out"]["kernel"]
+        miss = jnp.sum(weight[:, None] * jnp.square(predicted - target))
+        return 0.5 * miss + nets.trunk_decay(moved, config)
+
+    if not config.hidden:
+        return solved(params)
+    optimizer = make_optimizer(config, config.regression_steps)
+
+    def step(carry, _):
+        params, moments = carry
+        params = solved(params)
+        gradient = jax.grad(loss)(params["trunk"], params)
+        update, moments = optimizer.update(gradient, moments)
+        return ({**params, "trunk": optax.apply_updates(params["trunk"], update)}, moments), None
+
+    begun = solved(params), optimizer.init(params["trunk"])
+    (params, _), _ = jax.lax.scan(step, begun, None, length=config.regression_steps)
+    return solved(params)
