@@ -1,0 +1,1 @@
+"""One module for each figure or table; imports prefjax, never another experiment."""

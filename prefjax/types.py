@@ -2,10 +2,10 @@
 
 Axes: ``user item pair response factor feature batch candidate token vocab layer head seed``.
 
-A comparison is ``(user, first, second, label)``: the user saw responses ``first`` and ``second`` and
-preferred the first with probability ``label``; ``1`` first, ``0`` second, ``½`` a tie. A vote or a
-rating of one response alone is a comparison against a **zero baseline**, written
-``second = BASELINE``: the features and the utility of the baseline are zero.
+A comparison is ``(user, first, second, label)``: the user saw responses ``first`` and ``second``
+and preferred the first with probability ``label``; 1 first, 0 second, ½ a tie. A vote or a rating
+of one response alone is a comparison against a **zero baseline**, written ``second = BASELINE``:
+the features and the utility of the baseline are zero.
 """
 
 from collections.abc import Mapping
