@@ -21,7 +21,7 @@ from prefjax.factorization.state import Embeddings, EMConfig, EMState, Strength
 from prefjax.types import Array, PRNGKey
 
 NUM_POPULATION_STEPS = 4
-NUM_POWER_STEPS = 6
+NUM_POWER_STEPS = 12
 OVERSAMPLING = 4
 
 
