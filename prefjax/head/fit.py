@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax.factorization import em, svd
 from prefjax.factorization import rows as layout
-from prefjax.factorization.fit import in_input_units, input_scale, population, principal_axes
+from prefjax.factorization.fit import in_input_units, input_scale, population
 from prefjax.factorization.rows import Rows
 from prefjax.factorization.state import EMState, Strength
 from prefjax.head import nets
@@ -36,6 +36,8 @@ from prefjax.head.regress import make_optimizer, regress, with_kernel
 from prefjax.types import Array, GaussianPrior, Items, Params, PRNGKey
 
 Objective = Literal["map", "marginal"]
+
+DEFAULT = HeadConfig()
 
 
 class HeadFit(NamedTuple):
@@ -125,7 +127,7 @@ def begin(
     num_users: int,
     config: HeadConfig,
 ) -> tuple[HeadState, Strength]:
-    """First state, from the target factors or from singular directions, and the scaled penalties."""
+    """First state, from target factors or singular directions, and the scaled penalties."""
     trunk_key, start_key = jax.random.split(key)
     num_responses, num_inputs = inputs.shape
     params = nets.init(trunk_key, num_inputs, config)
@@ -145,7 +147,7 @@ def begin(
         params = regress(params, inputs, target, strength.penalty, config, mass[:, 0])
         kernel = params["out"]["kernel"]
         users = em.init(start_key, rows, kernel[:, :-1], num_users)
-        users = users._replace(head=users.head.at[:, -1].set(kernel[:, -1]))
+        users = users._replace(head=jnp.concatenate([users.head[:, :-1], kernel[:, -1:]], axis=1))
     trunk = params.get("trunk", {})
     moments = make_optimizer(config, config.max_steps * config.trunk_steps).init(trunk)
     trace = jnp.full((config.max_steps + 1,), -jnp.inf)
@@ -171,7 +173,8 @@ def step(
     users = em.step(state.users, expanded, rows, inputs.shape[0], strength, config)
     before = users.objective - nets.trunk_decay(params, config)
     users = users._replace(objective=before, gain=before - state.users.objective)
-    state = state._replace(users=users, trace=state.trace.at[users.num_steps - 1].set(before))
+    trace = jnp.asarray(state.trace).at[users.num_steps - 1].set(before)
+    state = state._replace(users=users, trace=trace)
     if not config.hidden:
         return state
     optimizer = make_optimizer(config, config.max_steps * config.trunk_steps)
@@ -192,10 +195,9 @@ def step(
 
 def to_raw(params: Params, turn: Float[Array, "input turned"]) -> Params:
     """Parameters for embeddings e from parameters for ``e @ turn``."""
-    num_inputs, num_turned = turn.shape
+    num_turned = turn.shape[1]
     kernel = params["out"]["kernel"]
     kernel = jnp.concatenate([turn @ kernel[:num_turned], kernel[num_turned:]])
-    assert kernel.shape[0] >= num_inputs
     params = with_kernel(params, kernel)
     if "trunk" not in params:
         return params
@@ -213,7 +215,7 @@ def fit(
     num_users: int,
     num_responses: int,
     objective: Objective | None = None,
-    config: HeadConfig = HeadConfig(),
+    config: HeadConfig = DEFAULT,
     start: Float[Array, "response factor_and_utility"] | None = None,
 ) -> HeadFit:
     """Regression on target factors and refinement by likelihood; pure, vmappable over ``key``.
@@ -233,10 +235,16 @@ def fit(
     Returns:
         The fit; ``converged`` says whether the last round still changed the bound.
 
+    Raises:
+        ValueError: ``embeddings`` has another number of rows than ``num_responses``.
+
     References:
         arXiv 2503.06358, Algorithm 1.
     """
-    assert embeddings.shape[0] == num_responses
+    if embeddings.shape[0] != num_responses:
+        raise ValueError(
+            f"One embedding a response: {embeddings.shape[0]} rows for {num_responses} responses."
+        )
     if objective is not None:
         fixed = jnp.full_like(strength.temperature, {"map": 0.0, "marginal": 1.0}[objective])
         strength = strength._replace(temperature=fixed)
@@ -272,5 +280,5 @@ def fit(
 
 def unit_axes(embeddings: Float[Array, "response input"]) -> Float[Array, "input input"]:
     """Turns inputs to uncorrelated axes and gives them mean squared norm 1 when centred."""
-    axes = principal_axes(embeddings)
+    axes = jnp.linalg.eigh(embeddings.T @ embeddings)[1]
     return axes / jnp.sqrt(jnp.maximum(input_scale(embeddings), 1e-30))

@@ -17,6 +17,7 @@ References:
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ class RewardHead(nnx.Module):
     def __init__(self, num_inputs: int, config: HeadConfig, *, rngs: nnx.Rngs):
         widths = (num_inputs, *config.hidden)
         self.trunk = nnx.Dict()
-        for i, (fan_in, width) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (fan_in, width) in enumerate(pairwise(widths)):
             spread = math.sqrt(1 / kernel_precision(i, fan_in))
             self.trunk[f"layer{i}"] = nnx.Linear(
                 fan_in, width, kernel_init=nnx.initializers.normal(spread), rngs=rngs
@@ -78,7 +79,7 @@ class RewardHead(nnx.Module):
     def expand(
         self, embeddings: Float[Array, "response input"]
     ) -> Float[Array, "response expanded"]:
-        """z of every response: what the last, linear layer sees."""
+        """The inputs z of every response: what the last, linear layer sees."""
         hidden = embeddings
         for i in range(len(self.trunk)):
             hidden = jax.nn.gelu(self.trunk[f"layer{i}"](hidden))
@@ -90,7 +91,7 @@ class RewardHead(nnx.Module):
         self, embeddings: Float[Array, "response input"]
     ) -> Float[Array, "response factor_and_utility"]:
         """[φ, t] of every response."""
-        return self.out(self.expand(embeddings))
+        return self.out(jnp.asarray(self.expand(embeddings)))
 
 
 def kernel_precision(layer: int, fan_in: int) -> float:
@@ -114,7 +115,7 @@ def merge(params: Params, num_inputs: int, config: HeadConfig) -> RewardHead:
     """The module with these parameters; call it inside the jitted function."""
     blank = nnx.eval_shape(lambda: RewardHead(num_inputs, config, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(blank, nnx.Param)
-    nnx.replace_by_pure_dict(state, params)
+    nnx.replace_by_pure_dict(state, dict(params))
     return nnx.merge(graph, state)
 
 
@@ -140,7 +141,7 @@ def apply(params: Params, embeddings: Float[Array, "response input"], config: He
 def expand(
     params: Params, embeddings: Float[Array, "response input"], config: HeadConfig
 ) -> Float[Array, "response expanded"]:
-    """z of every response; see `RewardHead.expand`."""
+    """The inputs z of every response; see `RewardHead.expand`."""
     return merge(params, embeddings.shape[1], config).expand(embeddings)
 
 
