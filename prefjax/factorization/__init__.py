@@ -17,7 +17,7 @@ from prefjax.factorization.fit import fit
 from prefjax.factorization.gauge import Gauge, canonical, fix
 from prefjax.factorization.learn import LearnConfig, Search, fit_learned, search
 from prefjax.factorization.matrix import Matrix, make_matrix
-from prefjax.factorization.rows import Rows, make_rows
+from prefjax.factorization.rows import Rows, make_rows, stack_rows
 from prefjax.factorization.state import EMConfig, EMState, Factorization, Strength
 from prefjax.factorization.svd import dense_imputation
 
@@ -44,4 +44,5 @@ __all__ = [
     "make_matrix",
     "make_rows",
     "search",
+    "stack_rows",
 ]

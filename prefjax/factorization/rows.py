@@ -6,6 +6,7 @@ table lists, for chunks of one response each, the rows in which that response st
 (+1 as ``first``, −1 as ``second``). Scatter-adds over all rows, slow on every backend, never occur.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -72,20 +73,23 @@ def slots_for(segment: Int[np.ndarray, " row"]) -> int:
     return int(np.clip(2 ** np.round(np.log2(max(mean / 2, 1))), 4, 64))
 
 
-def make_rows(comparisons: Comparisons, num_responses: int) -> Rows:
+def make_rows(
+    comparisons: Comparisons, num_responses: int, *, num_slots: tuple[int, int] | None = None
+) -> Rows:
     """Lays validated comparisons out; a host function, NumPy in and NumPy out.
 
     Args:
         comparisons: Rows whose ids have been checked (`prefjax.data.validate_comparisons`).
         num_responses: Number of responses, the id that the zero baseline takes.
+        num_slots: Widths of the chunks of users and of responses; by default little is wasted.
     """
     user, first, second, label, weight = (np.asarray(column) for column in comparisons)
-    index, chunk_user = chunk(user, slots_for(user))
-    absent = index < 0
+    index, chunk_user = chunk(user, num_slots[0] if num_slots else slots_for(user))
 
     def lay(column, fill, dtype):
-        return np.where(absent, fill, column[index]).astype(dtype)
+        return np.append(column, fill)[index].astype(dtype)  # −1 takes the fill
 
+    label = np.where(weight > 0, label, 0.5)
     second = np.where(second < 0, num_responses, second)
     first_slots = lay(first, num_responses, np.int32)
     second_slots = lay(second, num_responses, np.int32)
@@ -95,19 +99,46 @@ def make_rows(comparisons: Comparisons, num_responses: int) -> Rows:
     sign = np.repeat([1.0, -1.0], first_slots.size)
     real = standing < num_responses
     standing, slot, sign = standing[real], slot[real], sign[real]
-    entry_index, response = chunk(standing, slots_for(standing))
-    missing = entry_index < 0
+    entry_index, response = chunk(standing, num_slots[1] if num_slots else slots_for(standing))
     return Rows(
         first=first_slots,
         second=second_slots,
         label=lay(label, 0.5, np.float32),
         weight=lay(weight, 0.0, np.float32),
         user=chunk_user,
-        entry=np.where(missing, 0, slot[entry_index]).astype(np.int32),
-        sign=np.where(missing, 0.0, sign[entry_index]).astype(np.float32),
+        entry=np.append(slot, 0)[entry_index].astype(np.int32),
+        sign=np.append(sign, 0.0)[entry_index].astype(np.float32),
         response=response,
         order=index,
     )
+
+
+def stack_rows(sets: Sequence[Comparisons], num_responses: int) -> Rows:
+    """Rows of several data sets along a leading axis, to ``vmap`` or ``lax.map`` one fit over them.
+
+    Chunks without rows fill the shorter sets; they change no sum.
+
+    Args:
+        sets: Validated comparisons, each with the same users and responses.
+        num_responses: Number of responses.
+    """
+    natural = [make_rows(comparisons, num_responses) for comparisons in sets]
+    width = max(rows.label.shape[1] for rows in natural), max(r.sign.shape[1] for r in natural)
+    laid = [make_rows(comparisons, num_responses, num_slots=width) for comparisons in sets]
+    fill = Rows(num_responses, num_responses, 0.5, 0.0, None, 0, 0.0, None, -1)
+
+    def stack(value, *columns):
+        longest = max(len(column) for column in columns)
+
+        def pad(column):
+            # The ids of chunks must stay sorted, so the last one is repeated.
+            constant = column[-1] if value is None else value
+            missing = [(0, longest - len(column))] + [(0, 0)] * (column.ndim - 1)
+            return np.pad(column, missing, constant_values=constant)
+
+        return np.stack([pad(column) for column in columns])
+
+    return Rows(*(stack(value, *columns) for value, *columns in zip(fill, *laid, strict=True)))
 
 
 def gap(table: Float[Array, "response feature"], rows: Rows) -> Float[Array, "chunk slot feature"]:
