@@ -1,0 +1,44 @@
+"""The README: its example runs, its list of rooms is the one that exists."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from test_rooms import LEVELS, MODULES
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_learns_what_the_person_likes(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert capsys.readouterr().out.strip()
+    likes, ranking = names["likes"][120:], names["ranking"]
+    unseen = np.corrcoef(likes, ranking.reward)[0, 1]
+    population = np.corrcoef(
+        likes, names["model"].new_user().rank(names["embeddings"][120:]).reward
+    )
+    assert unseen > 0.7
+    assert unseen > population[0, 1] + 0.2
+    assert len(names["user"].answers) == 10
+
+
+def test_the_rooms_are_those_that_exist():
+    listed = {
+        (int(level), room) for level, room in re.findall(r"^\| (\d) \| `(\w+)` ", README, re.M)
+    }
+    present = {name.split(".")[1] for name in MODULES} - {"__init__"}
+    assert listed == {(n, room) for n, rooms in LEVELS.items() for room in rooms & present}
+    assert {room for _, room in listed} == present
+
+
+def test_modules_and_data_sets_that_are_named_exist():
+    root = Path(__file__).parent.parent
+    for module in re.findall(r"python -m ([\w.]+)", README):
+        path = root.joinpath(*module.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+    from prefjax.data import DATASETS
+
+    for name in DATASETS:
+        assert f"| `{name}` |" in README
