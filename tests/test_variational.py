@@ -19,8 +19,8 @@ MEAN, VARIANCE = (
 def integrate(function):
     return np.array(
         [
-            quad(lambda z, m=m, s=np.sqrt(v): function(m + s * z) * norm.pdf(z), -9, 9)[0]
-            for m, v in zip(MEAN.astype(float), VARIANCE.astype(float), strict=True)
+            quad(lambda z, m=m, s=s: function(m + s * z) * norm.pdf(z), -9, 9)[0]
+            for m, s in zip(MEAN.astype(float), np.sqrt(VARIANCE.astype(float)), strict=True)
         ]
     )
 

@@ -113,6 +113,12 @@ class AlternatingFit(NamedTuple):
     converged: Bool[Array, ""]
 
 
+def present(batch: UserBatch) -> tuple[Float[Array, "one entry"], Float[Array, "one entry"]]:
+    """Weights, 0 where masked, and labels, ½ where there is no weight, whatever stands there."""
+    weight = jnp.where(batch.mask, batch.weight, 0)
+    return weight, jnp.where(weight > 0, batch.label, 0.5)
+
+
 def init(key: PRNGKey, matrix: Matrix, config: AlternatingConfig) -> Factors:
     """Leading singular vectors of the matrix centred at ½, unobserved entries 0.
 
@@ -131,12 +137,11 @@ def init(key: PRNGKey, matrix: Matrix, config: AlternatingConfig) -> Factors:
     )
     features = directions * jnp.sqrt(values)[None]
     batch = matrix.by_user
-    entries = jnp.where(batch.mask, batch.weight * (batch.label - 0.5), 0)
-    weight = jnp.einsum("up,upj->uj", entries, directions[batch.first])
+    given, label = present(batch)
+    weight = jnp.einsum("up,upj->uj", given * (label - 0.5), directions[batch.first])
     weight = weight / jnp.sqrt(jnp.maximum(values, 1e-12))[None]
     logit = jnp.einsum("uj,upj->up", weight, features[batch.first])
-    present = jnp.where(batch.mask, batch.weight, 0)
-    square = jnp.sum(present * jnp.square(logit)) / jnp.maximum(jnp.sum(present), 1e-12)
+    square = jnp.sum(given * jnp.square(logit)) / jnp.maximum(jnp.sum(given), 1e-12)
     scale = jnp.power(square + 1e-12, -0.25)
     return Factors(weight * scale, features * scale, jnp.zeros(num_items))
 
@@ -145,8 +150,7 @@ def objective(factors: Factors, batch: UserBatch, config: AlternatingConfig) -> 
     """F of the module's docstring, in nats."""
     features, offset = factors.features[batch.first], factors.offset[batch.first]
     logit = jnp.einsum("uj,upj->up", factors.weight, features) + offset
-    weight = jnp.where(batch.mask, batch.weight, 0)
-    label = jnp.where(batch.mask, batch.label, 0.5)
+    weight, label = present(batch)
     penalty = config.user_penalty * jnp.sum(jnp.square(factors.weight))
     penalty = penalty + config.item_penalty * jnp.sum(jnp.square(factors.features))
     if config.offset_penalty is not None:
@@ -186,8 +190,7 @@ def solve_block(
     num_newton: int,
 ) -> Float[Array, "one factor"]:
     """Newton steps on every row at once, given the factors of the other side."""
-    weight = jnp.where(batch.mask, batch.weight, 0)
-    label = jnp.where(weight > 0, batch.label, 0.5)
+    weight, label = present(batch)
     features, shared = table[batch.first], offset[batch.first]
     move = jax.vmap(newton_step, in_axes=(0, 0, 0, 0, 0, None))
     for _ in range(num_newton):

@@ -125,7 +125,7 @@ def stack_rows(sets: Sequence[Comparisons], num_responses: int) -> Rows:
     natural = [make_rows(comparisons, num_responses) for comparisons in sets]
     width = max(rows.label.shape[1] for rows in natural), max(r.sign.shape[1] for r in natural)
     laid = [make_rows(comparisons, num_responses, num_slots=width) for comparisons in sets]
-    fill = Rows(num_responses, num_responses, 0.5, 0.0, None, 0, 0.0, None, -1)
+    fill = num_responses, num_responses, 0.5, 0.0, None, 0, 0.0, None, -1
 
     def stack(value, *columns):
         longest = max(len(column) for column in columns)
