@@ -1,0 +1,247 @@
+"""The reward head against closed forms, a dense twin, scikit-learn and planted worlds."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from prefjax import factorization, head, metrics
+from prefjax.factorization import Strength, make_rows
+from prefjax.types import BASELINE, Comparisons
+
+USERS, RESPONSES, INPUTS, FACTORS, ANSWERS = 150, 200, 12, 2, 40
+STRENGTH = Strength(*(jnp.asarray(value) for value in (4.0, 1.0, 1.0)))
+LINEAR = head.HeadConfig(num_factors=FACTORS)
+MLP = head.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=40)
+COUNTS = {"num_users": USERS, "num_responses": RESPONSES}
+
+
+def make_world(nonlinear):
+    random = np.random.default_rng(0)
+    embeddings = random.normal(size=(RESPONSES, INPUTS)).astype(np.float32)
+    map_ = random.normal(size=(INPUTS, FACTORS)) / np.sqrt(INPUTS) * 1.5
+    features = embeddings @ map_
+    if nonlinear:
+        features = np.stack(
+            [2 * np.sin(2 * embeddings[:, 0]), 1.5 * embeddings[:, 1] * embeddings[:, 2]], axis=1
+        )
+    weight, utility = random.normal(size=(USERS, FACTORS)), 0.5 * embeddings[:, 3]
+    user = np.repeat(np.arange(USERS), ANSWERS)
+    first = random.integers(0, RESPONSES, len(user))
+    second = (first + random.integers(1, RESPONSES, len(user))) % RESPONSES
+    logit = np.sum(weight[user] * (features[first] - features[second]), axis=1)
+    logit = logit + utility[first] - utility[second]
+    label = (random.random(len(user)) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+    table = Comparisons(user, first, second, label, np.ones(len(user), np.float32))
+    held = np.tile(np.arange(ANSWERS) >= ANSWERS - 10, USERS)
+    return jnp.asarray(embeddings), map_, table, held
+
+
+def to_rows(table):
+    return jax.tree.map(jnp.asarray, make_rows(table, RESPONSES))
+
+
+def take(table, index):
+    return jax.tree.map(lambda column: column[index], table)
+
+
+def logits(fitted, table):
+    features, utility = (np.asarray(x) for x in fitted.items)
+    weight = np.asarray(fitted.weight)[table.user]
+    gap = features[table.first] - features[table.second]
+    return np.sum(weight * gap, axis=1) + utility[table.first] - utility[table.second]
+
+
+def held_out_auc(fitted, table, held):
+    test = take(table, held)
+    return metrics.macro_auc(test.user, logits(fitted, test), test.label).value
+
+
+@pytest.fixture(scope="module")
+def world():
+    embeddings, map_, table, held = make_world(nonlinear=False)
+    return embeddings, map_, table, held, to_rows(take(table, ~held))
+
+
+@pytest.fixture(scope="module")
+def fit_linear():
+    return jax.jit(partial(head.fit, **COUNTS, config=LINEAR))
+
+
+@pytest.fixture(scope="module")
+def fit_mlp():
+    return jax.jit(partial(head.fit, **COUNTS, config=MLP))
+
+
+def test_ridge_is_that_of_scikit_learn():
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(40, 7)), random.normal(size=(40, 3))
+    weight = random.random(40)
+    weight[:5] = 0
+    expected = Ridge(alpha=0.7, fit_intercept=False).fit(x, y, weight).coef_.T
+    y[:5] = np.nan
+    ours = head.ridge(jnp.asarray(x), jnp.asarray(y), 0.7, jnp.asarray(weight))
+    np.testing.assert_allclose(ours, expected, atol=2e-6)
+
+
+def test_regression_on_factors_is_exact_for_a_linear_head_and_bends_for_an_mlp():
+    random = np.random.default_rng(2)
+    embeddings = jnp.asarray(random.normal(size=(200, 4)).astype(np.float32) / 2)
+    straight = embeddings @ random.normal(size=(4, FACTORS + 1)).astype(np.float32)
+    params = head.init(jax.random.key(0), 4, LINEAR)
+    exact = head.regress(params, embeddings, straight, 1e-3, LINEAR)
+    items = head.apply(exact, embeddings, LINEAR)
+    np.testing.assert_allclose(items.features, straight[:, :-1], atol=1e-3)
+    np.testing.assert_allclose(items.utility, straight[:, -1], atol=1e-3)
+
+    bent = jnp.square(straight)
+    config = head.HeadConfig(num_factors=FACTORS, hidden=(32,), trunk_penalty=1e-3)
+    train = jnp.arange(200) < 150
+
+    def miss(config):
+        start = head.init(jax.random.key(0), 4, config)
+        params = head.regress(start, embeddings, bent, 1e-2, config, train.astype(jnp.float32))
+        items = head.apply(params, embeddings, config)
+        return np.mean(np.square(items.features - bent[:, :-1])[150:])
+
+    assert miss(config) < 0.5 * miss(LINEAR)
+
+
+def dense_objective(params, users, embeddings, table, strength, config):
+    """The bound by plain gathers and the textbook network, for the table of comparisons."""
+    layer = params["trunk"]["layer0"]
+    hidden = jax.nn.gelu(embeddings @ layer["kernel"] + layer["bias"][None])
+    inputs = jnp.concatenate([embeddings, hidden / jnp.sqrt(hidden.shape[1])], axis=1)
+    both = inputs @ params["out"]["kernel"]
+    second = jnp.where((table.second == BASELINE)[:, None], 0.0, both[jnp.maximum(table.second, 0)])
+    gap = both[table.first] - second
+    f, t = gap[:, :-1], gap[:, -1]
+    mean, covariance = users.mean[table.user], users.covariance[table.user]
+    location = jnp.sum(mean * f, axis=1) + t
+    variance = strength.temperature * jnp.einsum("ri,rij,rj->r", f, covariance, f)
+    xi = jnp.sqrt(location**2 + variance)
+    value = jnp.logaddexp(0.0, xi) + (location - xi) / 2
+    data = jnp.sum(table.weight * (table.label * location - value))
+    sign, logdet = jnp.linalg.slogdet(users.covariance)
+    spread = jnp.trace(users.covariance, axis1=1, axis2=2) - f.shape[1] - sign * logdet
+    divergence = 0.5 * jnp.sum(strength.temperature * spread + jnp.sum(users.mean**2, axis=1))
+    kernel = params["out"]["kernel"]
+    penalty = strength.penalty * jnp.sum(kernel[:, :-1] ** 2)
+    penalty = penalty + strength.utility_penalty * jnp.sum(kernel[:, -1] ** 2)
+    penalty = penalty + config.trunk_penalty * jnp.sum(layer["kernel"] ** 2)
+    return data - divergence - penalty / 2
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_bound_and_gradient_are_those_of_the_dense_twin(world, temperature):
+    embeddings, _, table, _, _ = world
+    table = take(table, slice(0, 60))
+    table = table._replace(second=np.where(np.arange(60) < 9, BASELINE, table.second))
+    random = np.random.default_rng(3)
+    params = head.init(jax.random.key(1), INPUTS, MLP)
+    params = jax.tree.map(lambda x: x + 0.3 * random.normal(size=x.shape).astype("f4"), params)
+    root = random.normal(size=(2, FACTORS, FACTORS)).astype(np.float32)
+    users = factorization.EMState(
+        head=params["out"]["kernel"],
+        mean=jnp.asarray(random.normal(size=(2, FACTORS)).astype(np.float32)),
+        covariance=jnp.asarray(root @ root.transpose(0, 2, 1)) + jnp.eye(FACTORS)[None],
+        objective=jnp.zeros(()),
+        gain=jnp.zeros(()),
+        num_steps=jnp.zeros((), jnp.int32),
+    )
+    strength = STRENGTH._replace(temperature=jnp.asarray(temperature))
+    ours = jax.value_and_grad(head.bound)(params, users, embeddings, to_rows(table), strength, MLP)
+    twin = jax.value_and_grad(dense_objective)(params, users, embeddings, table, strength, MLP)
+    for mine, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(twin), strict=True):
+        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_linear_marginal_head_is_the_factorization_and_recovers_the_planted_space(
+    world, fit_linear
+):
+    embeddings, map_, table, held, rows = world
+    fitted = fit_linear(jax.random.key(0), rows, embeddings, STRENGTH)
+    twin = factorization.fit(
+        jax.random.key(1),
+        rows,
+        embeddings,
+        STRENGTH,
+        **COUNTS,
+        config=factorization.EMConfig(num_factors=FACTORS),
+    )
+    assert bool(fitted.converged)
+    np.testing.assert_allclose(fitted.trace[-1], twin.objective, rtol=1e-3)
+    test = take(table, held)
+    assert np.corrcoef(logits(fitted, test), logits(twin, test))[0, 1] > 0.999
+    kernel = np.asarray(fitted.params["out"]["kernel"])
+    assert metrics.subspace_angles(kernel[:, :-1].T, map_.T)[0] < 12
+    assert np.min(np.diff(fitted.trace)) > -1e-2
+    np.testing.assert_allclose(
+        head.apply(fitted.params, embeddings, LINEAR).features, fitted.items.features, atol=1e-5
+    )
+    assert np.abs(np.mean(fitted.weight, axis=0)).max() < 1e-4
+
+
+def test_rows_of_weight_zero_are_absent(world, fit_linear):
+    embeddings, _, table, held, rows = world
+    fitted = fit_linear(jax.random.key(0), rows, embeddings, STRENGTH)
+    masked = table._replace(
+        weight=np.where(held, 0, table.weight).astype(np.float32),
+        label=np.where(held, np.nan, table.label).astype(np.float32),
+    )
+    again = fit_linear(jax.random.key(0), to_rows(masked), embeddings, STRENGTH)
+    np.testing.assert_allclose(again.trace[-1], fitted.trace[-1], rtol=1e-5)
+    np.testing.assert_allclose(logits(again, table), logits(fitted, table), atol=5e-3)
+
+
+def test_mlp_beats_linear_on_nonlinear_rewards(fit_linear, fit_mlp):
+    embeddings, _, table, held = make_world(nonlinear=True)
+    rows = to_rows(take(table, ~held))
+    key = jax.random.key(0)
+    mlp = fit_mlp(key, rows, embeddings, STRENGTH)
+    linear = fit_linear(key, rows, embeddings, STRENGTH)
+    assert held_out_auc(mlp, table, held) > held_out_auc(linear, table, held) + 0.05
+    assert mlp.trace[-1] > linear.trace[-1]
+
+
+def test_regression_and_refinement_vmap_over_seeds(world):
+    embeddings, _, _, _, rows = world
+    keys = jax.random.split(jax.random.key(0), 3)
+    # Few rounds: Adam amplifies the rounding in which batched and single programs differ.
+    config = head.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=8, regression_steps=20)
+    start = jnp.sin(2 * embeddings[:, :1] + jnp.arange(FACTORS + 1)[None])
+
+    def run(key):
+        return head.fit(key, rows, embeddings, STRENGTH, **COUNTS, config=config, start=start)
+
+    together, run_alone = jax.jit(jax.vmap(run))(keys), jax.jit(run)
+    for seed, key in enumerate(keys):
+        alone, one = run_alone(key), jax.tree.map(lambda x, seed=seed: x[seed], together)
+        np.testing.assert_allclose(one.trace, alone.trace, rtol=1e-4)
+        np.testing.assert_allclose(one.items.features, alone.items.features, atol=1e-4)
+        np.testing.assert_allclose(one.weight, alone.weight, atol=1e-4)
+
+
+def test_per_user_is_the_ridge_logistic_regression_of_scikit_learn(world):
+    embeddings, _, table, _, rows = world
+    fitted = head.fit_per_user(rows, embeddings, 4.0, num_users=USERS, num_components=INPUTS)
+    assert bool(fitted.converged)
+    reward = np.asarray(fitted.items.features @ fitted.weight.T)
+    centred = np.asarray(embeddings)
+    centred = centred - centred.mean(axis=0)
+    ridge = 4.0 * np.mean(np.sum(centred**2, axis=1))
+    for user in (0, 7):
+        mine = take(table, np.flatnonzero(table.user == user)[: ANSWERS - 10])
+        gap = np.asarray(embeddings[mine.first] - embeddings[mine.second])
+        theirs = LogisticRegression(C=1 / ridge, fit_intercept=False, tol=1e-8, max_iter=1000)
+        coefficient = theirs.fit(gap, mine.label).coef_[0]
+        np.testing.assert_allclose(reward[:, user], np.asarray(embeddings) @ coefficient, atol=1e-3)
+
+
+def test_a_missing_embedding_is_named(world):
+    embeddings, _, _, _, rows = world
+    with pytest.raises(ValueError, match="199 rows for 200 responses"):
+        head.fit(jax.random.key(0), rows, embeddings[1:], STRENGTH, **COUNTS)
