@@ -76,7 +76,8 @@ PRESETS = {
     "paper": Config(world=WorldConfig(pairs_per_user=480, pairs_per_prompt=120), num_inputs=128),
 }
 
-PUBLISHED = Strength(penalty=1.0, utility_penalty=0.1, temperature=0.0)
+PUBLISHED = 1.0, 0.1, 0.0
+"""Fields of `Strength` for joint MAP with little penalty."""
 SHUT = 1e6
 """Penalty under which the factors vanish and the shared utility remains."""
 
@@ -173,7 +174,7 @@ def train_pref(key: PRNGKey, rows: Rows, shuffled: Rows, data: Draw, config: Con
     shut = Strength(jnp.float32(SHUT), chosen, jnp.float32(0))
     fit = partial(factorization.fit, key, rows, embeddings, **static)
     given = jax.lax.map(
-        lambda s: fit(strength=s), stack(jax.tree.map(jnp.float32, PUBLISHED), shut)
+        lambda s: fit(strength=s), stack(Strength(*map(jnp.float32, PUBLISHED)), shut)
     )
     default, null = (Model(*at((learned.items, learned.prior), i)) for i in (0, 1))
     published = Model(at(given.items, 0), ridge_prior(config.num_factors, 1.0))
@@ -230,7 +231,7 @@ def interview(model: Model, rule: str, data: Draw, config: Config) -> jax.Array:
         return elicit(ask_key, pool, answer, model.prior, elicit_config).weight
 
     path = jax.vmap(one)(jnp.arange(len(data.weight)), data.weight)
-    return path[:, jnp.asarray(config.num_answers)]
+    return jnp.asarray(path)[:, jnp.asarray(config.num_answers)]
 
 
 def measure(items: Items, path: Float[Array, "user answers factor"], test: UserBatch):
@@ -331,8 +332,12 @@ def headline(curves: dict, config: Config) -> str:
 def run(config: Config) -> runs.Result:
     """All curves of all seeds; the seeds are one program."""
     stacked = draw_all(config)
-    program = jax.jit(lambda *seeds: jax.lax.map(lambda s: one_seed(*s, config), seeds))
-    curves = jax.device_get(program(*stacked))
+
+    @jax.jit
+    def every_seed(rows, shuffled, data):
+        return jax.lax.map(lambda s: one_seed(s[0], s[1], s[2], config), (rows, shuffled, data))
+
+    curves = jax.device_get(every_seed(*stacked))
     rows = tidy_rows(curves, config)
     table = plots.make_table(runs.tidy(rows))
     return runs.Result(rows=rows, summary=f"{table}\n\n{headline(curves, config)}")
@@ -341,7 +346,14 @@ def run(config: Config) -> runs.Result:
 def plot(result: runs.Result) -> Figure:
     """AUC against the number of answers; controls and the ceiling stay in the table."""
     drawn = [row for row in result.rows if not row["control"] and row["method"] != "oracle"]
-    return plots.learning_curves(runs.tidy(drawn))
+    # Whoever hears no answers is the same under every rule.
+    panels = [
+        {**row, "questions": rule}
+        for rule in RULES
+        for row in drawn
+        if row["questions"] in (None, rule)
+    ]
+    return plots.learning_curves(runs.tidy(panels), panel="questions")
 
 
 if __name__ == "__main__":
