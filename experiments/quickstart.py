@@ -1,7 +1,7 @@
 """How many answers does it take to know a new person? Simulated people, real differences in text.
 
-    python -m experiments.quickstart smoke     # 10 seeds; what `make quickstart` runs
-    python -m experiments.quickstart paper     # 10 seeds, twice the answers to learn from
+    python -m experiments.quickstart smoke     # 4 seeds; what `make quickstart` runs
+    python -m experiments.quickstart paper     # 10 seeds
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the
@@ -71,10 +71,7 @@ class Config:
     fit_texts: int = 1000
 
 
-PRESETS = {
-    "smoke": Config(),
-    "paper": Config(world=WorldConfig(pairs_per_user=480, pairs_per_prompt=120), num_inputs=128),
-}
+PRESETS = {"smoke": Config(num_seeds=4), "paper": Config()}
 
 PUBLISHED = 1.0, 0.1, 0.0
 """Fields of `Strength` for joint MAP with little penalty."""
