@@ -93,7 +93,9 @@ def make_adam(matrix, config, target):
         optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=rate)
 
         def loss(tables):
-            return alternating.objective(Factors(*tables, start.offset), matrix.by_user, config)
+            weight, features = tables
+            factors = Factors(weight, features, start.offset)
+            return alternating.objective(factors, matrix.by_user, config)
 
         def step(carry):
             tables, state, _, count = carry

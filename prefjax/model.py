@@ -294,7 +294,7 @@ class User:
         if index < 0:
             raise ValueError("every pair of this pool has been asked")
         prompt, first, second = (int(place) for place in split_index(responses, np.array(index)))
-        gap = items.features[prompt, first] - items.features[prompt, second]
+        gap = np.asarray(items.features[prompt, first] - items.features[prompt, second])
         shared = items.utility[prompt, first] - items.utility[prompt, second]
         before.append(index)
         self._open = (gap, float(shared))
@@ -328,7 +328,7 @@ class User:
         half = 1.959964 * np.sqrt(variance)
         return Ranking(
             order=np.argsort(-reward, kind="stable"),
-            reward=reward,
+            reward=np.asarray(reward),
             win_probability=probability,
             low=np.asarray(jax.nn.sigmoid(mean - half)),
             high=np.asarray(jax.nn.sigmoid(mean + half)),
