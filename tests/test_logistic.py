@@ -25,6 +25,9 @@ RIDGE = GaussianPrior(jnp.zeros(J), 0.02 * jnp.eye(J))
 FLAT = GaussianPrior(jnp.zeros(J), jnp.zeros((J, J)))
 
 
+fit_one = jax.jit(logistic.fit, static_argnames="config")
+
+
 @jax.jit
 def fit_users(features, label, weight, prior):
     return jax.vmap(lambda f, y, w: logistic.fit(f, y, w, prior=prior))(features, label, weight)
@@ -56,7 +59,7 @@ def test_full_prior_soft_labels_weights_and_offset(num_factors):
     offset = rng.normal(size=40).astype(np.float32)
     root = rng.normal(size=(num_factors, num_factors)).astype(np.float32)
     prior = GaussianPrior(jnp.ones(num_factors), jnp.asarray(root @ root.T))
-    found = logistic.fit(features[0], label, weight, prior=prior, offset=offset)
+    found = fit_one(features[0], label, weight, prior=prior, offset=offset)
     given = (features[0], label, weight, offset, prior)
     best = minimize(
         lambda x: float(objective(jnp.asarray(x, jnp.float32), *given)),
@@ -76,7 +79,7 @@ def test_double_precision():
     with jax.enable_x64(True):
         prior = GaussianPrior(jnp.zeros(J), 0.02 * jnp.eye(J))
         f, y, w = features[0].astype(float), label[0].astype(float), np.ones(T)
-        found = logistic.fit(f, y, w, prior=prior)
+        found = fit_one(f, y, w, prior=prior, config=NewtonConfig(tolerance=1e-11))
         assert found.weight.dtype == np.float64
         gradient = jax.grad(objective)(found.weight, f, y, w, np.zeros(T), prior)
         np.testing.assert_allclose(gradient, 0, atol=1e-9)
@@ -89,13 +92,13 @@ def test_masked_equals_deleted_even_if_nan_and_duplicates_equal_weight_two():
     weight[5:] = 0
     dirty, dirty_label = features.copy(), label.copy()
     dirty[5:], dirty_label[5:] = np.nan, np.nan
-    masked = logistic.fit(dirty, dirty_label, weight, prior=RIDGE)
-    deleted = logistic.fit(features[:5], label[:5], weight[:5], prior=RIDGE)
+    masked = fit_one(dirty, dirty_label, weight, prior=RIDGE)
+    deleted = fit_one(features[:5], label[:5], weight[:5], prior=RIDGE)
     np.testing.assert_allclose(masked.weight, deleted.weight, atol=1e-4)
-    twice = logistic.fit(
+    twice = fit_one(
         np.tile(features[:5], (2, 1)), np.tile(label[:5], 2), np.ones(10, np.float32), prior=RIDGE
     )
-    double = logistic.fit(features[:5], label[:5], 2 * weight[:5], prior=RIDGE)
+    double = fit_one(features[:5], label[:5], 2 * weight[:5], prior=RIDGE)
     np.testing.assert_allclose(twice.weight, double.weight, atol=1e-4)
 
 
@@ -124,12 +127,12 @@ def test_separable_answers_need_a_prior():
 def test_ties_and_contradictions_and_few_answers_are_held_by_the_prior():
     features, _ = simulate(6, 1, 2)
     weight = np.ones(2, np.float32)
-    ties = logistic.fit(features[0], np.full(2, 0.5, np.float32), weight, prior=RIDGE)
+    ties = fit_one(features[0], np.full(2, 0.5, np.float32), weight, prior=RIDGE)
     np.testing.assert_allclose(ties.weight, 0, atol=1e-6)
     same = np.stack([features[0, 0]] * 2)
-    against = logistic.fit(same, np.array([0.0, 1.0], np.float32), weight, prior=RIDGE)
+    against = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=RIDGE)
     np.testing.assert_allclose(against.weight, 0, atol=1e-6)
-    unbounded = logistic.fit(same, np.array([0.0, 1.0], np.float32), weight, prior=FLAT)
+    unbounded = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=FLAT)
     assert np.isfinite(unbounded.weight).all()
 
 
@@ -137,11 +140,9 @@ def test_ties_and_contradictions_and_few_answers_are_held_by_the_prior():
 def test_huge_logits_stay_finite(size):
     features, label = simulate(7, 1)
     offset = np.where(np.arange(T) < 2, size, 0).astype(np.float32)
-    found = logistic.fit(features[0], label[0], np.ones(T, np.float32), prior=RIDGE, offset=offset)
+    found = fit_one(features[0], label[0], np.ones(T, np.float32), prior=RIDGE, offset=offset)
     assert all(np.isfinite(x).all() for x in found)
-    large = logistic.fit(
-        features[0] * np.float32(size), label[0], np.ones(T, np.float32), prior=RIDGE
-    )
+    large = fit_one(features[0] * np.float32(size), label[0], np.ones(T, np.float32), prior=RIDGE)
     assert np.isfinite(large.weight).all()
 
 
@@ -149,21 +150,21 @@ def test_converges_from_a_mean_that_is_far_off():
     features, label = simulate(8, 1)
     weight = np.ones(T, np.float32)
     far = GaussianPrior(jnp.full(J, 300.0), 0.5 * jnp.eye(J))
-    found = logistic.fit(features[0], label[0], weight, prior=far)
+    found = fit_one(features[0], label[0], weight, prior=far)
     gradient = jax.grad(objective)(found.weight, features[0], label[0], weight, jnp.zeros(T), far)
     assert found.converged
     np.testing.assert_allclose(gradient, 0, atol=2e-3)  # terms of size 150
 
 
 def test_every_step_lowers_the_objective():
-    features, label = simulate(9, 1)
-    weight = np.ones(T, np.float32)
-    far = GaussianPrior(jnp.full(J, 4.0), 0.1 * jnp.eye(J))
-    given = (features[0], label[0], weight, jnp.zeros(T), far)
+    features, label = simulate(9, 1, 8, 2)  # small: every number of steps compiles anew
+    weight = np.ones(8, np.float32)
+    far = GaussianPrior(jnp.full(2, 4.0), 0.1 * jnp.eye(2))
+    given = (features[0], label[0], weight, jnp.zeros(8), far)
     values = [float(objective(far.mean, *given))]
     for steps in range(1, 9):
         config = NewtonConfig(max_steps=steps)
-        found = logistic.fit(features[0], label[0], weight, prior=far, config=config)
+        found = fit_one(features[0], label[0], weight, prior=far, config=config)
         values.append(float(objective(found.weight, *given)))
     assert (np.diff(values) <= 1e-5 * values[0]).all()
 
