@@ -81,7 +81,7 @@ def win_probability(
     """``E σ(m + √v z)`` for z ~ N(0, 1), by Gauss-Hermite quadrature.
 
     Accurate to 1e-6 for v ≤ 4; for larger variances the sigmoid is a step on the scale of the
-    nodes, and the error with 32 nodes grows to about .01 at v = 100.
+    nodes, and the error with 32 nodes grows to .015 at v = 100.
 
     Args:
         mean: m.
@@ -142,14 +142,14 @@ def faury_radius(
 
     ``γ = √λ (S + ½) + 2/√λ · log(2^d/δ · (1 + n / (4 d λ))^{d/2})`` with ridge λ.
 
-    PReF turns it into a norm at ŵ by a factor ``exp(4 (1 + 2S) γ)``. With d = 6, S = 3, n = 15,
-    δ = .05 and λ = 1 that is e^580: the bound is vacuous, and only its direction is of use.
+    This form of γ is our reading of the paper, constants not checked against it: use it for its
+    direction, not as a guarantee. A factor exponential in γ would turn it into a norm at ŵ.
 
     Raises:
         ValueError: δ is not in (0, 1), or S, d, n or the ridge is not positive.
 
     References:
-        arXiv 2002.07530, Lemma 11.
+        arXiv 2002.07530.
     """
     _check_bound(num_factors, num_answers, norm_bound, delta)
     if ridge <= 0:
