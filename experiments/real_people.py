@@ -69,7 +69,8 @@ PRESETS = {
     "paper": Config(),
 }
 
-PUBLISHED = Strength(penalty=1.0, utility_penalty=0.1, temperature=0.0)
+PUBLISHED = 1.0, 0.1, 0.0
+"""Fields of `Strength` for joint MAP with little penalty."""
 NOBODY = 1e6
 
 
@@ -92,9 +93,7 @@ def weight_path(features, offset, label, weight, prior, num_answers):
 
     def after(count):
         seen = jnp.arange(label.shape[1])[None, :] < count
-        solve = jax.vmap(
-            lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weight
-        )
+        solve = jax.vmap(lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weight)
         return solve(features, offset, label, jnp.where(seen, weight, 0.0))
 
     return jax.lax.map(after, jnp.asarray(num_answers))
@@ -110,9 +109,7 @@ def adaptive_path(key, features, offset, label, mask, prior):
         pool = PairPool(features=features, offset=offset, mask=mask)
         return elicit(key, pool, make_recorded(label), prior, config).weight
 
-    return jax.vmap(interview)(
-        jax.random.split(key, num_users), features, offset, label, mask
-    )
+    return jax.vmap(interview)(jax.random.split(key, num_users), features, offset, label, mask)
 
 
 @partial(jax.jit, static_argnames="mirrored")
@@ -136,15 +133,13 @@ def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config
     given = jax.jit(partial(factorization.fit, **static))
     fitted, search = learned(key, rows, None)
     chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)
-    published = given(key, rows, None, jax.tree.map(jnp.float32, PUBLISHED))
+    published = given(key, rows, None, Strength(*map(jnp.float32, PUBLISHED)))
     nobody = Strength(jnp.float32(NOBODY), chosen.utility_penalty, jnp.float32(0.0))
     population = given(key, rows, None, nobody)
     eye = jnp.eye(config.num_factors)
     ridge = GaussianPrior(mean=jnp.zeros(config.num_factors), precision=eye)
     shuffled_user = np.random.default_rng(0).permutation(protocol.train.user)
-    shuffled = factorization.make_rows(
-        protocol.train._replace(user=shuffled_user), num_responses
-    )
+    shuffled = factorization.make_rows(protocol.train._replace(user=shuffled_user), num_responses)
     null, _ = learned(key, jax.tree.map(jnp.asarray, shuffled), None)
     models = {
         "pref": Model(fitted.items, fitted.prior),
@@ -203,7 +198,7 @@ def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
 
     records = []
 
-    def record(method, values, questions="random", control=None):
+    def record(method, values, questions: str | None = "random", control=None):
         records.append(
             {
                 "dataset": name,
