@@ -1,7 +1,10 @@
 """How many answers does it take to know a new person? Simulated people, real differences in text.
 
-    python -m experiments.quickstart smoke     # 4 seeds; what `make quickstart` runs
-    python -m experiments.quickstart paper     # 10 seeds
+    python -m experiments.quickstart smoke     # 4 seeds
+    python -m experiments.quickstart paper     # 10 seeds, about two minutes on two cores
+
+Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .697 with random
+and .749 with D-optimal questions, population .517; personal − population +.232 [+.200, +.264].
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the
@@ -34,7 +37,7 @@ from prefjax.adapt import adapt, ridge_prior
 from prefjax.data.attributes import World, WorldConfig, choose, make_world
 from prefjax.data.group import group_by_user
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
-from prefjax.encoders import HashedConfig, fit_hashed
+from prefjax.encoders import make_hashed
 from prefjax.factorization import EMConfig, Rows, Strength
 from prefjax.types import Array, Comparisons, GaussianPrior, Items, PRNGKey, UserBatch
 
@@ -56,7 +59,6 @@ class Config:
         own_ridges: Candidate ridges of ``per-user``; training users on new prompts choose.
         own_answers: Answers of a training user from which that choice is made.
         num_answers: Where the curves are read off.
-        fit_texts: Training texts that the encoder is fitted to.
     """
 
     num_seeds: int = 10
@@ -68,7 +70,6 @@ class Config:
     own_ridges: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     own_answers: int = 20
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
-    fit_texts: int = 1000
 
 
 PRESETS = {"smoke": Config(num_seeds=4), "paper": Config()}
@@ -114,9 +115,8 @@ def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
     """Principal components of the text embeddings; training prompts alone define them."""
     is_test = world.test_prompt[world.dataset.prompt_of]
     responses = world.dataset.responses
-    seen = [text for text, test in zip(responses, is_test, strict=True) if not test]
-    embedding = fit_hashed(seen, HashedConfig(max_fit_texts=config.fit_texts)).encode(responses)
-    width = min(max(config.num_inputs, config.num_own_inputs), len(seen))
+    embedding = make_hashed().encode(responses)
+    width = min(max(config.num_inputs, config.num_own_inputs), int(np.sum(~is_test)))
     axes = PCA(width, svd_solver="covariance_eigh").fit(embedding[~is_test])
     return axes.transform(embedding).astype(np.float32)
 

@@ -1,7 +1,12 @@
 """Do a few answers of a real person tell what else that person prefers?
 
     python -m experiments.real_people smoke     # Polis and DICES-350, one draw
-    python -m experiments.real_people paper     # five sets of people, three draws
+    python -m experiments.real_people paper     # five sets of people, two draws
+
+About one minute a draw on two cores. Expected with two draws, ``pref`` and population after 20
+answers: Polis .819/.751, Jester .701/.684, DICES-350 .829/.827; on Value Portrait (.649/.690) and
+UKPConvArg (.864/.869) answers make it worse, since what held-out people are scored on in training
+shares responses with what they answered, and these tests do not.
 
 Reads the sets below ``PREFJAX_DATA``. For each draw some people are new: the others train, each new
 person answers questions about one part of the items and is scored on the other part, by the AUC of
@@ -20,6 +25,7 @@ answers dealt out to random people, so that there is nothing personal to learn).
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import jax
@@ -57,7 +63,7 @@ class Config:
         "value_portrait",
         "ukpconvarg",
     )
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     num_factors: int = 8
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
     num_inputs: int = 48
@@ -122,8 +128,10 @@ def user_auc(features, offset, weight, label, mask, mirrored):
 
 def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config):
     """The default and the published fit, and the population model, on the training people."""
-    rows = factorization.make_rows(protocol.train, num_responses)
-    rows = jax.tree.map(jnp.asarray, rows)
+    shuffled = np.random.default_rng(0).permutation(protocol.train.user)
+    both = [protocol.train, protocol.train._replace(user=shuffled)]
+    stacked = jax.tree.map(jnp.asarray, factorization.stack_rows(both, num_responses))
+    rows, shuffled_rows = (jax.tree.map(itemgetter(place), stacked) for place in range(2))
     static = {
         "num_users": len(protocol.train_users),
         "num_responses": num_responses,
@@ -138,9 +146,7 @@ def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config
     population = given(key, rows, None, nobody)
     eye = jnp.eye(config.num_factors)
     ridge = GaussianPrior(mean=jnp.zeros(config.num_factors), precision=eye)
-    shuffled_user = np.random.default_rng(0).permutation(protocol.train.user)
-    shuffled = factorization.make_rows(protocol.train._replace(user=shuffled_user), num_responses)
-    null, _ = learned(key, jax.tree.map(jnp.asarray, shuffled), None)
+    null, _ = learned(key, shuffled_rows, None)
     models = {
         "pref": Model(fitted.items, fitted.prior),
         "pref-map": Model(published.items, ridge),

@@ -20,7 +20,6 @@ TINY = dataclasses.replace(
     num_own_inputs=8,
     own_answers=5,
     num_answers=(0, 2, 4),
-    fit_texts=40,
 )
 
 
