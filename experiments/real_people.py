@@ -4,7 +4,7 @@
     python -m experiments.real_people paper     # five sets of people, two draws
 
 About one minute a draw on two cores. Expected with two draws, ``pref`` and population after 20
-answers: Polis .819/.751, Jester .701/.684, DICES-350 .829/.827; on Value Portrait (.649/.690) and
+answers: Polis .816/.746, Jester .701/.684, DICES-350 .829/.827; on Value Portrait (.649/.690) and
 UKPConvArg (.864/.869) answers make it worse, since what held-out people are scored on in training
 shares responses with what they answered, and these tests do not.
 
