@@ -21,7 +21,7 @@ from prefjax.factorization import (
     svd,
 )
 from prefjax.metrics import macro_auc, subspace_angles
-from prefjax.types import Comparisons
+from prefjax.types import Comparisons, GaussianPrior
 
 U, R, J, PAIRS = 40, 12, 3, 16
 CONFIG = EMConfig(num_factors=J, max_steps=40, tolerance=1e-6)
@@ -209,7 +209,7 @@ def test_planted_factors_are_found_and_too_many_do_no_harm():
     layout = lay(draw(people, features, utility, 60, rng), num_responses)
     people = rng.normal(size=(num_users, num_factors))
     answers, tests = (draw(people, features, utility, n, rng) for n in (20, 50))
-    true_prior = logistic.GaussianPrior(jnp.zeros(num_factors), jnp.eye(num_factors))
+    true_prior = GaussianPrior(jnp.zeros(num_factors), jnp.eye(num_factors))
     best = auc_of(features, utility, true_prior, answers, tests)
 
     for wanted in (num_factors, 12):
