@@ -1,7 +1,7 @@
 # Everything runs in .venv, made from Python 3.11 and the pinned versions.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-PRESET ?= smoke
+PRESET ?= paper
 BENCHMARKS ?= logistic factorization elicit
 WORKERS ?= 2
 STAMP := $(VENV)/.installed

@@ -1,7 +1,7 @@
 """How many answers does it take to know a new person? Simulated people, real differences in text.
 
-    python -m experiments.quickstart smoke     # 4 seeds
-    python -m experiments.quickstart paper     # 10 seeds, about two minutes on two cores
+    python -m experiments.quickstart smoke     # 2 seeds
+    python -m experiments.quickstart paper     # 10 seeds, 95 seconds on two cores; `make quickstart`
 
 Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .697 with random
 and .749 with D-optimal questions, population .517; personal − population +.232 [+.200, +.264].
@@ -72,7 +72,7 @@ class Config:
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
 
 
-PRESETS = {"smoke": Config(num_seeds=4), "paper": Config()}
+PRESETS = {"smoke": Config(num_seeds=2), "paper": Config()}
 
 PUBLISHED = 1.0, 0.1, 0.0
 """Fields of `Strength` for joint MAP with little penalty."""
