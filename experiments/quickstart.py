@@ -1,7 +1,7 @@
 """How many answers does it take to know a new person? Simulated people, real differences in text.
 
     python -m experiments.quickstart smoke     # 2 seeds
-    python -m experiments.quickstart paper     # 10 seeds, 95 seconds on two cores; `make quickstart`
+    python -m experiments.quickstart paper     # 10 seeds, 95 s on two cores; `make quickstart`
 
 Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .697 with random
 and .749 with D-optimal questions, population .517; personal − population +.232 [+.200, +.264].
