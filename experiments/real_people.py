@@ -5,8 +5,7 @@
 
 About one minute a draw on two cores. Expected with two draws, ``pref`` and population after 20
 answers: Polis .816/.746, Jester .701/.684, DICES-350 .829/.827; on Value Portrait (.649/.690) and
-UKPConvArg (.864/.869) answers make it worse, since what held-out people are scored on in training
-shares responses with what they answered, and these tests do not.
+UKPConvArg (.864/.869) answers make it worse.
 
 Reads the sets below ``PREFJAX_DATA``. For each draw some people are new: the others train, each new
 person answers questions about one part of the items and is scored on the other part, by the AUC of
