@@ -95,6 +95,20 @@ def expectation(
     return variational.expect(location, variance, bound)
 
 
+def expected_loss(
+    state: EMState,
+    features: Float[Array, "chunk slot factor"],
+    offset: Float[Array, "chunk slot"],
+    rows: Rows,
+    temperature: Float[Array, ""],
+    bound: Bound,
+) -> Float[Array, ""]:
+    """Σ w (E softplus(z) − y z̄) over all rows, in nats."""
+    row = expectation(features, offset, state.mean, state.covariance, rows, temperature, bound)
+    location = jnp.einsum("csj,cj->cs", features, state.mean[rows.user]) + offset
+    return jnp.sum(rows.weight * (row.value - rows.label * location))
+
+
 def user_step(
     state: EMState,
     features: Float[Array, "chunk slot factor"],
@@ -196,11 +210,7 @@ def head_step(
     def loss(rate):
         head = state.head + rate * step
         features, offset = split(layout.gap(embed(head, embeddings), rows))
-        row = expectation(
-            features, offset, state.mean, state.covariance, rows, strength.temperature, config.bound
-        )
-        location = jnp.einsum("csj,cj->cs", features, state.mean[rows.user]) + offset
-        data = jnp.sum(rows.weight * (row.value - rows.label * location))
+        data = expected_loss(state, features, offset, rows, strength.temperature, config.bound)
         return data + 0.5 * jnp.sum(tau[None] * jnp.square(head))
 
     rates = jnp.asarray([0.0, 0.25 * config.damping, config.damping, 1.0], state.head.dtype)
@@ -217,17 +227,13 @@ def objective(
     bound: Bound,
 ) -> Float[Array, ""]:
     """The penalized bound of the module's docstring, in nats."""
-    row = expectation(
-        features, offset, state.mean, state.covariance, rows, strength.temperature, bound
-    )
-    location = jnp.einsum("csj,cj->cs", features, state.mean[rows.user]) + offset
-    data = jnp.sum(rows.weight * (rows.label * location - row.value))
+    data = expected_loss(state, features, offset, rows, strength.temperature, bound)
     _, logdet = jnp.linalg.slogdet(state.covariance)
     trace = jnp.trace(state.covariance, axis1=1, axis2=2)
     entropy = strength.temperature * (trace - state.mean.shape[1] - logdet)
     divergence = 0.5 * jnp.sum(entropy + jnp.square(state.mean).sum(1))
     tau = penalties(strength, state.mean.shape[1])
-    return data - divergence - 0.5 * jnp.sum(tau[None] * jnp.square(state.head))
+    return -data - divergence - 0.5 * jnp.sum(tau[None] * jnp.square(state.head))
 
 
 def step(
