@@ -23,9 +23,9 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
+from prefjax.numerics import gauss_hermite
 from prefjax.types import Array
 
 Bound = Literal["jaakkola", "quadrature"]
@@ -54,9 +54,8 @@ def jaakkola(mean: Float[Array, "*rows"], variance: Float[Array, "*rows"]) -> Ex
 
 def quadrature(mean: Float[Array, "*rows"], variance: Float[Array, "*rows"]) -> Expectation:
     """Exact expectations by Gauss–Hermite quadrature with `NUM_NODES` nodes."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NUM_NODES)
-    nodes = jnp.asarray(nodes, mean.dtype)
-    weights = jnp.asarray(weights / weights.sum(), mean.dtype)
+    rule = gauss_hermite(NUM_NODES)
+    nodes, weights = jnp.asarray(rule.node, mean.dtype), jnp.asarray(rule.weight, mean.dtype)
     scale = jnp.sqrt(variance + 1e-12)
     logit = mean[..., None] + scale[..., None] * nodes.reshape((1,) * mean.ndim + (-1,))
     probability = jax.nn.sigmoid(logit)
