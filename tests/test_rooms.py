@@ -8,7 +8,7 @@ import prefjax
 LEVELS = {
     0: {"types"},
     1: {"numerics", "parallel", "checkpoint", "runs"},
-    2: {"data", "metrics"},
+    2: {"data", "metrics", "lm"},
     3: {"encoders", "logistic", "variational"},
     4: {"factorization"},
     5: {"head"},

@@ -1,0 +1,173 @@
+"""What a Qwen checkpoint is: the numbers of its ``config.json`` that this package computes with.
+
+Everything that would change the mathematics and is not implemented is refused by name: other
+architectures, scaled rotary embeddings, sliding windows, other activations, quantized weights.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_layers",
+    "num_heads",
+    "num_kv_heads",
+    "head_dim",
+    "max_length",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class QwenConfig:
+    """Static configuration of a Qwen2, Qwen2.5 (``qwen2``) or Qwen3 (``qwen3``) decoder.
+
+    Attributes:
+        vocab_size: Rows of the embedding, at least the length of the tokenizer.
+        hidden_size: d, width of the residual stream.
+        intermediate_size: Width of the gated feed-forward layer.
+        num_layers: Number of blocks.
+        num_heads: Heads of the queries.
+        num_kv_heads: Heads of keys and values; divides ``num_heads``.
+        head_dim: Width of one head, even.
+        max_length: Longest sequence the model was trained for, in tokens.
+        rope_theta: Base θ of the rotary angles ``position · θ^(-2i/head_dim)``.
+        norm_eps: ε of the root mean square norms.
+        tied: The embedding is the output head as well.
+        architecture: ``qwen2`` (biases on queries, keys and values) or ``qwen3`` (no bias, but a
+            norm of every query and key head).
+        eos_ids: Tokens that end a response.
+
+    Raises:
+        ValueError: A size is not positive or does not fit the others.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_length: int = 32768
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    tied: bool = True
+    architecture: str = "qwen2"
+    eos_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("qwen2", "qwen3"):
+            raise ValueError(f"architecture must be qwen2 or qwen3, got {self.architecture!r}")
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads {self.num_kv_heads} does not divide num_heads {self.num_heads}"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
+        if not (self.rope_theta > 0 and self.norm_eps > 0):
+            raise ValueError("rope_theta and norm_eps must be positive")
+
+
+def from_dict(values: Mapping[str, Any]) -> QwenConfig:
+    """Read the content of a Hugging Face ``config.json``, in the form of version 4 or 5.
+
+    Args:
+        values: The parsed file.
+
+    Raises:
+        ValueError: The architecture, rope type, attention window, activation or quantization is
+            one that this package does not compute, or a needed entry is missing.
+    """
+    architecture = values.get("model_type")
+    if architecture not in ("qwen2", "qwen3"):
+        raise ValueError(
+            f"model_type {architecture!r} is not supported; supported are qwen2 (Qwen2, Qwen2.5) "
+            "and qwen3"
+        )
+    _refuse(values)
+    try:
+        hidden_size, num_heads = values["hidden_size"], values["num_attention_heads"]
+        head_dim = values.get("head_dim") or (
+            128 if architecture == "qwen3" else hidden_size // num_heads
+        )
+        eos = values.get("eos_token_id")
+        return QwenConfig(
+            vocab_size=values["vocab_size"],
+            hidden_size=hidden_size,
+            intermediate_size=values["intermediate_size"],
+            num_layers=values["num_hidden_layers"],
+            num_heads=num_heads,
+            num_kv_heads=values.get("num_key_value_heads") or num_heads,
+            head_dim=head_dim,
+            max_length=values.get("max_position_embeddings", 32768),
+            rope_theta=float(_rope(values).get("rope_theta", values.get("rope_theta", 10000.0))),
+            norm_eps=float(values.get("rms_norm_eps", 1e-6)),
+            tied=bool(values.get("tie_word_embeddings", False)),
+            architecture=architecture,
+            eos_ids=() if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,),
+        )
+    except KeyError as error:
+        raise ValueError(f"config.json lacks {error.args[0]!r}") from error
+
+
+def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
+    """The ``config.json`` that Hugging Face transformers reads; ``from_dict`` reads it back.
+
+    Args:
+        config: The configuration.
+        dtype: Name of the dtype of the stored weights.
+    """
+    eos = config.eos_ids
+    return {
+        "architectures": [f"{config.architecture.capitalize()}ForCausalLM"],
+        "model_type": config.architecture,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": config.max_length,
+        "rope_theta": config.rope_theta,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tied,
+        "hidden_act": "silu",
+        "attention_bias": config.architecture == "qwen2",
+        "attention_dropout": 0.0,
+        "use_sliding_window": False,
+        "eos_token_id": eos[0] if len(eos) == 1 else list(eos) or None,
+        "torch_dtype": dtype,
+    }
+
+
+def _rope(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return values.get("rope_parameters") or values.get("rope_scaling") or {}
+
+
+def _refuse(values: Mapping[str, Any]) -> None:
+    rope = _rope(values)
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default":
+        raise ValueError(f"rope type {kind!r} is not supported, only 'default'")
+    if rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise ValueError("partial_rotary_factor other than 1 is not supported")
+    if values.get("use_sliding_window"):
+        raise ValueError("use_sliding_window is true: sliding windows are not supported")
+    other = sorted(set(values.get("layer_types") or ()) - {"full_attention"})
+    if other:
+        raise ValueError(f"layer_types has {other[0]!r}: only 'full_attention' is supported")
+    if values.get("hidden_act", "silu") != "silu":
+        raise ValueError(f"hidden_act {values['hidden_act']!r} is not supported, only 'silu'")
+    if values.get("model_type") == "qwen3" and values.get("attention_bias"):
+        raise ValueError("attention_bias is true: Qwen3 with biases is not supported")
+    if values.get("quantization_config"):
+        method = values["quantization_config"].get("quant_method", "unknown")
+        raise ValueError(f"quantization_config ({method}): quantized weights are not supported")

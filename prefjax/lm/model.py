@@ -1,0 +1,158 @@
+"""The whole decoder: tokens to hidden states, hidden states to logits.
+
+State 0 is the embedding of the tokens, state k the residual stream after block k, and the last one
+(``layer=-1`` or ``num_layers``) has passed the final norm: the numbering of transformers'
+``hidden_states``. Padding may lie on either side: positions count the real tokens, masked tokens
+are seen by themselves only, so their states are finite and nobody else's depend on them.
+
+References:
+    Qwen2, arXiv 2407.10671; Qwen3, arXiv 2505.09388.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from prefjax.lm.config import QwenConfig
+from prefjax.lm.layers import attend, feed_forward, linear, project, rms_norm, rotary
+from prefjax.types import Array, Params
+
+
+def positions_of(mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
+    """Position of each token among the real tokens of its row: ``max(cumsum(mask) - 1, 0)``."""
+    return jnp.maximum(jnp.cumsum(mask, axis=1, dtype=jnp.int32) - 1, 0)
+
+
+def causal_mask(mask: Bool[Array, "batch token"]) -> Bool[Array, "batch token token"]:
+    """Each token sees the real tokens before it, and itself."""
+    size = mask.shape[1]
+    before = jnp.tril(jnp.ones((size, size), bool), -1)
+    return (before[None] & mask[:, None, :]) | jnp.eye(size, dtype=bool)[None]
+
+
+def embed(params: Params, tokens: Int[Array, "batch token"]) -> Float[Array, "batch token feature"]:
+    """State 0: rows of the embedding."""
+    return jnp.asarray(params["embedding"])[tokens]
+
+
+def through_layers(
+    block: Callable[[jax.Array, Any, Any], tuple[jax.Array, Any]],
+    x: Float[Array, "batch token feature"],
+    layers: Any,
+    extra: Any = None,
+) -> tuple[Float[Array, "batch token feature"], Any]:
+    """Apply ``block(x, layer, extra) -> (x, out)`` layer after layer.
+
+    Args:
+        block: One block.
+        x: Residual stream at the first layer.
+        layers: A list of layers, unrolled, or one dict with a leading layer axis, scanned.
+        extra: Something more for each layer, as a list or with a leading layer axis.
+
+    Returns:
+        The residual stream after the last layer, and the outputs of the blocks in the same form.
+    """
+    if isinstance(layers, list | tuple):
+        outs = []
+        for index, layer in enumerate(layers):
+            x, out = block(x, layer, None if extra is None else extra[index])
+            outs.append(out)
+        return x, outs
+    return jax.lax.scan(lambda x, row: block(x, *row), x, (layers, extra))
+
+
+def _states(
+    params: Params,
+    config: QwenConfig,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    num_layers: int,
+) -> tuple[Float[Array, "batch token feature"], Any]:
+    visible = causal_mask(mask)
+    angles = rotary(positions_of(mask), config)
+
+    def block(x, layer, _):
+        query, own = project(
+            rms_norm(x, layer["attention_norm"], config.norm_eps), layer, angles, config
+        )
+        h = x + linear(attend(query, own, visible), layer["output"])
+        y = h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer)
+        return y, x
+
+    layers = params["layers"]
+    if isinstance(layers, list | tuple):
+        layers = layers[:num_layers]
+    else:
+        layers = jax.tree.map(lambda stacked: stacked[:num_layers], layers)
+    return through_layers(block, embed(params, tokens), layers)
+
+
+def layer_index(config: QwenConfig, layer: int) -> int:
+    """The layer counted from 0; negative ones count from the last.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
+    index = layer + config.num_layers + 1 if layer < 0 else layer
+    if not 0 <= index <= config.num_layers:
+        raise ValueError(f"layer {layer} does not exist: the states are 0 to {config.num_layers}")
+    return index
+
+
+def forward(
+    params: Params,
+    config: QwenConfig,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    *,
+    layer: int = -1,
+) -> Float[Array, "batch token feature"]:
+    """Hidden states of one layer; pure, differentiable, for use inside ``jit``.
+
+    Args:
+        params: See ``prefjax.lm.params``.
+        config: Static configuration.
+        tokens: Token ids; what stands where the mask is False does not matter if it is legal.
+        mask: True at real tokens; padding may lie left or right.
+        layer: -1 for the last, after the final norm; k for the residual stream after block k,
+            before any norm (0 the embedding). Later blocks are not computed.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
+    index = layer_index(config, layer)
+    x, _ = _states(params, config, tokens, mask, index)
+    return rms_norm(x, params["norm"], config.norm_eps) if index == config.num_layers else x
+
+
+def hidden_states(
+    params: Params,
+    config: QwenConfig,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+) -> tuple[Float[Array, "batch token feature"], ...]:
+    """All ``num_layers + 1`` states; see ``forward``."""
+    x, before = _states(params, config, tokens, mask, config.num_layers)
+    return (*before, rms_norm(x, params["norm"], config.norm_eps))
+
+
+def logits(
+    params: Params, config: QwenConfig, hidden: Float[Array, "*axes feature"]
+) -> Float[Array, "*axes vocab"]:
+    """``W_head h`` in float32, of states after the final norm (``layer=-1``)."""
+    head = params["embedding" if config.tied else "head"]
+    return jax.lax.dot_general(
+        hidden, head, (((hidden.ndim - 1,), (1,)), ((), ())), preferred_element_type=jnp.float32
+    )
+
+
+def last_token(
+    hidden: Float[Array, "batch token feature"], mask: Bool[Array, "batch token"]
+) -> Float[Array, "batch feature"]:
+    """State of the last real token of each row, found by the mask and never by the token's id."""
+    size = mask.shape[1]
+    last = jnp.max(jnp.where(mask, jnp.arange(size)[None], 0), axis=1)
+    return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
