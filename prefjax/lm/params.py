@@ -95,3 +95,13 @@ def stack_layers(params: Params) -> dict[str, Any]:
     if not isinstance(params["layers"], list | tuple):
         return dict(params)
     return {**params, "layers": jax.tree.map(lambda *rows: jnp.stack(rows), *params["layers"])}
+
+
+def unstack_layers(params: Params) -> dict[str, Any]:
+    """The same parameters with a list of layers."""
+    layers = params["layers"]
+    if isinstance(layers, list | tuple):
+        return {**params, "layers": list(layers)}
+    count = len(next(iter(layers.values())))
+    rows = [{name: array[index] for name, array in layers.items()} for index in range(count)]
+    return {**params, "layers": rows}
