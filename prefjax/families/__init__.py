@@ -1,0 +1,52 @@
+"""Every personal reward model behind one contract (`prefjax.families.contract`).
+
+    family = get_family("lore")
+    data = make_data(comparisons, embeddings, num_users=U)
+    params = jax.jit(family.fit)(key, data, family.config)
+    answers = gather(embeddings, batch)                           # [user, pair, ...]
+    states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, family.config)
+    logits = score(family, params, states, gather(embeddings, tests))
+
+A new family is one file and one line of ``REGISTRY``.
+"""
+
+from prefjax.families.bradley_terry import BRADLEY_TERRY
+from prefjax.families.contract import (
+    Answers,
+    Data,
+    Family,
+    gather,
+    make_data,
+    no_answers,
+    score,
+    stack_data,
+)
+from prefjax.families.pref import PREF
+from prefjax.families.pref_map import PREF_MAP
+
+REGISTRY = {family.name: family for family in (BRADLEY_TERRY, PREF, PREF_MAP)}
+
+
+def get_family(name: str) -> Family:
+    """The family of a name.
+
+    Raises:
+        ValueError: There is no such family; the message lists the names.
+    """
+    if name not in REGISTRY:
+        raise ValueError(f"there is no family {name!r}; the families are {', '.join(REGISTRY)}")
+    return REGISTRY[name]
+
+
+__all__ = [
+    "REGISTRY",
+    "Answers",
+    "Data",
+    "Family",
+    "gather",
+    "get_family",
+    "make_data",
+    "no_answers",
+    "score",
+    "stack_data",
+]

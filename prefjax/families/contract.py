@@ -1,0 +1,247 @@
+"""What every family of personal reward models can do, so that one program compares them all.
+
+A family gives the logit ``s = log P(user prefers a) − log P(user prefers b)`` of a pair of
+responses from frozen embeddings, in three pure functions:
+
+    fit(key, data, config) -> params              many people's answers, all at once
+    adapt(params, answers, config) -> state       ONE person's answers; none: the population
+    logit(params, state, first, second, context)  ONE pair, for one person
+
+The caller vmaps: ``fit`` over keys, data (`stack_data`) or the numbers of a config; ``adapt`` over
+people; ``logit`` over pairs. Every family keeps ``s(a, b) = −s(b, a)``. Loss and labels are those
+of the package: ``softplus(s) − y s``, y ∈ [0, 1], and rows of weight 0 equal deleted rows.
+
+Embeddings are all that a family sees of a response. For items without usable text pass one-hot
+rows, or the item's singular vectors from the training answers. A vote on one response is a
+comparison against the zero baseline, whose embedding is zero; append a column of ones to the
+embeddings of votes, so that it can have an intercept. A context is the embedding of the prompt,
+read by the families that route by it; without one its width is 0.
+
+A config is a frozen dataclass and a pytree: its numbers are leaves, so that trials with other
+strengths share one compiled program and ``vmap`` can run them side by side; what changes shapes or
+programs is static. It is hashable, hence also legal as a static argument.
+"""
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from prefjax.data.validate import validate_comparisons, validate_embeddings
+from prefjax.factorization import Rows, make_rows, stack_rows
+from prefjax.types import BASELINE, Array, Comparisons, UserBatch
+
+Number: TypeAlias = Any
+"""A float of a config; an array where trials are vmapped."""
+
+STATIC = MappingProxyType({"static": True})
+"""Metadata of the fields of a config that are no leaves: ``field(default=6, metadata=STATIC)``."""
+
+
+class Data(NamedTuple):
+    """What a family is fitted to; from `make_data`.
+
+    Attributes:
+        rows: Comparisons in chunks of one user each, with the transposed table of responses.
+        embeddings: One row a response; rows that no comparison shows hold the mean of the others.
+        context: One row a response, the embedding of its prompt.
+        scale: Mean squared norm of the centred embeddings that are shown; penalties are multiplied
+            by it, so that they mean the prior precision of one response's reward.
+        count: Total weight of every user's rows.
+    """
+
+    rows: Rows
+    embeddings: Float[Array, "response input"]
+    context: Float[Array, "response context"]
+    scale: Float[Array, ""]
+    count: Float[Array, " user"]
+
+
+class Answers(NamedTuple):
+    """One person's answers; rows of weight 0 are padding and may hold anything.
+
+    Attributes:
+        first: Embedding of the first response.
+        second: Embedding of the second response, zero for the baseline.
+        context: Embedding of the prompt.
+        label: Probability that the first is preferred.
+        weight: Weight of each answer.
+    """
+
+    first: Float[Array, "pair input"]
+    second: Float[Array, "pair input"]
+    context: Float[Array, "pair context"]
+    label: Float[Array, " pair"]
+    weight: Float[Array, " pair"]
+
+
+class Family(NamedTuple):
+    """One family: pure functions and default settings.
+
+    Attributes:
+        name: Name in results.
+        config: Default settings.
+        fit: ``fit(key, data, config) -> params``.
+        adapt: ``adapt(params, answers, config) -> state`` for one person.
+        logit: ``logit(params, state, first, second, context) -> s`` for one pair.
+        alarms: ``alarms(params, data, config)`` gives numbers that show a known way to collapse.
+        trials: At most eight configs, for tuning at an equal budget; they differ in numbers only.
+    """
+
+    name: str
+    config: Any
+    fit: Callable[..., Any]
+    adapt: Callable[..., Any]
+    logit: Callable[..., jax.Array]
+    alarms: Callable[..., dict[str, jax.Array]]
+    trials: Callable[[Any], tuple[Any, ...]]
+
+
+def no_alarms(params: Any, data: Data, config: Any) -> dict[str, jax.Array]:
+    """For families without a known way to collapse."""
+    return {}
+
+
+def clean(answers: Answers) -> Answers:
+    """The same answers with zeros, and labels ½, wherever the weight is 0."""
+    kept = jnp.asarray(answers.weight) > 0
+    return Answers(
+        first=jnp.where(kept[:, None], answers.first, 0.0),
+        second=jnp.where(kept[:, None], answers.second, 0.0),
+        context=jnp.where(kept[:, None], answers.context, 0.0),
+        label=jnp.where(kept, answers.label, 0.5),
+        weight=jnp.where(kept, answers.weight, 0.0),
+    )
+
+
+def gather(
+    embeddings: Float[Array, "response input"],
+    batch: UserBatch,
+    context: Float[Array, "response context"] | None = None,
+) -> Answers:
+    """Answers of every user of a batch, with a leading user axis; for ``vmap`` of ``adapt``.
+
+    Args:
+        embeddings: One row a response; rows that no entry of the mask shows may hold anything.
+        batch: Padded comparisons.
+        context: Embedding of each response's prompt; none by default.
+    """
+    embeddings = jnp.asarray(embeddings)
+    context = jnp.zeros((len(embeddings), 0)) if context is None else jnp.asarray(context)
+    baseline = (jnp.asarray(batch.second) == BASELINE)[..., None]
+    prompt = context[batch.first]
+    return Answers(
+        first=embeddings[batch.first],
+        second=jnp.where(baseline, 0.0, embeddings[batch.second]),
+        context=jnp.where(baseline, prompt, (prompt + context[batch.second]) / 2),
+        label=jnp.asarray(batch.label),
+        weight=jnp.where(batch.mask, batch.weight, 0.0),
+    )
+
+
+def no_answers(num_inputs: int, num_contexts: int = 0) -> Answers:
+    """The answers of somebody who was asked nothing; ``adapt`` makes the population of them."""
+    return Answers(
+        first=jnp.zeros((1, num_inputs)),
+        second=jnp.zeros((1, num_inputs)),
+        context=jnp.zeros((1, num_contexts)),
+        label=jnp.full(1, 0.5),
+        weight=jnp.zeros(1),
+    )
+
+
+def score(family: Family, params: Any, states: Any, pairs: Answers) -> Float[Array, "user pair"]:
+    """Logits of every user's pairs, from `gather`; their labels and weights are not read."""
+
+    def one(state, user):
+        place = jax.vmap(lambda a, b, x: family.logit(params, state, a, b, x))
+        return place(user.first, user.second, user.context)
+
+    return jax.vmap(one)(states, pairs)
+
+
+def make_data(
+    comparisons: Comparisons,
+    embeddings: Float[Array, "response input"],
+    *,
+    num_users: int,
+    context: Float[Array, "response context"] | None = None,
+) -> Data:
+    """Checks training data and lays it out; a host function.
+
+    Rows of weight 0 are left out and the order of rows is forgotten, so that masking equals
+    deleting and no permutation of rows changes any fit.
+
+    Args:
+        comparisons: Who preferred which response to which.
+        embeddings: One row a response; rows that no comparison shows may hold anything.
+        num_users: U.
+        context: Embedding of each response's prompt.
+
+    Raises:
+        ValueError: A row, an id or an embedding is not legal; the message names it.
+    """
+    rows, *rest = _prepare(comparisons, embeddings, num_users, context)
+    return jax.tree.map(jnp.asarray, Data(make_rows(rows, len(rest[0])), *rest))
+
+
+def stack_data(
+    sets: Sequence[Comparisons],
+    embeddings: Sequence[Float[Array, "response input"]],
+    *,
+    num_users: int,
+    context: Sequence[Float[Array, "response context"]] | None = None,
+) -> Data:
+    """`make_data` of several seeds along a leading axis, to ``vmap`` or ``lax.map`` a fit over.
+
+    Args:
+        sets: Comparisons of each seed.
+        embeddings: Embeddings of each seed, of one shape.
+        num_users: U, the same in every seed.
+        context: Contexts of each seed.
+
+    Raises:
+        ValueError: See `make_data`.
+    """
+    contexts = [None] * len(sets) if context is None else context
+    prepared = [
+        _prepare(rows, table, num_users, prompts)
+        for rows, table, prompts in zip(sets, embeddings, contexts, strict=True)
+    ]
+    rows = stack_rows([part[0] for part in prepared], len(prepared[0][1]))
+    rest = (np.stack(leaves) for leaves in zip(*(part[1:] for part in prepared), strict=True))
+    return jax.tree.map(jnp.asarray, Data(rows, *rest))
+
+
+def _prepare(comparisons, embeddings, num_users, context):
+    """Checked rows in one order, and the other fields of `Data`."""
+    present = ~(np.asarray(comparisons.weight) == 0)
+    rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
+    table = np.array(embeddings, np.float32)
+    rows = validate_comparisons(rows, num_users, len(table))
+    order = np.lexsort((rows.weight, rows.label, rows.second, rows.first, rows.user))
+    rows = Comparisons(*(column[order] for column in rows))
+    shown = np.zeros(len(table), bool)
+    shown[rows.first] = True
+    shown[rows.second[rows.second != BASELINE]] = True
+    prompts = np.zeros((len(table), 0), np.float32) if context is None else np.asarray(context)
+    if prompts.ndim != 2 or len(prompts) != len(table):
+        raise ValueError(
+            f"context must have one row for each of the {len(table)} responses, "
+            f"got shape {prompts.shape}"
+        )
+    table = validate_embeddings(np.where(shown[:, None], table, 0)).values
+    prompts = np.where(shown[:, None], prompts, 0).astype(np.float32)
+    if not np.isfinite(prompts).all():
+        bad = np.flatnonzero(~np.isfinite(prompts).all(axis=1))
+        raise ValueError(f"{len(bad)} contexts are not finite, first responses {bad[:5].tolist()}")
+    table = np.where(shown[:, None], table, table[shown].mean(axis=0))
+    centred = table[shown] - table[shown].mean(axis=0)
+    scale = np.mean(np.sum(centred**2, axis=1))
+    scale = np.float32(max(scale, np.finfo(np.float32).tiny))
+    count = np.bincount(rows.user, rows.weight, num_users).astype(np.float32)
+    return rows, table, prompts, scale, count

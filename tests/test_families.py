@@ -1,0 +1,160 @@
+"""Every family through the same contract, on one tiny set of people with prompts."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prefjax.families import (
+    REGISTRY,
+    gather,
+    get_family,
+    make_data,
+    no_answers,
+    score,
+)
+from prefjax.types import Comparisons, UserBatch
+
+USERS, RESPONSES, INPUTS, CONTEXTS, PAIRS, ANSWERS = 6, 12, 5, 3, 8, 4
+
+
+def draw(seed=0):
+    """Hard labels of people with rewards of their own; two responses a prompt."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(RESPONSES, INPUTS)).astype(np.float32)
+    context = np.repeat(rng.normal(size=(RESPONSES // 2, CONTEXTS)), 2, axis=0).astype(np.float32)
+    user = np.repeat(np.arange(USERS), PAIRS)
+    first = rng.integers(RESPONSES, size=len(user))
+    second = first ^ 1
+    weight = rng.normal(size=(USERS, INPUTS))
+    gap = embeddings[first] - embeddings[second]
+    label = np.sum(weight[user] * gap, axis=1) > 0
+    rows = Comparisons(user, first, second, label.astype(np.float32), np.ones(len(user)))
+    return rows, embeddings, context
+
+
+def ask(seed=1, users=2):
+    """Some answers of new people, the last of them masked and NaN."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(RESPONSES, size=(users, ANSWERS + 1))
+    mask = np.arange(ANSWERS + 1)[None] < np.full((users, 1), ANSWERS)
+    return UserBatch(
+        first=first,
+        second=first ^ 1,
+        label=rng.integers(2, size=first.shape).astype(np.float32),
+        weight=np.ones(first.shape, np.float32),
+        mask=mask,
+    )
+
+
+ROWS, EMBEDDINGS, CONTEXT = draw()
+BATCH = ask()
+make = partial(make_data, num_users=USERS)
+
+
+def answers_of(batch):
+    return gather(EMBEDDINGS, batch, CONTEXT)
+
+
+def run(family, key, data, answers, config):
+    """Logits of the answered pairs, turned round too, with and without having heard the answers."""
+    params = family.fit(key, data, config)
+    adapt = jax.vmap(family.adapt, in_axes=(None, 0, None))
+    states = adapt(params, answers, config)
+    nothing = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (len(answers.label), *leaf.shape)),
+        family.adapt(params, no_answers(INPUTS, CONTEXTS), config),
+    )
+    unheard = adapt(params, answers._replace(weight=jnp.zeros_like(answers.weight)), config)
+    pairs = answers._replace(label=answers.label, weight=answers.weight)
+    turned = pairs._replace(first=pairs.second, second=pairs.first)
+    return {
+        "personal": score(family, params, states, pairs),
+        "turned": score(family, params, states, turned),
+        "population": score(family, params, nothing, pairs),
+        "unheard": score(family, params, unheard, pairs),
+        "alarms": family.alarms(params, data, config),
+    }
+
+
+@pytest.fixture(scope="module", params=REGISTRY)
+def family(request):
+    return get_family(request.param)
+
+
+@pytest.fixture(scope="module")
+def program(family):
+    """One compiled program for every test of a family."""
+    compiled = jax.jit(partial(run, family))
+
+    def call(rows=ROWS, embeddings=EMBEDDINGS, batch=BATCH, seed=0, answers=None):
+        data = make(rows, embeddings, context=CONTEXT)
+        answers = answers_of(batch) if answers is None else answers
+        return jax.device_get(compiled(jax.random.key(seed), data, answers, family.config))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def base(program):
+    return program()
+
+
+def kept(logits, batch=BATCH):
+    return logits[batch.mask]
+
+
+def test_turning_a_pair_round_turns_the_logit(base):
+    assert np.all(np.isfinite(base["personal"]))
+    np.testing.assert_allclose(base["turned"], -base["personal"], atol=2e-5, rtol=2e-5)
+
+
+def test_without_answers_everybody_is_the_population(base):
+    np.testing.assert_array_equal(base["unheard"], base["population"])
+
+
+def test_answers_are_heard(family, base):
+    moved = np.abs(base["personal"] - base["population"])[BATCH.mask].max()
+    assert (moved > 1e-3) == (family.name != "bradley-terry")
+
+
+def test_the_order_of_rows_and_of_answers_means_nothing(program, base):
+    rng = np.random.default_rng(2)
+    order, places = rng.permutation(len(ROWS.user)), np.append(rng.permutation(ANSWERS), ANSWERS)
+    rows = Comparisons(*(column[order] for column in ROWS))
+    batch = UserBatch(*(column[:, places] for column in BATCH))
+    mixed = program(rows, batch=batch)
+    np.testing.assert_allclose(mixed["personal"], base["personal"][:, places], atol=1e-4, rtol=1e-4)
+
+
+def test_masked_rows_equal_deleted_rows_whatever_they_hold(program, base):
+    padded = Comparisons(*(np.concatenate([column, column[:3]]) for column in ROWS))
+    padded.weight[-3:], padded.label[-3:] = 0, np.nan
+    np.testing.assert_array_equal(program(padded)["personal"], base["personal"])
+    answers = answers_of(BATCH)
+    hidden = ~BATCH.mask
+    broken = answers._replace(
+        first=jnp.where(hidden[..., None], jnp.nan, answers.first),
+        context=jnp.where(hidden[..., None], jnp.nan, answers.context),
+        label=jnp.where(hidden, jnp.nan, answers.label),
+    )
+    masked = program(answers=broken)
+    np.testing.assert_array_equal(kept(masked["personal"]), kept(base["personal"]))
+
+
+def test_the_same_seed_gives_the_same_bits(program, base):
+    again = program()
+    jax.tree.map(np.testing.assert_array_equal, again, base)
+
+
+def test_soft_labels_lie_between_hard_ones(program, base):
+    """Labels turned round give another model; ties are legal and finite."""
+    tied = program(ROWS._replace(label=np.full(len(ROWS.label), 0.5, np.float32)))
+    assert np.all(np.isfinite(tied["personal"]))
+    unsure = BATCH._replace(label=np.full(BATCH.label.shape, 0.5, np.float32))
+    soft = program(batch=unsure)
+    strength = [np.abs(kept(out["personal"])).mean() for out in (soft, base)]
+    assert np.all(np.isfinite(soft["personal"]))
+    assert strength[0] < 1.5 * strength[1]
