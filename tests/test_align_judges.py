@@ -23,7 +23,7 @@ from prefjax.align.judges import (
     Result,
     Status,
 )
-from prefjax.align.judges.openai import Gate
+from prefjax.align.judges.chat import Gate
 from prefjax.data.attributes import ChoiceConfig, expected_label, measure
 
 CHOICES = ("Output (a)", "Output (b)")

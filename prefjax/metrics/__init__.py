@@ -1,4 +1,4 @@
-"""How good is a model: ranking, probabilities, subspaces, and the intervals around them.
+"""How good is a model: ranking, probabilities, wins, subspaces, and the intervals around them.
 
 Everything is a function of arrays. Row measures (``nll``, ``brier``, ``correct``) give one number
 per comparison, user measures (``auc``, ``user_auc``) one per person, and ``mean_interval``,
@@ -25,11 +25,20 @@ from prefjax.metrics.probability import (
 )
 from prefjax.metrics.ranking import UserAUC, auc, macro_auc, pooled_auc, user_auc
 from prefjax.metrics.subspace import effective_rank, subspace_angles
+from prefjax.metrics.win_rate import (
+    Agreement,
+    agreement,
+    length_controlled_win_rate,
+    win_difference,
+    win_rate,
+)
 
 __all__ = [
+    "Agreement",
     "Interval",
     "Reliability",
     "UserAUC",
+    "agreement",
     "auc",
     "brier",
     "cluster_bootstrap",
@@ -38,6 +47,7 @@ __all__ = [
     "effective_rank",
     "expected_calibration_error",
     "interval_coverage",
+    "length_controlled_win_rate",
     "macro_auc",
     "mean_interval",
     "nll",
@@ -47,4 +57,6 @@ __all__ = [
     "subspace_angles",
     "user_auc",
     "user_means",
+    "win_difference",
+    "win_rate",
 ]

@@ -4,6 +4,7 @@
 """
 
 from prefjax.align.judges.cache import Cache
+from prefjax.align.judges.chat import OpenAIConfig, OpenAIJudge
 from prefjax.align.judges.compare import (
     ATTRIBUTES,
     PROFILE,
@@ -13,7 +14,6 @@ from prefjax.align.judges.compare import (
     compare,
     quality,
 )
-from prefjax.align.judges.openai import OpenAIConfig, OpenAIJudge
 from prefjax.align.judges.replay import DryRunJudge, ReplayJudge
 from prefjax.align.judges.request import Judge, Question, Request, Result, Status, parse
 from prefjax.align.judges.simulated import AttributeJudge, FakeJudge

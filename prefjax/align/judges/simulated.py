@@ -19,7 +19,6 @@ from jaxtyping import Float
 from prefjax.align.judges.request import Request, Result, Status, read
 from prefjax.data.attributes import ChoiceConfig, Scale, default_scale, raw_scores, saturate
 
-
 DEFAULT_CHOICE = ChoiceConfig()
 
 

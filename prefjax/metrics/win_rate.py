@@ -1,0 +1,222 @@
+"""Win rates of one way to answer over another, with intervals that know who was asked.
+
+A win is 1, a tie ½, a loss 0, a cell without a verdict NaN. The win rate is the mean over users of
+each user's mean, and its interval is one over users (``clustered_mean``): answers of one person are
+alike, and an interval that counts each answer as new evidence covers 71 % where it says 95 %. Where
+users share prompts the cells of one prompt are alike as well, and both are drawn again.
+
+Length-controlled, with the difference d of log lengths and its deviation s,
+
+    P(win) = σ(θ + γ tanh(d / s)),      win rate at equal length = σ(θ).
+
+References:
+    PReF, arXiv 2503.06358, section 5.2; Owen (2007), "The pigeonhole bootstrap"; length control:
+    arXiv 2404.04475, Eq. 1, without the difficulty of each instruction, which needs many models.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from prefjax.metrics.interval import Interval, clustered_mean, mean_interval
+from prefjax.types import Array, PRNGKey
+
+
+def win_rate(
+    win: Float[Array, " pair"],
+    user: Int[Array, " pair"],
+    *,
+    prompt: Int[Array, " pair"] | None = None,
+    key: PRNGKey | None = None,
+    level: float = 0.95,
+    num_resamples: int = 2000,
+) -> Interval:
+    """Mean over users of their win rates; differences of wins are welcome as well.
+
+    Args:
+        win: 1, ½, 0 or NaN for each cell.
+        user: User of each cell.
+        prompt: Prompt of each cell. With it the interval is a two-way bootstrap, in which users
+            and prompts are drawn again; without it Student's t over users.
+        key: Random key of the bootstrap.
+        level: Coverage of the interval.
+        num_resamples: Number of bootstrap means.
+
+    Raises:
+        ValueError: If prompts come without a key.
+
+    >>> win = np.array([1.0, 0.5, 0.0, 1.0, np.nan])
+    >>> float(win_rate(win, np.array([0, 0, 1, 1, 1])).value)
+    0.625
+    """
+    if prompt is None:
+        return clustered_mean(win, user, level=level)
+    if key is None:
+        raise ValueError("A two-way bootstrap needs a key.")
+    total, count = _cells(win, user, prompt)
+    means = np.divide(
+        total.sum(1), count.sum(1), out=np.full(len(total), np.nan), where=count.any(1)
+    )
+    point = mean_interval(means, level=level)
+    if point.num < 2:
+        return point
+    key_user, key_prompt = jax.random.split(key)
+    users = _draw(key_user, num_resamples, len(total))
+    prompts = _draw(key_prompt, num_resamples, total.shape[1])
+    weight = prompts @ count.T
+    each = np.divide(prompts @ total.T, weight, out=np.zeros_like(weight), where=weight > 0)
+    users = np.where(weight > 0, users, 0.0)
+    drawn = users.sum(1)
+    drawn_means = (users * each).sum(1)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.quantile(drawn_means, [0.5 - level / 2, 0.5 + level / 2])
+    return point._replace(low=low, high=high)
+
+
+def win_difference(
+    first: Float[Array, " pair"],
+    second: Float[Array, " pair"],
+    user: Int[Array, " pair"],
+    *,
+    prompt: Int[Array, " pair"] | None = None,
+    key: PRNGKey | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """Difference of two win rates on the same cells: those in which both have a verdict.
+
+    Args:
+        first: Wins of the one.
+        second: Wins of the other, cell by cell.
+        user: User of each cell.
+        prompt: As in ``win_rate``.
+        key: As in ``win_rate``.
+        level: Coverage of the interval.
+    """
+    gap = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    return win_rate(gap, user, prompt=prompt, key=key, level=level)
+
+
+def length_controlled_win_rate(
+    key: PRNGKey,
+    win: Float[Array, " pair"],
+    user: Int[Array, " pair"],
+    length: Real[Array, " pair"],
+    other_length: Real[Array, " pair"],
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+) -> Interval:
+    """Win rate that would be had at equal length, with an interval over users drawn again.
+
+    A ridge of one hundredth on θ and γ keeps the estimate finite where everything was won.
+
+    Args:
+        key: Random key of the bootstrap.
+        win: 1, ½, 0 or NaN for each cell.
+        user: User of each cell.
+        length: Length of the response that won or lost, in words or tokens, at least 1.
+        other_length: Length of what it was compared with.
+        level: Coverage of the interval.
+        num_resamples: Number of bootstrap fits.
+
+    Raises:
+        ValueError: If a length of a cell with a verdict is below 1.
+    """
+    win = np.asarray(win, np.float64)
+    use = ~np.isnan(win)
+    lengths = np.stack([np.asarray(length)[use], np.asarray(other_length)[use]])
+    if not (lengths >= 1).all():
+        raise ValueError(f"Lengths must be at least 1; the smallest is {lengths.min()}.")
+    gap = np.subtract(*np.log(lengths))
+    scale = gap.std() or 1.0
+    design = np.stack([np.ones_like(gap), np.tanh(gap / scale)], axis=1)
+    names, group = np.unique(np.asarray(user)[use], return_inverse=True)
+    num = np.asarray(len(names))
+    if num == 0:
+        nan = np.asarray(np.nan)
+        return Interval(nan, nan, nan, num)
+    value = _at_equal_length(design, win[use], np.ones((1, len(gap))))[0]
+    if num < 2:
+        return Interval(value, np.asarray(np.nan), np.asarray(np.nan), num)
+    drawn = _draw(key, num_resamples, len(names))[:, group]
+    low, high = np.quantile(
+        _at_equal_length(design, win[use], drawn), [0.5 - level / 2, 0.5 + level / 2]
+    )
+    return Interval(value, low, high, num)
+
+
+class Agreement(NamedTuple):
+    """How far two judges agree on the same questions.
+
+    Attributes:
+        rate: Share of questions with the same verdict.
+        kappa: Cohen's κ: that share above what their marginal verdicts give by chance, 1 at best.
+        num: Questions on which both have a verdict.
+    """
+
+    rate: float
+    kappa: float
+    num: int
+
+
+def agreement(first: Float[Array, " pair"], second: Float[Array, " pair"]) -> Agreement:
+    """Agreement of two judges; verdicts are 1, ½ and 0, and NaN where a judge has none.
+
+    κ is NaN where both gave one and the same verdict throughout.
+
+    Args:
+        first: Verdicts of the one judge.
+        second: Verdicts of the other.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    use = ~np.isnan(first) & ~np.isnan(second)
+    first, second = first[use], second[use]
+    if not len(first):
+        return Agreement(float("nan"), float("nan"), 0)
+    rate = float(np.mean(first == second))
+    chance = sum(
+        float(np.mean(first == verdict) * np.mean(second == verdict)) for verdict in (0, 0.5, 1)
+    )
+    kappa = (rate - chance) / (1 - chance) if chance < 1 else float("nan")
+    return Agreement(rate, kappa, len(first))
+
+
+def _cells(win: Array, user: Array, prompt: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of verdicts by user and prompt."""
+    win = np.asarray(win, np.float64)
+    use = ~np.isnan(win)
+    rows, row = np.unique(np.asarray(user)[use], return_inverse=True)
+    columns, column = np.unique(np.asarray(prompt)[use], return_inverse=True)
+    total, count = np.zeros((2, len(rows), len(columns)))
+    np.add.at(total, (row, column), win[use])
+    np.add.at(count, (row, column), 1.0)
+    return total, count
+
+
+def _draw(key: PRNGKey, num_resamples: int, size: int) -> Float[np.ndarray, "resample unit"]:
+    """How often each unit is drawn when as many are drawn as there are."""
+    drawn = np.asarray(jax.random.randint(key, (num_resamples, size), 0, size))
+    index = np.arange(num_resamples)[:, None] * size + drawn
+    counts = np.bincount(index.reshape(-1), minlength=num_resamples * size)
+    return counts.reshape(num_resamples, size).astype(np.float64)
+
+
+def _at_equal_length(
+    design: Float[np.ndarray, "pair 2"],
+    win: Float[np.ndarray, " pair"],
+    weight: Float[np.ndarray, "resample pair"],
+) -> Float[np.ndarray, " resample"]:
+    """σ(θ) of the weighted logistic fits, by Newton on all of them at once."""
+    beta, ridge = np.zeros((len(weight), 2)), 0.01 * np.eye(2)
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-beta @ design.T))
+        gradient = (weight * (p - win[None])) @ design + beta @ ridge
+        curvature = weight * p * (1 - p)
+        hessian = np.einsum("rp,pi,pj->rij", curvature, design, design, optimize=True) + ridge
+        step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+        # A step of one unit at most keeps Newton from leaping where σ is flat.
+        beta = beta - step / np.maximum(1.0, np.abs(step).max(axis=1, keepdims=True))
+        if np.abs(step).max() < 1e-9:
+            break
+    return 1 / (1 + np.exp(-beta[:, 0]))
