@@ -1,28 +1,56 @@
 """Qwen2, Qwen2.5 and Qwen3 decoders: pure functions over a dict of arrays.
 
-``forward`` gives hidden states, ``logits`` scores of the next token, both for any padding.
-``load`` and ``save`` read and write Hugging Face folders.
+``load`` and ``save`` read and write Hugging Face folders. ``forward`` gives hidden states,
+``logits`` scores of the next token, both for any padding. ``generate`` and ``complete`` continue
+tokens and texts; ``prefill``, ``extend``, ``take_rows``, ``try_candidates`` and ``keep`` are the
+steps over a cache of keys and values that they, and other decoders, are built from. ``Qwen`` is the
+same model as a Flax module; ``place`` lays it out over several devices.
 """
 
+from prefjax.lm.cache import Cache, extend, keep, prefill, take_rows, try_candidates
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
 from prefjax.lm.folder import LanguageModel, fingerprint, load, save
+from prefjax.lm.generate import Generation, Hook, generate
+from prefjax.lm.layout import place, place_batch, tensor_parallel
 from prefjax.lm.model import forward, hidden_states, last_token, logits
+from prefjax.lm.module import Qwen
 from prefjax.lm.params import init_params, num_params, stack_layers, unstack_layers
+from prefjax.lm.sampling import SamplingConfig, restrict, sample
+from prefjax.lm.text import Completions, complete, pad_left
 
 __all__ = [
+    "Cache",
+    "Completions",
+    "Generation",
+    "Hook",
     "LanguageModel",
+    "Qwen",
     "QwenConfig",
+    "SamplingConfig",
+    "complete",
+    "extend",
     "fingerprint",
     "forward",
     "from_dict",
+    "generate",
     "hidden_states",
     "init_params",
+    "keep",
     "last_token",
     "load",
     "logits",
     "num_params",
+    "pad_left",
+    "place",
+    "place_batch",
+    "prefill",
+    "restrict",
+    "sample",
     "save",
     "stack_layers",
+    "take_rows",
+    "tensor_parallel",
     "to_dict",
+    "try_candidates",
     "unstack_layers",
 ]

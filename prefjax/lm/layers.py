@@ -92,7 +92,7 @@ def project(
     """Rotated queries, rotated keys and values of the new tokens."""
     batch, token, _ = x.shape
 
-    def heads(name: str) -> jax.Array:
+    def heads(name: str) -> Array:
         y = linear(x, layer[name])
         if f"{name}_bias" in layer:
             y = y + layer[f"{name}_bias"][None, None]

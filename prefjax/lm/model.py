@@ -17,7 +17,16 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax.lm.config import QwenConfig
-from prefjax.lm.layers import attend, feed_forward, linear, project, rms_norm, rotary
+from prefjax.lm.layers import (
+    KeyValue,
+    Rotary,
+    attend,
+    feed_forward,
+    linear,
+    project,
+    rms_norm,
+    rotary,
+)
 from prefjax.types import Array, Params
 
 
@@ -39,7 +48,7 @@ def embed(params: Params, tokens: Int[Array, "batch token"]) -> Float[Array, "ba
 
 
 def through_layers(
-    block: Callable[[jax.Array, Any, Any], tuple[jax.Array, Any]],
+    block: Callable[[Array, Any, Any], tuple[Array, Any]],
     x: Float[Array, "batch token feature"],
     layers: Any,
     extra: Any = None,
@@ -64,6 +73,43 @@ def through_layers(
     return jax.lax.scan(lambda x, row: block(x, *row), x, (layers, extra))
 
 
+def block(
+    x: Float[Array, "batch token feature"],
+    layer: Params,
+    config: QwenConfig,
+    angles: Rotary,
+    visible: Bool[Array, "batch token slot"],
+    past: KeyValue | None = None,
+    slot: Int[Array, ""] | int = 0,
+) -> tuple[Float[Array, "batch token feature"], KeyValue]:
+    """One block, the equations of ``prefjax.lm.layers``.
+
+    Args:
+        x: Residual stream.
+        layer: Parameters of the layer.
+        config: Static configuration.
+        angles: Of the positions of the tokens.
+        visible: Which slots each token sees.
+        past: Keys and values of earlier tokens; the own ones are written into it at ``slot``.
+        slot: First slot of the tokens.
+
+    Returns:
+        The residual stream after the block, and the keys and values attended to.
+    """
+    query, own = project(
+        rms_norm(x, layer["attention_norm"], config.norm_eps), layer, angles, config
+    )
+    if past is not None:
+        own = KeyValue(
+            *(
+                jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2)
+                for old, new in zip(past, own, strict=True)
+            )
+        )
+    h = x + linear(attend(query, own, visible), layer["output"])
+    return h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer), own
+
+
 def _states(
     params: Params,
     config: QwenConfig,
@@ -73,21 +119,16 @@ def _states(
 ) -> tuple[Float[Array, "batch token feature"], Any]:
     visible = causal_mask(mask)
     angles = rotary(positions_of(mask), config)
-
-    def block(x, layer, _):
-        query, own = project(
-            rms_norm(x, layer["attention_norm"], config.norm_eps), layer, angles, config
-        )
-        h = x + linear(attend(query, own, visible), layer["output"])
-        y = h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer)
-        return y, x
-
     layers = params["layers"]
     if isinstance(layers, list | tuple):
         layers = layers[:num_layers]
     else:
         layers = jax.tree.map(lambda stacked: stacked[:num_layers], layers)
-    return through_layers(block, embed(params, tokens), layers)
+
+    def step(x, layer, _):
+        return block(x, layer, config, angles, visible)[0], x
+
+    return through_layers(step, embed(params, tokens), layers)
 
 
 def layer_index(config: QwenConfig, layer: int) -> int:

@@ -1,0 +1,136 @@
+"""Texts in and out of a language model: the host edge of generation."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from prefjax.lm.folder import LanguageModel
+from prefjax.lm.generate import Hook, generate
+from prefjax.lm.sampling import DEFAULT, SamplingConfig
+from prefjax.types import PRNGKey
+
+_STEP = 32  # prompts are padded to a multiple of this, so that few shapes are compiled
+
+_generate_jit = jax.jit(
+    generate,
+    static_argnames=("config", "max_new_tokens", "sampling", "num_ids", "hook", "num_candidates"),
+)
+
+
+class Completions(NamedTuple):
+    """Continued prompts.
+
+    Attributes:
+        texts: What was drawn, without special tokens.
+        ended: The text ended by itself, not at the limit.
+        num_tokens: Tokens drawn, the one that ended the text included.
+        num_cut: Prompts that were cut on the left to fit the window.
+        hook_state: The last state of the hook.
+    """
+
+    texts: list[str]
+    ended: Bool[np.ndarray, " text"]
+    num_tokens: Int[np.ndarray, " text"]
+    num_cut: int
+    hook_state: Any
+
+
+def pad_left(
+    rows: Sequence[Sequence[int]], width: int
+) -> tuple[Int[np.ndarray, "batch token"], Bool[np.ndarray, "batch token"]]:
+    """Token ids as one array, padded on the left with zeros, and the mask of what is real.
+
+    Raises:
+        ValueError: A row is longer than the width.
+    """
+    tokens, mask = np.zeros((len(rows), width), np.int32), np.zeros((len(rows), width), bool)
+    for index, row in enumerate(rows):
+        if len(row) > width:
+            raise ValueError(f"row {index} has {len(row)} tokens, more than {width}")
+        if row:
+            tokens[index, -len(row) :] = row
+            mask[index, -len(row) :] = True
+    return tokens, mask
+
+
+def complete(
+    key: PRNGKey,
+    model: LanguageModel,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    sampling: SamplingConfig = DEFAULT,
+    hook: Hook | None = None,
+    hook_state: Any = None,
+    num_candidates: int = 0,
+) -> Completions:
+    """Continue texts as they stand, without a template.
+
+    A prompt longer than the window less ``max_new_tokens`` loses its beginning.
+
+    Args:
+        key: Random key.
+        model: See ``load``; needs a tokenizer.
+        prompts: One batch, continued together.
+        max_new_tokens: Most tokens to draw.
+        sampling: Temperature, top-k, top-p.
+        hook: See ``generate``, as are ``hook_state`` and ``num_candidates``.
+        hook_state: See ``generate``.
+        num_candidates: See ``generate``.
+
+    Raises:
+        ValueError: There is no tokenizer, no prompt, a prompt without tokens, a token outside the
+            vocabulary, or no room in the window.
+    """
+    config, tokenizer = model.config, model.tokenizer
+    if tokenizer is None:
+        raise ValueError(f"{model.directory} has no tokenizer.")
+    if not prompts:
+        raise ValueError("No prompts to continue.")
+    window = config.max_length - max_new_tokens
+    if window < 1:
+        raise ValueError(
+            f"max_new_tokens {max_new_tokens} leaves no room for a prompt in the window of "
+            f"{config.max_length} tokens"
+        )
+    rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    empty = [index for index, row in enumerate(rows) if not row]
+    if empty:
+        raise ValueError(f"Prompt {empty[0]} has no tokens; there is nothing to continue.")
+    largest = max(max(row) for row in rows)
+    if largest >= config.vocab_size:
+        raise ValueError(
+            f"The tokenizer gave id {largest}, the model has {config.vocab_size}: they do not "
+            "belong together."
+        )
+    num_cut = sum(len(row) > window for row in rows)
+    rows = [row[-window:] for row in rows]
+    width = min(-(-max(map(len, rows)) // _STEP) * _STEP, window)
+    tokens, mask = pad_left(rows, width)
+    drawn = _generate_jit(
+        key,
+        model.params,
+        config,
+        tokens,
+        mask,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        num_ids=min(len(tokenizer), config.vocab_size),
+        hook=hook,
+        hook_state=hook_state,
+        num_candidates=num_candidates,
+    )
+    real = np.asarray(drawn.mask)
+    return Completions(
+        texts=[
+            tokenizer.decode(row[keep], skip_special_tokens=True)
+            for row, keep in zip(np.asarray(drawn.tokens), real, strict=True)
+        ],
+        ended=np.asarray(drawn.ended),
+        num_tokens=real.sum(axis=1),
+        num_cut=num_cut,
+        hook_state=drawn.hook_state,
+    )
