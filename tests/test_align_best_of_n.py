@@ -1,0 +1,143 @@
+"""Best-of-N against dense loops, enumeration of subsets, and bad input."""
+
+from itertools import combinations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from prefjax.align import best_of_n as bon
+from prefjax.align import robust
+from prefjax.elicit import ResponsePool
+
+USERS, PROMPTS, SIZE, J = 7, 4, 6, 3
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(PROMPTS, SIZE, J)).astype(np.float32)
+    utility = rng.normal(size=(PROMPTS, SIZE)).astype(np.float32)
+    mask = np.ones((PROMPTS, SIZE), bool)
+    mask[1, 4:] = False
+    mask[2, 1:] = False
+    weight = rng.normal(size=(USERS, J)).astype(np.float32)
+    root = rng.normal(size=(USERS, J, J)).astype(np.float32)
+    return ResponsePool(features, utility, mask), weight, root @ root.swapaxes(1, 2)
+
+
+def dense(pool, weight, covariance, rule, caution):
+    """Scores in loops over users, prompts and responses."""
+    scores = np.full((len(weight), PROMPTS, SIZE), -np.inf)
+    for u, (w, cov) in enumerate(zip(weight, covariance, strict=True)):
+        for p in range(PROMPTS):
+            use = pool.mask[p]
+            center, base = pool.features[p][use].mean(0), pool.utility[p][use].mean()
+            for n in np.flatnonzero(use):
+                gap = pool.features[p, n] - center
+                m, v = w @ gap + pool.utility[p, n] - base, gap @ cov @ gap
+                scores[u, p, n] = {
+                    "mean": m,
+                    "lcb": m - caution * np.sqrt(v),
+                    "pwin": expit(m / np.sqrt(1 + np.pi * v / 8)),
+                }[rule]
+    return scores
+
+
+@pytest.mark.parametrize("rule", ["mean", "lcb", "pwin"])
+def test_blocks_are_the_dense_loops_whatever_padding_holds(problem, rule):
+    pool, weight, covariance = problem
+    want = dense(pool, weight, covariance, rule, 0.7)
+    padded = pool._replace(
+        features=np.where(pool.mask[:, :, None], pool.features, np.nan),
+        utility=np.where(pool.mask, pool.utility, np.nan),
+    )
+    for block_size in (3, 128):
+        got = bon.best_of_n(
+            padded, weight, covariance, rule=rule, caution=0.7, block_size=block_size
+        )
+        np.testing.assert_array_equal(got.index, want.argmax(2))
+        np.testing.assert_allclose(got.score, want.max(2), rtol=1e-4, atol=1e-5)
+    # A pool with one response has no choice.
+    assert (np.asarray(got.index)[:, 2] == 0).all()
+
+
+def test_a_user_without_answers_gets_the_best_of_the_population(problem):
+    pool, weight, _ = problem
+    got = bon.best_of_n(pool, np.zeros_like(weight[:1]))
+    np.testing.assert_array_equal(
+        got.index[0], np.where(pool.mask, pool.utility, -np.inf).argmax(1)
+    )
+
+
+def test_bad_input_is_named(problem):
+    pool, weight, _ = problem
+    spoiled = pool.features.copy()
+    spoiled[3, 2, 0] = np.inf
+    with pytest.raises(ValueError, match="response 2 to prompt 3 is not finite"):
+        bon.best_of_n(pool._replace(features=spoiled), weight)
+    mask = pool.mask.copy()
+    mask[2] = False
+    with pytest.raises(ValueError, match="Prompt 2 has no response"):
+        bon.best_of_n(pool._replace(mask=mask), weight)
+    with pytest.raises(ValueError, match="weights of user 5"):
+        bon.best_of_n(pool, np.where(np.arange(USERS)[:, None] == 5, np.nan, weight))
+    with pytest.raises(ValueError, match="lcb needs the covariance"):
+        bon.best_of_n(pool, weight, rule="lcb")
+
+
+def test_regret_is_zero_for_the_truth_itself(problem):
+    pool, weight, _ = problem
+    truth = np.einsum("pnj,uj->upn", pool.features, weight) + pool.utility[None]
+    best = bon.best_of_n(pool, weight).index
+    np.testing.assert_allclose(bon.regret(truth, best, pool.mask), 0, atol=1e-6)
+    worst = np.where(pool.mask[None], truth, np.inf).argmin(2)
+    others = np.asarray(bon.regret(truth, worst, pool.mask))
+    assert (others[:, [0, 1, 3]] > 0).all()
+
+
+def test_over_optimization_is_the_mean_over_all_subsets():
+    rng = np.random.default_rng(1)
+    proxy, reward = rng.normal(size=(2, 3, SIZE)).astype(np.float32)
+    sizes = (1, 2, 4, SIZE)
+    got = bon.over_optimization(proxy, reward, sizes)
+    for row in range(3):
+        for k, n in enumerate(sizes):
+            subsets = [list(s) for s in combinations(range(SIZE), n)]
+            want = np.mean([reward[row, s][proxy[row, s].argmax()] for s in subsets])
+            assert float(got[row, k]) == pytest.approx(want, abs=1e-5)
+    promised = bon.over_optimization(proxy, proxy, sizes)
+    assert (np.diff(promised, axis=-1) > 0).all()
+
+
+def test_kl_bound_holds_for_an_exact_best_of_n():
+    base = np.array([0.5, 0.3, 0.15, 0.05])
+    for n in (1, 2, 4, 16):
+        below = np.cumsum(base)
+        policy = below**n - (below - base) ** n
+        kl = np.sum(policy * np.log(policy / base))
+        assert kl <= bon.kl_bound(n) + 1e-12
+    # Tight for a continuous distribution: a fine grid of equally likely responses.
+    grid = np.arange(1, 100_001) / 100_000
+    policy = grid**4 - (grid - 1e-5) ** 4
+    assert np.sum(policy * np.log(policy * 1e5)) == pytest.approx(bon.kl_bound(4), abs=1e-3)
+
+
+def test_robust_directions_surround_the_estimate_and_never_lose_to_it():
+    weight, covariance = jnp.array([1.0, 2.0]), jnp.diag(jnp.array([0.5, 0.0]))
+    directions = robust.sample_directions(jax.random.key(0), weight, covariance, 500)
+    np.testing.assert_array_equal(directions[0], weight)
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), np.sqrt(5), rtol=1e-5)
+    slope = np.asarray(directions[1:, 0] / directions[1:, 1]) * 2
+    assert slope.mean() == pytest.approx(1.0, abs=0.1)
+    assert slope.std() == pytest.approx(np.sqrt(0.5), abs=0.07)
+
+    features = jax.random.normal(jax.random.key(1), (20, 8, 2))
+    utility = jnp.zeros((20, 8))
+    chosen = jax.vmap(robust.select, in_axes=(0, 0, None))(features, utility, weight)
+    reward = features @ weight
+    best = jnp.take_along_axis(reward, chosen[:, None], axis=1)[:, 0]
+    assert (best >= reward[:, 0]).all()
+    assert (best > reward[:, 0]).any()
