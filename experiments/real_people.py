@@ -30,10 +30,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from prefjax import factorization, logistic, metrics, plots, runs
+from prefjax import factorization, laplace, metrics, plots, runs
+from prefjax.adapt import adapt, adapt_path, ridge_prior
 from prefjax.data.group import group_by_user
 from prefjax.data.protocol import Protocol, load_protocol
 from prefjax.elicit import ElicitConfig, PairPool, elicit, make_recorded
@@ -77,6 +79,9 @@ PRESETS = {
 PUBLISHED = 1.0, 0.1, 0.0
 """Fields of `Strength` for joint MAP with little penalty."""
 NOBODY = 1e6
+"""Penalty under which the factors vanish and the shared utility remains."""
+
+fit_users = jax.jit(adapt)
 
 
 class Model(NamedTuple):
@@ -92,37 +97,45 @@ def gaps(table: np.ndarray, batch: UserBatch) -> np.ndarray:
     return extended[batch.first] - extended[np.where(batch.second == BASELINE, -1, batch.second)]
 
 
-@partial(jax.jit, static_argnames="num_answers")
-def weight_path(features, offset, label, weight, prior, num_answers):
-    """Weights of every user after the first n answers, for each n: [answers, user, factor]."""
+class Path(NamedTuple):
+    """Weights of every new person after each number of answers, and how uncertain they are."""
 
-    def after(count):
-        seen = jnp.arange(label.shape[1])[None, :] < count
-        solve = jax.vmap(lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weight)
-        return solve(features, offset, label, jnp.where(seen, weight, 0.0))
-
-    return jax.lax.map(after, jnp.asarray(num_answers))
+    weight: Float[jax.Array, "answers user factor"]
+    covariance: Float[jax.Array, "answers user factor factor"]
 
 
 @jax.jit
-def adaptive_path(key, features, offset, label, mask, prior):
-    """Weights of every user after each adaptively chosen answer: [user, answers, factor]."""
-    num_users, num_questions = label.shape
+def random_path(features, offset, batch, counts, prior) -> Path:
+    """Beliefs after the first answers of every user; they come in random order."""
+    columns = features, offset, batch.label, batch.weight
+    fits = adapt_path(*columns, counts, prior=prior)
+    return Path(fits.weight, jnp.linalg.inv(fits.hessian))
+
+
+@jax.jit
+def adaptive_path(key, features, offset, batch, counts, prior) -> Path:
+    """Beliefs after answers to questions chosen among those the person did answer."""
+    num_users, num_questions = batch.label.shape
     config = ElicitConfig(num_questions=num_questions, rule="d_optimal")
 
     def interview(key, features, offset, label, mask):
         pool = PairPool(features=features, offset=offset, mask=mask)
-        return elicit(key, pool, make_recorded(label), prior, config).weight
+        path = elicit(key, pool, make_recorded(label), prior, config)
+        return Path(path.weight[counts], jnp.linalg.inv(path.hessian[counts]))
 
-    return jax.vmap(interview)(jax.random.split(key, num_users), features, offset, label, mask)
+    keys = jax.random.split(key, num_users)
+    paths = jax.vmap(interview)(keys, features, offset, batch.label, batch.mask)
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), paths)
 
 
 @partial(jax.jit, static_argnames="mirrored")
-def user_auc(features, offset, weight, label, mask, mirrored):
-    """AUC of every user after each number of answers: [answers, user]."""
-    score = jnp.einsum("upj,nuj->nup", features, weight) + offset[None]
+def user_auc(features, offset, path, tests, mirrored):
+    """AUC of every user after each number of answers, by the moderated logit: [answers, user]."""
+    mean = jnp.einsum("upj,nuj->nup", features, path.weight) + offset[None]
+    variance = jnp.einsum("upi,nuij,upj->nup", features, path.covariance, features)
     one = partial(metrics.auc, mirrored=mirrored)
-    return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(score, label, mask)
+    score = laplace.moderated_logit(mean, variance)
+    return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(score, tests.label, tests.mask)
 
 
 def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config):
@@ -136,19 +149,17 @@ def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config
         "num_responses": num_responses,
         "config": EMConfig(num_factors=config.num_factors),
     }
-    learned = jax.jit(partial(factorization.fit_learned, **static))
+    learned = jax.jit(partial(factorization.fit_learned, unit=protocol.unit, **static))
     given = jax.jit(partial(factorization.fit, **static))
     fitted, search = learned(key, rows, None)
     chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)
     published = given(key, rows, None, Strength(*map(jnp.float32, PUBLISHED)))
     nobody = Strength(jnp.float32(NOBODY), chosen.utility_penalty, jnp.float32(0.0))
     population = given(key, rows, None, nobody)
-    eye = jnp.eye(config.num_factors)
-    ridge = GaussianPrior(mean=jnp.zeros(config.num_factors), precision=eye)
     null, _ = learned(key, shuffled_rows, None)
     models = {
         "pref": Model(fitted.items, fitted.prior),
-        "pref-map": Model(published.items, ridge),
+        "pref-map": Model(published.items, ridge_prior(config.num_factors, 1.0)),
         "shuffled-users": Model(null.items, null.prior),
     }
     return models, population.items.utility, chosen
@@ -171,10 +182,8 @@ def per_user_model(texts: tuple[str, ...], train_rows: Comparisons, config: Conf
 
     def loss(ridge: float) -> float:
         prior = GaussianPrior(jnp.zeros(width), ridge * jnp.eye(width))
-        path = weight_path(
-            gap, np.zeros_like(batch.label), batch.label, weight, prior, (gap.shape[1],)
-        )
-        logit = np.einsum("upj,uj->up", gap, path[0])
+        fitted = fit_users(gap, np.zeros_like(weight), batch.label, weight, prior=prior)
+        logit = np.einsum("upj,uj->up", gap, fitted.weight)
         return float(np.mean(np.asarray(metrics.nll(logit, batch.label))[held]))
 
     best = min(config.ridges, key=loss)
@@ -192,14 +201,14 @@ def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
     models, utility, chosen = train(key, protocol, dataset.num_responses, config)
     models["per-user"] = per_user_model(dataset.responses, protocol.train, config)
 
-    def test_auc(model: Model, path) -> np.ndarray:
-        features = gaps(np.asarray(model.items.features), tests)
-        offset = gaps(np.asarray(model.items.utility)[:, None], tests)[..., 0]
-        return np.asarray(user_auc(features, offset, path, tests.label, tests.mask, mirrored))
+    counted = jnp.asarray(counts)
 
-    def asked(model: Model):
-        features = gaps(np.asarray(model.items.features), answers)
-        return features, gaps(np.asarray(model.items.utility)[:, None], answers)[..., 0]
+    def described(model: Model, batch: UserBatch):
+        features = gaps(np.asarray(model.items.features), batch)
+        return features, gaps(np.asarray(model.items.utility)[:, None], batch)[..., 0]
+
+    def test_auc(model: Model, path: Path) -> np.ndarray:
+        return np.asarray(user_auc(*described(model, tests), path, tests, mirrored))
 
     records = []
 
@@ -217,22 +226,23 @@ def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
         )
 
     for method, model in models.items():
-        features, offset = asked(model)
-        path = weight_path(features, offset, answers.label, answers.weight, model.prior, counts)
+        path = random_path(*described(model, answers), answers, counted, model.prior)
+        if method in ("pref-map", "per-user"):  # as published: the mean alone
+            path = path._replace(covariance=jnp.zeros_like(path.covariance))
         control = method if method == "shuffled-users" else None
         record("pref" if control else method, test_auc(model, path), control=control)
         if method == "pref":
-            record("pref", test_auc(model, jnp.roll(path, 1, axis=1)), control="wrong-user")
-            path = adaptive_path(
-                key, features, offset, answers.label, answers.mask, model.prior
-            ).transpose(1, 0, 2)
-            record("pref", test_auc(model, path[np.asarray(counts)]), questions="d_optimal")
-    features = gaps(np.asarray(utility)[:, None], tests)
-    alone = jnp.ones((len(counts), len(tests.label), 1))
-    flat = user_auc(
-        features, np.zeros(tests.label.shape, np.float32), alone, tests.label, tests.mask, mirrored
+            another = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=1), path)
+            record("pref", test_auc(model, another), control="wrong-user")
+            path = adaptive_path(key, *described(model, answers), answers, counted, model.prior)
+            record("pref", test_auc(model, path), questions="d_optimal")
+    shared = Items(np.zeros((len(utility), 1), np.float32), utility)
+    silent = jnp.zeros((len(counts), len(tests.label), 1))
+    record(
+        "population",
+        test_auc(Model(shared, ridge_prior(1, 1.0)), Path(silent, silent[..., None])),
+        questions=None,
     )
-    record("population", np.asarray(flat), questions=None)
     strength = {name: float(value) for name, value in chosen._asdict().items()}
     return [{**entry, "strength": strength} for entry in records]
 

@@ -13,7 +13,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prefjax import logistic
 from prefjax.logistic import LogisticFit, NewtonConfig, Status
@@ -61,6 +61,26 @@ def adapt(
         return logistic.fit(f, y, w, prior=prior, offset=o, config=config)
 
     return jax.vmap(fit_one)(features, offset, label, weight)
+
+
+def adapt_path(
+    features: Float[Array, "user pair factor"],
+    offset: Float[Array, "user pair"],
+    label: Float[Array, "user pair"],
+    weight: Float[Array, "user pair"],
+    num_answers: Int[Array, " count"],
+    *,
+    prior: GaussianPrior,
+    config: NewtonConfig = logistic.DEFAULT,
+) -> LogisticFit:
+    """``adapt`` to the first n answers of every user, for each n; leading axes count and user."""
+
+    def after(count):
+        seen = jnp.arange(label.shape[1])[None, :] < count
+        heard = jnp.where(seen, weight, 0.0)
+        return adapt(features, offset, label, heard, prior=prior, config=config)
+
+    return jax.lax.map(after, jnp.asarray(num_answers))
 
 
 _adapt_jit = jax.jit(adapt, static_argnames="config")

@@ -68,11 +68,25 @@ def predict_logit(
     return LogitMoments(features @ belief.mean + offset, jnp.sum(belief.variance * along**2))
 
 
+def moderated_logit(
+    mean: Float[Array, "*shape"], variance: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """``m / √(1 + π v / 8)``: the logit shrunk by how little is known of it.
+
+    The score by which pairs are compared across responses: a large mean where the weights are
+    uncertain is less evidence than the same mean where they are known.
+
+    References:
+        MacKay (1992), The Evidence Framework Applied to Classification Networks.
+    """
+    return mean / jnp.sqrt(1 + math.pi * variance / 8)
+
+
 def probit_win_probability(
     mean: Float[Array, "*shape"], variance: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """``σ(m / √(1 + π v / 8))``, MacKay's approximation; within .02 of ``win_probability``."""
-    return jax.nn.sigmoid(mean / jnp.sqrt(1 + math.pi * variance / 8))
+    """``σ`` of `moderated_logit`; within .02 of ``win_probability``."""
+    return jax.nn.sigmoid(moderated_logit(mean, variance))
 
 
 def win_probability(

@@ -141,6 +141,7 @@ def fit(
     embeddings: Float[Array, "response input"],
     *,
     num_users: int | None = None,
+    unit: Int[Array, " response"] | None = None,
     seed: int = 0,
     config: EMConfig = EMConfig(),
     learn_config: LearnConfig = LearnConfig(),
@@ -151,6 +152,8 @@ def fit(
         comparisons: Who preferred which response to which.
         embeddings: One frozen embedding a response, in order of response id.
         num_users: U; the largest user id and one more by default.
+        unit: Group of each response, such as `Dataset.prompt_of`, if new people will be asked about
+            some groups and served on others; the penalties are then learned for that.
         seed: Of the split on which the penalties are learned.
         config: J and the settings of the fit; J may be too large without harm.
         learn_config: Candidate penalties.
@@ -170,9 +173,14 @@ def fit(
         config=config,
         learn_config=learn_config,
     )
-    fitted, _ = jax.jit(program)(
-        jax.random.key(seed), jax.tree.map(jnp.asarray, rows), jnp.asarray(embeddings)
-    )
+    if unit is not None:
+        unit = np.asarray(unit)
+        if unit.shape != (len(embeddings),) or not np.issubdtype(unit.dtype, np.integer):
+            raise ValueError(
+                f"unit must be one group number for each of {len(embeddings)} responses"
+            )
+    rows, embeddings, unit = jax.tree.map(jnp.asarray, (rows, embeddings, unit))
+    fitted, _ = jax.jit(program)(jax.random.key(seed), rows, embeddings, unit=unit)
     if not bool(fitted.converged):
         warnings.warn(
             f"the fit still gained after {int(fitted.num_steps)} rounds; raise max_steps",

@@ -33,6 +33,7 @@ class Protocol(NamedTuple):
         answers: What each new user says, in the order asked; row n belongs to ``new_users[n]``.
         tests: What each new user is scored on; shares no response with the answers.
         new_users: Index in the data set of each new user.
+        unit: Group of each response; the answers and the tests of a user share no group.
     """
 
     train: Comparisons
@@ -40,6 +41,7 @@ class Protocol(NamedTuple):
     answers: UserBatch
     tests: UserBatch
     new_users: Int[np.ndarray, " user"]
+    unit: Int[np.ndarray, " response"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def personal_protocol(dataset: Dataset, config: ProtocolConfig, *, seed: int = 0
     rows = dataset.comparisons
     if config.by_label and (rows.second != BASELINE).any():
         raise ValueError("by_label divides votes; the rows must be against the zero baseline.")
-    in_answers, in_tests = _halves(rows, group_responses(dataset, config.unit), config, rng)
+    unit = group_responses(dataset, config.unit)
+    in_answers, in_tests = _halves(rows, unit, config, rng)
     num_users = dataset.num_users
 
     def count(inside):
@@ -190,6 +193,7 @@ def personal_protocol(dataset: Dataset, config: ProtocolConfig, *, seed: int = 0
         answers=take(in_answers, config.max_answers),
         tests=take(in_tests, None),
         new_users=new_users,
+        unit=unit,
     )
 
 
@@ -247,6 +251,7 @@ def ratings_protocol(
         answers=_batch(of(answers, new), len(new), config.num_answers),
         tests=_batch(of(tests, new), len(new), config.num_tests),
         new_users=people[rest[new]],
+        unit=np.arange(ratings.shape[1]),
     )
 
 
