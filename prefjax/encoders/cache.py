@@ -2,6 +2,7 @@
 
     <folder>/<fingerprint>/<sha256 of the shard's keys>.npz    keys (SHA-256 of each text), vectors
 
+The key of a pair of prompt and response is that of their two digests, so no string shares it.
 A shard holds one batch and appears whole or not at all, so a run that is killed loses at most one
 batch and the next one takes up where it stopped. Shards are only ever added. The checksums of the
 archive reveal damage; a damaged shard is put aside with a warning and its texts are encoded again.
@@ -10,6 +11,7 @@ archive reveal damage; a damaged shard is put aside with a warning and its texts
 import hashlib
 import os
 import re
+import time
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from prefjax.encoders.contract import Encoder, check_texts
+from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts
 from prefjax.runs import replace
 
 _KEY = np.dtype("S64")
@@ -37,7 +39,7 @@ def default_folder() -> Path:
 
 def encode_cached(
     encoder: Encoder,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     *,
     folder: Path | None = None,
     batch_size: int = 256,
@@ -47,13 +49,17 @@ def encode_cached(
 
     Args:
         encoder: The encoder; its fingerprint names the folder of its shards.
-        texts: Texts to encode, repetitions allowed; a text is encoded once.
+        texts: Texts, or pairs of prompt and response, repetitions allowed; each is encoded once.
         folder: Root of the cache; ``default_folder()`` by default.
         batch_size: Texts per call of the encoder, and per shard.
-        progress: Show a progress bar in texts per second.
+        progress: Show a progress bar in texts, and in tokens per second where there are tokens.
+
+    Warns:
+        RuntimeWarning: How many of the texts were cut to fit the window of the encoder, or lie in
+            a damaged shard.
 
     Raises:
-        TypeError: If an entry is not a string.
+        TypeError: If an entry is neither a string nor a pair of strings.
         ValueError: If there are no texts, one has a lone surrogate, or the encoder returns a wrong
             shape or numbers that are not finite.
         OSError: If the folder cannot be written.
@@ -63,17 +69,19 @@ def encode_cached(
         raise ValueError("No texts to encode.")
     home = (default_folder() if folder is None else folder) / _folder_name(encoder.fingerprint)
     _probe(home)
-    keys = np.array([hashlib.sha256(text.encode()).hexdigest() for text in texts], _KEY)
+    keys = np.array([_key(text) for text in texts], _KEY)
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     vectors, known = _read(home, unique)
     # In order of appearance: texts of one source lie together and fill the same shards.
     missing = np.sort(first[~known])
     row_of = {int(row): place for place, row in enumerate(first)}
     bar = tqdm(total=len(unique), initial=int(known.sum()), unit="text", disable=not progress)
+    num_tokens, num_cut, began = 0, 0, time.perf_counter()
     with bar:
         for start in range(0, len(missing), batch_size):
             rows = missing[start : start + batch_size]
-            batch = _encode(encoder, [texts[int(row)] for row in rows], rows)
+            some = [texts[int(row)] for row in rows]
+            batch = _encode(encoder, some, rows)
             if vectors is None:
                 vectors = np.zeros((len(unique), batch.shape[1]), np.float32)
             elif batch.shape[1] != vectors.shape[1]:
@@ -83,12 +91,32 @@ def encode_cached(
                 )
             vectors[[row_of[int(row)] for row in rows]] = batch
             _write(home, keys[rows], batch)
+            if isinstance(encoder, TokenEncoder):
+                lengths = encoder.lengths(some)
+                num_tokens += int(lengths.num_tokens.sum())
+                num_cut += int(lengths.cut.sum())
+                rate = num_tokens / (time.perf_counter() - began)
+                bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
             bar.update(len(rows))
+    if num_cut:
+        warnings.warn(
+            f"{num_cut} of {len(missing)} texts are longer than the window of the encoder and "
+            "were cut.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     assert vectors is not None
     return vectors[inverse]
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], rows: np.ndarray) -> np.ndarray:
+def _key(text: Text) -> str:
+    if isinstance(text, str):
+        return hashlib.sha256(text.encode()).hexdigest()
+    digests = [hashlib.sha256(part.encode()).digest() for part in text]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _encode(encoder: Encoder, texts: Sequence[Text], rows: np.ndarray) -> np.ndarray:
     batch = np.asarray(encoder.encode(texts), np.float32)
     if batch.ndim != 2 or len(batch) != len(texts):
         raise ValueError(f"The encoder returned shape {batch.shape} for {len(texts)} texts.")

@@ -2,15 +2,31 @@
 
     e = encode(text) ∈ R^D,   the same whatever other texts are encoded beside it.
 
-Everything that can change ``e`` (weights, settings, fitted statistics) enters the fingerprint, so
-the pair (fingerprint, text) names an embedding for good and the cache may rely on it.
+A text is a string, or a pair (prompt, response). Everything that can change ``e`` (weights,
+settings, fitted statistics) enters the fingerprint, so the pair (fingerprint, text) names an
+embedding for good and the cache may rely on it.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Int
+
+Text: TypeAlias = str | tuple[str, str]
+"""A text, or the prompt and the response to it."""
+
+
+class Lengths(NamedTuple):
+    """How much of each text an encoder reads.
+
+    Attributes:
+        num_tokens: Tokens that are read, those of the template included.
+        cut: The text is longer than the window and loses a part.
+    """
+
+    num_tokens: Int[np.ndarray, " text"]
+    cut: Bool[np.ndarray, " text"]
 
 
 @runtime_checkable
@@ -22,9 +38,27 @@ class Encoder(Protocol):
         """Identifier of the encoder and of everything that can change an embedding."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> Float32[np.ndarray, "text feature"]:
+    def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each, finite, independent of the other texts."""
         ...
+
+
+@runtime_checkable
+class TokenEncoder(Encoder, Protocol):
+    """An encoder that reads tokens and has a window."""
+
+    def lengths(self, texts: Sequence[Text]) -> Lengths:
+        """Tokens that would be read of each text, and which texts would be cut."""
+        ...
+
+
+def joined(text: Text) -> str:
+    r"""One string: the text itself, or prompt and response with an empty line between them.
+
+    >>> joined(("Why?", "Because."))
+    'Why?\n\nBecause.'
+    """
+    return text if isinstance(text, str) else "\n\n".join(text)
 
 
 def check_texts(texts: Sequence[Any]) -> None:
@@ -34,19 +68,28 @@ def check_texts(texts: Sequence[Any]) -> None:
         texts: What is to be encoded.
 
     Raises:
-        TypeError: If an entry is not a string, or one string is passed in place of a sequence.
+        TypeError: If an entry is neither a string nor a pair of strings, or one string is passed in
+            place of a sequence.
         ValueError: If an entry has a lone surrogate, half of a character that UTF-8 cannot hold.
     """
     if isinstance(texts, str):
         raise TypeError("Pass a sequence of texts, not one string.")
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"Text {row} is {type(text).__name__}, not a string: {text!r:.60}.")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"Text {row} has a lone surrogate at character {error.start}; it was cut or "
-                "decoded wrongly. Encode it to UTF-16 with errors='surrogatepass' and decode it "
-                "with errors='replace' to repair it."
-            ) from error
+        if isinstance(text, tuple) and len(text) == 2:
+            _check(text[0], f"The prompt of text {row}")
+            _check(text[1], f"The response of text {row}")
+        else:
+            _check(text, f"Text {row}")
+
+
+def _check(text: Any, name: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is {type(text).__name__}, not a string: {text!r:.60}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} has a lone surrogate at character {error.start}; it was cut or decoded "
+            "wrongly. Encode it to UTF-16 with errors='surrogatepass' and decode it with "
+            "errors='replace' to repair it."
+        ) from error

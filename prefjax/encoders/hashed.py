@@ -25,7 +25,7 @@ import scipy.sparse as sp
 from jaxtyping import Float32
 from sklearn.feature_extraction.text import HashingVectorizer
 
-from prefjax.encoders.contract import check_texts
+from prefjax.encoders.contract import Text, check_texts, joined
 from prefjax.encoders.style import NUM_FEATURES, style
 
 _VERSION = "hashed-1"
@@ -81,14 +81,14 @@ class HashedEncoder:
             digest.update(np.ascontiguousarray(array).data)
         object.__setattr__(self, "fingerprint", f"{_VERSION}-{digest.hexdigest()[:32]}")
 
-    def encode(self, texts: Sequence[str]) -> Float32[np.ndarray, "text feature"]:
+    def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each.
 
         Args:
-            texts: Texts to encode; an empty text gives the zero vector.
+            texts: Texts to encode, pairs as one text; an empty text gives the zero vector.
 
         Raises:
-            TypeError: If an entry is not a string.
+            TypeError: If an entry is neither a string nor a pair of strings.
             ValueError: If an entry has a lone surrogate.
 
         >>> make_hashed().encode(["How are you?", "Fine!"]).shape
@@ -97,7 +97,7 @@ class HashedEncoder:
         check_texts(texts)
         out = np.empty((len(texts), self.config.dimension), np.float32)
         for start in range(0, len(texts), _BATCH):
-            rows = texts[start : start + _BATCH]
+            rows = [joined(text) for text in texts[start : start + _BATCH]]
             grams = _weigh(_count(rows, self.config), self.idf)
             out[start : start + _BATCH, NUM_FEATURES:] = grams @ self.projection
             out[start : start + _BATCH, :NUM_FEATURES] = _styles(rows) * self.style_scale[None, :]

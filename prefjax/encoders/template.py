@@ -1,0 +1,109 @@
+"""How a text is put to a language model, and which tokens of it are read.
+
+    raw     prompt + response
+    chat    <|im_start|>system⏎ … <|im_end|>⏎  <|im_start|>user⏎ prompt <|im_end|>⏎
+            <|im_start|>assistant⏎ response <|im_end|>
+
+The system turn is there only if its text is given, the user turn only if there is a prompt; the
+line break after the last <|im_end|> is left out, so that the last token is the one that ends the
+response. A text that is longer than the window loses tokens of the prompt from the left, and if
+none are left, of the response from the left: the end always stays.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from prefjax.encoders.contract import Text
+
+TEMPLATES = ("chat", "raw")
+_START, _END = "<|im_start|>", "<|im_end|>"
+
+
+class Rendered(NamedTuple):
+    """A text in its template, with places counted in characters.
+
+    Attributes:
+        text: What the tokenizer is given.
+        prompt: Where the prompt begins and ends.
+        response: Where the response begins.
+    """
+
+    text: str
+    prompt: tuple[int, int]
+    response: int
+
+
+class Row(NamedTuple):
+    """Tokens of one text.
+
+    Attributes:
+        before: Tokens before the response, shared by all responses to a prompt.
+        after: Tokens from the response on; never empty unless the whole text is.
+        cut: Tokens were left out to fit the window.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    cut: bool
+
+
+def chat_prompt(prompt: str | None, system: str | None = None) -> str:
+    r"""Everything up to the place where the response begins; what a model is asked to continue.
+
+    Args:
+        prompt: What the user says; None leaves the user's turn out.
+        system: What the system turn says; None leaves it out.
+
+    >>> chat_prompt("Why?")
+    '<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n'
+    """
+    turns = [("system", system), ("user", prompt)]
+    said = [f"{_START}{role}\n{text}{_END}\n" for role, text in turns if text is not None]
+    return "".join([*said, f"{_START}assistant\n"])
+
+
+def render(text: Text, template: str, system: str | None = None) -> Rendered:
+    """Put a text into its template.
+
+    Args:
+        text: A response, or a prompt and the response to it.
+        template: One of ``TEMPLATES``.
+        system: What the system turn says, in the chat template.
+    """
+    prompt, response = (None, text) if isinstance(text, str) else text
+    if template == "raw":
+        start = len(prompt or "")
+        return Rendered((prompt or "") + response, (0, start), start)
+    before = chat_prompt(prompt, system)
+    end = len(before) - len(f"{_END}\n{chat_prompt(None)}")
+    span = (0, 0) if prompt is None else (end - len(prompt), end)
+    return Rendered(f"{before}{response}{_END}", span, len(before))
+
+
+def make_rows(tokenizer: Any, rendered: Sequence[Rendered], window: int) -> list[Row]:
+    """Tokens of texts, cut to the window.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        rendered: Texts in their templates.
+        window: Most tokens of a text.
+    """
+    encoded = tokenizer(
+        [one.text for one in rendered], return_offsets_mapping=True, add_special_tokens=False
+    )
+    spans = zip(encoded["input_ids"], encoded["offset_mapping"], rendered, strict=True)
+    return [_row(ids, offsets, one, window) for ids, offsets, one in spans]
+
+
+def _row(ids: list[int], offsets: list[tuple[int, int]], rendered: Rendered, window: int) -> Row:
+    excess = len(ids) - window
+    if excess > 0:
+        low, high = rendered.prompt
+        prompt = [i for i, (start, end) in enumerate(offsets) if low <= start and end <= high]
+        rest = [i for i, (_, end) in enumerate(offsets) if end > rendered.response]
+        dropped = set([*prompt, *rest][:excess])
+        kept = [i for i in range(len(ids)) if i not in dropped][-window:]
+        ids, offsets = [ids[i] for i in kept], [offsets[i] for i in kept]
+    split = next((i for i, (_, end) in enumerate(offsets) if end > rendered.response), len(ids))
+    split = max(0, min(split, len(ids) - 1))
+    return Row(tuple(ids[:split]), tuple(ids[split:]), excess > 0)

@@ -1,0 +1,248 @@
+"""Language models as encoders: the state they return, buckets, shared prompts, cuts, refusals."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from transformers import Qwen2Tokenizer
+
+from prefjax import encoders, lm
+from prefjax.encoders.batches import bucketed
+from prefjax.encoders.template import make_rows, render
+
+TEXTS = [
+    ("Why is the sky blue?", "Because air scatters blue light."),
+    ("Why is the sky blue?", "No idea, but I like it, and so do many others I know of."),
+    ("Why is the sky blue?", ""),
+    ("How do planes fly?", "Wings push air down."),
+    ("", "An answer to nothing."),
+    "A statement without a prompt.",
+    "Naïve 漢字 🙂\n\n- and a list",
+]
+SMALL = encoders.LanguageConfig(bucket=64, batch_tokens=128)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    words = ["".join(text) for text in TEXTS] * 3
+    tokenizer = Qwen2Tokenizer().train_new_from_iterator(
+        words, 300, new_special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False
+    )
+    config = lm.QwenConfig(
+        vocab_size=304,
+        hidden_size=16,
+        intermediate_size=24,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+        max_length=128,
+    )
+    leaves, tree = jax.tree.flatten(lm.init_params(jax.random.key(0), config, scale=0.3))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        leaf + 0.2 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    lm.save(folder, tree.unflatten(noisy), config, tokenizer=tokenizer)
+    return lm.load(folder)
+
+
+def make(model, **changes):
+    return encoders.make_language_encoder(model, dataclasses.replace(SMALL, **changes))
+
+
+def states(model, strings, layer):
+    """States of whole strings, padded on the left in one batch."""
+    rows = model.tokenizer(strings)["input_ids"]
+    tokens, mask = lm.pad_left(rows, 96)
+    hidden = lm.forward(model.params, model.config, tokens, mask, layer=layer)
+    return [np.asarray(h)[-len(row) :] for h, row in zip(hidden, rows, strict=True)]
+
+
+CHAT = (
+    "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n"
+    "<|im_start|>assistant\nBecause air scatters blue light.<|im_end|>"
+)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_embedding_is_the_state_of_the_last_token_in_its_template(model, shared):
+    chat = make(model, share_prompts=shared).encode(TEXTS)
+    want = [CHAT, "<|im_start|>assistant\nA statement without a prompt.<|im_end|>"]
+    oracle = states(model, want, -1)
+    np.testing.assert_allclose(chat[0], oracle[0][-1], atol=2e-5)
+    np.testing.assert_allclose(chat[5], oracle[1][-1], atol=2e-5)
+    raw = make(model, template="raw", share_prompts=shared).encode(TEXTS)
+    oracle = states(model, ["".join(text) for text in TEXTS], -1)
+    np.testing.assert_allclose(raw, [rows[-1] for rows in oracle], atol=2e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_mean_pooling_counts_the_tokens_of_the_response(model, shared):
+    got = make(model, pooling="mean", share_prompts=shared).encode(TEXTS[:1])
+    num = len(model.tokenizer("Because air scatters blue light.<|im_end|>")["input_ids"])
+    np.testing.assert_allclose(got[0], states(model, [CHAT], -1)[0][-num:].mean(0), atol=2e-5)
+
+
+def test_inner_layer_and_system_turn(model):
+    system = "<|im_start|>system\nBe kind.<|im_end|>\n" + CHAT
+    got = make(model, system="Be kind.", layer=1).encode(TEXTS[:1])
+    np.testing.assert_allclose(got[0], states(model, [system], 1)[0][-1], atol=2e-5)
+
+
+def test_embedding_depends_on_its_own_text_only(model):
+    encoder = make(model)
+    together = encoder.encode(TEXTS + TEXTS[::-1])
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
+    np.testing.assert_array_equal(together, np.concatenate([alone, alone[::-1]]))
+    assert together.dtype == np.float32
+
+
+def test_each_bucket_has_one_shape_and_each_text_one_row():
+    lengths = np.random.default_rng(0).integers(1, 100, 200)
+    batches = list(
+        bucketed({i: [1] * n for i, n in enumerate(lengths)}, bucket=32, batch_tokens=128)
+    )
+    assert {batch.tokens.shape for batch in batches} == {(4, 32), (2, 64), (1, 96), (1, 128)}
+    assert sorted(i for batch in batches for i in batch.members) == list(range(200))
+    for batch in batches:
+        used = batch.mask.sum(axis=1)
+        assert used[: len(batch.members)].tolist() == lengths[batch.members].tolist()
+        assert not used[len(batch.members) :].any()
+
+
+def test_long_texts_lose_the_prompt_from_the_left_and_keep_their_end(model, tmp_path):
+    def decoded(text, template):
+        (row,) = make_rows(model.tokenizer, [render(text, template)], 40)
+        assert row.cut
+        assert len(row.before) + len(row.after) == 40
+        return model.tokenizer.decode(row.before), model.tokenizer.decode(row.after)
+
+    before, after = decoded(("old news, " * 20 + "why?", "Because."), "chat")
+    assert before.startswith("<|im_start|>user\n")
+    assert before.endswith("news, why?<|im_end|>\n<|im_start|>assistant\n")
+    assert after == "Because.<|im_end|>"
+    before, after = decoded(("why?", "First. " * 40 + "The end."), "chat")
+    assert before == "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n"
+    assert after.endswith("The end.<|im_end|>")
+    assert not decoded("First. " * 40 + "The end.", "raw")[0]
+
+    encoder = make(model, window=64)
+    texts = [*TEXTS[3:5], ("why?" * 50, "Because.")]
+    lengths = encoder.lengths(texts)
+    assert lengths.cut.tolist() == [False, False, True]
+    assert lengths.num_tokens[2] == 64
+    with pytest.warns(RuntimeWarning, match="1 of 3 texts are longer than the window"):
+        got = encoders.encode_cached(encoder, texts, folder=tmp_path, progress=True)
+    np.testing.assert_array_equal(got, encoder.encode(texts))
+
+
+def test_a_pair_and_the_joined_text_are_different_texts_for_the_cache(model, tmp_path):
+    encoder = make(model)
+    texts = [("a", "bc"), ("ab", "c"), "abc", "a\n\nbc"]
+    got = encoders.encode_cached(encoder, texts, folder=tmp_path)
+    assert len(np.unique(got, axis=0)) == 4
+    np.testing.assert_array_equal(got, encoder.encode(texts))
+
+
+def test_fingerprint_names_the_weights_and_every_setting(model, tmp_path):
+    changes = [
+        {},
+        {"template": "raw"},
+        {"system": "Be kind."},
+        {"layer": 1},
+        {"pooling": "mean"},
+        {"window": 100},
+        {"share_prompts": False},
+        {"bucket": 32},
+        {"batch_tokens": 256},
+        {"dtype": "bfloat16"},
+    ]
+    assert len({field for change in changes for field in change}) == len(
+        dataclasses.fields(encoders.LanguageConfig)
+    )
+    made = [make(model, **change) for change in changes]
+    assert len({encoder.fingerprint for encoder in made}) == len(made)
+    assert make(model, dtype="float32").fingerprint == made[0].fingerprint
+    other = model.params | {"norm": model.params["norm"] + 1}
+    lm.save(tmp_path, other, model.config, tokenizer=model.tokenizer)
+    assert make(lm.load(tmp_path)).fingerprint != made[0].fingerprint
+
+
+def test_empty_texts_are_read_as_documented(model):
+    assert not make(model, template="raw").encode(["", ("", "")]).any()
+    assert make(model).encode([""]).any()
+    assert make(model).encode([]).shape == (0, 16)
+
+
+def test_what_cannot_be_read_is_refused_in_words(model, tmp_path):
+    encoder = make(model)
+    with pytest.raises(ValueError, match="response of text 1 has a lone surrogate at character 1"):
+        encoder.encode(["a", ("b", "c\udc00")])
+    with pytest.raises(TypeError, match="prompt of text 0 is NoneType"):
+        encoders.check_texts([(None, "a")])
+    with pytest.raises(ValueError, match="layer 3 does not exist"):
+        make(model, layer=3)
+    with pytest.raises(ValueError, match="no fast tokenizer"):
+        encoders.make_language_encoder(model._replace(tokenizer=None))
+    small = dataclasses.replace(model.config, vocab_size=100)
+    with pytest.raises(ValueError, match="do not belong together"):
+        encoders.make_language_encoder(model._replace(config=small))
+    for change in ({"template": "x"}, {"pooling": "x"}, {"bucket": 0}, {"dtype": "float16"}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            dataclasses.replace(SMALL, **change)
+    with pytest.raises(ValueError, match="no encoder 'bert'; there are hashed, minilm"):
+        encoders.get_encoder("bert")
+    with pytest.raises(FileNotFoundError, match="it has no config"):
+        encoders.get_encoder(f"qwen:{tmp_path}")
+    with pytest.raises(ValueError, match="name the commit"):
+        encoders.get_encoder("qwen:owner/name")
+
+
+def test_folder_by_name(model):
+    named = encoders.get_encoder(f"qwen:{model.directory}", SMALL)
+    assert named.fingerprint == make(model).fingerprint
+
+
+KILLED = """
+import sys
+from prefjax import encoders
+encoder = encoders.get_encoder("qwen:" + sys.argv[1])
+texts = [(f"Question {i // 4}?", f"Answer number {i}.") for i in range(64)]
+got = encoders.encode_cached(encoder, texts, folder=__import__("pathlib").Path(sys.argv[2]),
+                             batch_size=4, progress=True)
+print(len(got), float(got.sum()))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_taken_up_where_it_stopped(model, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(model.directory)]
+    whole = subprocess.run(
+        [*command, str(tmp_path / "whole")], capture_output=True, text=True, check=True
+    )
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*/*.npz"))) < 3 and time.monotonic() < deadline:
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
+    assert 3 <= len(kept) < 16
+    resumed = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=True)
+    assert resumed.stdout == whole.stdout
+    assert "tokens/s" in resumed.stderr
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
+    assert kept.items() <= after.items()
+    assert len(after) == 16
