@@ -1,0 +1,86 @@
+"""Batches: from every partition the same number of judgments, at one position of the epoch.
+
+Step t of an epoch takes, from every partition p, the judgments at places t b … t b + b − 1 of that
+partition's order. Which judgments meet in a batch is therefore fixed by P, the seed and (epoch, t),
+never by the number of devices, and a device that owns partition p owns all users of its judgments.
+Partitions that end before others, and the last batch, are filled with judgments of weight 0.
+
+A feed holds what a program of several steps reads: all columns, from which it takes its batches
+(`Columns`), or these batches themselves (`Stacked`).
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from prefjax.train.order import Order, permute
+from prefjax.types import BASELINE, Array
+
+
+class Batch(NamedTuple):
+    """Judgments by partition; ``row`` is the user's row in the partition."""
+
+    row: Int[Array, "*lead slot"]
+    first: Int[Array, "*lead slot"]
+    second: Int[Array, "*lead slot"]
+    label: Float[Array, "*lead slot"]
+    weight: Float[Array, "*lead slot"]
+
+
+PADDING = Batch(
+    row=np.int32(0),
+    first=np.int32(0),
+    second=np.int32(BASELINE),
+    label=np.float32(0.5),
+    weight=np.float32(0),
+)
+"""A judgment that counts as absent."""
+
+
+class Columns(NamedTuple):
+    """All judgments of each partition, padded to one length, and how many there are.
+
+    ``order`` None takes them as they lie.
+    """
+
+    table: Batch
+    count: Int[Array, " partition"]
+    order: Order | None
+
+
+class Stacked(NamedTuple):
+    """Batches of consecutive steps, ``[partition, step, slot]``."""
+
+    table: Batch
+
+
+Feed: TypeAlias = Columns | Stacked
+
+
+def take(feed: Feed, index: Array, t: Array, num_slots: int) -> Batch:
+    """The batch of one step.
+
+    Args:
+        feed: Where it comes from.
+        index: Number of the step in this program; which of the stacked batches.
+        t: Number of the step in the epoch; the position in the columns.
+        num_slots: b, judgments of a partition in a batch.
+    """
+    if isinstance(feed, Stacked):
+        return Batch(*(column[:, index] for column in feed.table))
+
+    def of_partition(table: Batch, count, order):
+        place = t * num_slots + jnp.arange(num_slots)
+        present = (place >= 0) & (place < count)
+        place = jnp.where(present, place, 0)
+        if order is not None:
+            place = permute(order, place.astype(jnp.uint32)).astype(jnp.int32)
+        gathered = (column[place] for column in table)
+        return Batch(
+            *(jnp.where(present, x, pad) for x, pad in zip(gathered, PADDING, strict=True))
+        )
+
+    return jax.vmap(of_partition)(feed.table, feed.count, feed.order)

@@ -1,0 +1,78 @@
+"""How well new judgments of known users are predicted: the validation cell, while training.
+
+    p_r = E_{z ~ N(s, v)} σ(z)  (v = 0 for MAP),   nll = −Σ w (y log p + (1 − y) log(1 − p)) / Σ w
+
+Sums are reduced over devices before the division, so the number is that of one device.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax import variational
+from prefjax.numerics import softplus_loss
+from prefjax.parallel import Specs, all_sum
+from prefjax.train.batch import Columns, take
+from prefjax.train.objective import ModelConfig, Problem, gap
+from prefjax.train.state import STATE_SPECS, TrainState
+from prefjax.types import Array
+
+SPECS = Specs(inputs=(STATE_SPECS, "sharded", "replicated"), outputs="replicated")
+
+
+class Evaluation(NamedTuple):
+    """Of the validation cell.
+
+    Attributes:
+        nll: Predictive loss per judgment, in nats.
+        accuracy: Share of judgments on whose likelier side p lies; ties count half.
+        weight: Of all judgments.
+    """
+
+    nll: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+def make_evaluation(
+    config: ModelConfig, num_slots: int, num_steps: int
+) -> Callable[..., Evaluation]:
+    """A program ``evaluate(state, feed, problem, axis) -> Evaluation`` for `data_parallel`.
+
+    Args:
+        config: What was fitted.
+        num_slots: Judgments of a partition that are read at once.
+        num_steps: How often, to see all.
+    """
+
+    def evaluate(state: TrainState, feed: Columns, problem: Problem, axis: str | None):
+        def add(total, t):
+            batch = take(feed, t, t, num_slots)
+            present = batch.weight > 0
+            features, offset = gap(state.params, problem.embeddings, batch, config)
+            of_rows = jax.vmap(lambda table, row: table[row])
+            mean = of_rows(state.users.mean, batch.row)
+            location = jnp.sum(mean * features, axis=-1) + offset
+            location = jnp.where(present, location, 0)
+            if state.users.log_variance is None:
+                loss, probability = softplus_loss(location, batch.label), jax.nn.sigmoid(location)
+            else:
+                variance = jnp.exp(of_rows(state.users.log_variance, batch.row))
+                spread = jnp.where(present, jnp.sum(variance * features**2, axis=-1), 0)
+                probability = jnp.clip(variational.quadrature(location, spread).slope, 1e-7, 1)
+                other = jnp.clip(variational.quadrature(-location, spread).slope, 1e-7, 1)
+                loss = -batch.label * jnp.log(probability) - (1 - batch.label) * jnp.log(other)
+            right = 0.5 + 0.5 * jnp.sign(probability - 0.5) * jnp.sign(batch.label - 0.5)
+            sums = (batch.weight * loss, batch.weight * right, batch.weight)
+            return jax.tree.map(lambda a, b: a + jnp.sum(b), total, sums), None
+
+        zero = (jnp.zeros(()),) * 3
+        total, _ = jax.lax.scan(add, zero, jnp.arange(num_steps))
+        loss, right, weight = all_sum(total, axis)
+        some = jnp.where(weight > 0, weight, 1)
+        return Evaluation(nll=loss / some, accuracy=right / some, weight=weight)
+
+    return evaluate

@@ -1,0 +1,288 @@
+"""What a run is made of before its first step: problem, programs, state, identity."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from prefjax.checkpoint import Store, differences, saved_identity
+from prefjax.data.validate import validate_embeddings
+from prefjax.parallel import data_parallel, make_mesh, padded_size, place
+from prefjax.train import evaluate, forms
+from prefjax.train.batch import Feed
+from prefjax.train.config import TrainConfig
+from prefjax.train.layout import UserLayout
+from prefjax.train.memory import MemorySource
+from prefjax.train.objective import ModelConfig, Problem
+from prefjax.train.state import STATE_SPECS, TrainState, init
+from prefjax.train.step import SPECS, make_steps
+from prefjax.types import Array, Comparisons
+
+
+class Source(Protocol):
+    """Where judgments come from; `MemorySource` and `ShardSource`."""
+
+    layout: UserLayout
+    total_weight: float
+    num_judgments: int
+    num_responses: int
+    fingerprint: str
+
+    def num_steps(self, num_slots: int) -> int:
+        """Steps of an epoch with ``num_slots`` judgments a partition in a batch."""
+        ...
+
+    def mass(self) -> Float[np.ndarray, "partition row"]:
+        """Weight of the answers of every user."""
+        ...
+
+    def feeds(
+        self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
+    ) -> Iterator[Feed]:
+        """What each program of the epoch reads, from step t on."""
+        ...
+
+    def describe(self, seed: int, epoch: int, t: int, num_slots: int) -> str:
+        """The batch of a step in words."""
+        ...
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run is, on the host, and how its evaluations went; saved beside the state.
+
+    Attributes:
+        clock: Steps taken over all epochs; the number of a checkpoint.
+        epoch: As in the state.
+        t: As in the state.
+        best_nll: Least predictive loss seen.
+        best_clock: When; 0 for never.
+        num_worse: Evaluations since without a gain.
+    """
+
+    clock: int = 0
+    epoch: int = 0
+    t: int = 0
+    best_nll: float | None = None
+    best_clock: int = 0
+    num_worse: int = 0
+
+
+class Prepared(NamedTuple):
+    """A run that is ready to start; ``measure`` is None without validation judgments."""
+
+    mesh: Mesh
+    state: TrainState
+    problem: Problem
+    advance: Callable[..., Any]
+    measure: Callable[[TrainState], evaluate.Evaluation] | None
+    num_slots: int
+    steps_per_epoch: int
+    identity: dict[str, Any]
+
+
+def prepare(
+    source: Source,
+    embeddings: Float[Array, "response input"],
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation | None,
+    validation: Comparisons | None,
+) -> Prepared:
+    """Checks the input, places it and makes the programs.
+
+    Args:
+        source: The judgments.
+        embeddings: One a response.
+        config: Settings.
+        optimizer: Of the head; None for that of ``config``.
+        validation: Judgments to evaluate on.
+
+    Raises:
+        ValueError: An embedding is not finite, there is not one a response, or sizes do not fit.
+    """
+    embeddings = validate_embeddings(np.asarray(embeddings)).values
+    if len(embeddings) != source.num_responses:
+        raise ValueError(
+            f"One embedding a response: {len(embeddings)} rows for {source.num_responses} "
+            "responses."
+        )
+    mesh = make_mesh(1 if config.backend == "single" else config.num_devices)
+    num_partitions = source.layout.num_partitions
+    num_slots = config.step.num_slots(num_partitions)
+    num_steps = source.num_steps(num_slots)
+    chosen = config.optimizer.make() if optimizer is None else optimizer
+    model = config.step.model
+    problem = make_problem(embeddings, source.total_weight, num_steps, model)
+    problem = place(problem, "replicated", mesh)
+    more = padded_size(num_partitions, mesh) - num_partitions
+    mass = np.pad(source.mass(), ((0, more), (0, 0)))
+    start = init(jax.random.key(config.seed), embeddings.shape[1], mass, chosen, model)
+    advance = data_parallel(
+        make_steps(config.step, chosen, num_slots, config.steps_per_call),
+        SPECS,
+        backend=config.backend,
+        mesh=mesh,
+        donate=(0,),
+    )
+    return Prepared(
+        mesh=mesh,
+        state=place(start, STATE_SPECS, mesh),
+        problem=problem,
+        advance=advance,
+        measure=(
+            None
+            if validation is None
+            else make_measure(validation, problem, source, config, num_slots, mesh)
+        ),
+        num_slots=num_slots,
+        steps_per_epoch=num_steps,
+        identity=describe_run(source, embeddings, config, optimizer is None),
+    )
+
+
+def make_problem(
+    embeddings: Float[np.ndarray, "response input"],
+    total_weight: float,
+    steps_per_epoch: int,
+    model: ModelConfig,
+) -> Problem:
+    """What every step reads; penalties per unit of weight, in units of θ.
+
+    Args:
+        embeddings: Finite.
+        total_weight: Of all judgments.
+        steps_per_epoch: T.
+        model: Its penalties, in units of φ.
+    """
+    centred = embeddings - embeddings.mean(0, keepdims=True)
+    scale = float(np.mean(np.sum(np.square(centred), axis=1)))
+    strength = np.full(model.num_factors + 1, model.penalty)
+    strength[-1] = model.utility_penalty
+    return Problem(
+        embeddings=embeddings,
+        strength=(strength * scale / total_weight).astype(np.float32),
+        trunk_strength=np.float32(1 / total_weight),
+        steps_per_epoch=np.int32(steps_per_epoch),
+    )
+
+
+def make_measure(
+    validation: Comparisons,
+    problem: Problem,
+    source: Source,
+    config: TrainConfig,
+    num_slots: int,
+    mesh: Mesh,
+) -> Callable[[TrainState], evaluate.Evaluation]:
+    """``measure(state)`` on the validation cell, whose users must be those of the source."""
+    cell = MemorySource(validation, source.num_responses, source.layout, shuffle=False)
+    num_steps = cell.num_steps(num_slots)
+    (feed,) = cell.feeds(0, 0, 0, num_slots, num_steps, mesh)
+    program = data_parallel(
+        evaluate.make_evaluation(config.step.model, num_slots, num_steps),
+        evaluate.SPECS,
+        backend=config.backend,
+        mesh=mesh,
+    )
+    return lambda state: program(state, feed, problem)
+
+
+def describe_run(
+    source: Source,
+    embeddings: Float[np.ndarray, "response input"],
+    config: TrainConfig,
+    named_optimizer: bool = True,
+) -> dict[str, Any]:
+    """What a resumed run must share with the saved one, as JSON.
+
+    Args:
+        source: The judgments.
+        embeddings: Of all responses.
+        config: Settings.
+        named_optimizer: Whether the optimizer is that of ``config``.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(embeddings)).hexdigest()
+    return {
+        "step": dataclasses.asdict(config.step),
+        "optimizer": dataclasses.asdict(config.optimizer) if named_optimizer else "given",
+        "seed": config.seed,
+        "layout": dataclasses.asdict(source.layout),
+        "data": source.fingerprint,
+        "embeddings": {"shape": list(embeddings.shape), "sha256": digest},
+    }
+
+
+def layout_for(
+    num_users: int, num_partitions: int, seed: int, folder: Path, *, grow: bool = False
+) -> UserLayout:
+    """Places of the users: those of the run in ``folder`` if it holds one, else new ones.
+
+    Args:
+        num_users: In the data.
+        num_partitions: P of a new layout.
+        seed: Of a new layout.
+        folder: Of the run.
+        grow: Whether the run's layout may be extended to ``num_users``.
+    """
+    fresh = UserLayout((num_users,), num_partitions, seed)
+    identity = saved_identity(folder)
+    if identity is None:
+        return fresh
+    saved = _layout(identity)
+    if saved.num_users == num_users and saved.num_partitions == num_partitions:
+        return saved
+    return saved.grow(num_users) if grow else fresh
+
+
+def resume(
+    store: Store, prepared: Prepared, source: Source, *, grow: bool = False
+) -> tuple[TrainState, Progress]:
+    """State and progress of the latest good step, or of the start if there is none.
+
+    Args:
+        store: Of the run.
+        prepared: The run as it would start.
+        source: The judgments.
+        grow: Whether the data may be new, with users beyond those of the saved run.
+
+    Raises:
+        ValueError: The saved run is another one; the message lists the fields.
+    """
+    mesh, layout = prepared.mesh, source.layout
+    identity = saved_identity(store.folder) if grow else None
+    before = layout if identity is None else _layout(identity)
+    if identity is not None:
+        changed = differences(
+            {**identity, "data": "", "embeddings": ""},
+            {**store.identity, "data": "", "embeddings": "", "layout": identity["layout"]},
+        )
+        steps = len(before.segments)
+        if layout.segments[:steps] != before.segments or changed:
+            raise ValueError(
+                f"{store.folder} cannot be extended: the layout {layout.segments} does not begin "
+                f"with {before.segments}, or other settings changed: {'; '.join(changed)}"
+            )
+        now, store.identity = store.identity, identity
+    shape = forms.template(prepared.state, layout.num_partitions, before.num_rows, mesh)
+    saved = store.restore_latest_good(shape)
+    if identity is not None:
+        store.identity = now
+    if saved is None:
+        return prepared.state, Progress()
+    state, progress = forms.from_disk(saved.state, mesh), Progress(**saved.about)
+    if identity is not None:
+        state = forms.grow_users(state, layout, source.mass(), mesh)
+        progress = Progress(clock=progress.clock, epoch=progress.epoch + 1)
+    return state, progress
+
+
+def _layout(identity: dict[str, Any]) -> UserLayout:
+    saved = identity["layout"]
+    return UserLayout(tuple(saved["segments"]), saved["num_partitions"], saved["seed"])

@@ -1,0 +1,175 @@
+"""The files of a folder of shards: written all or none, opened only if they are as promised.
+
+The layout is that of `prefjax.train.shards`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefjax.data.files import atomic_folder
+from prefjax.data.validate import validate_comparisons
+from prefjax.train.layout import UserLayout
+from prefjax.types import Comparisons
+
+BLOCK_ROWS = 4096
+MANIFEST = "shards.json"
+
+SCHEMA = pa.schema(
+    [
+        ("user", pa.int32()),
+        ("first", pa.int32()),
+        ("second", pa.int32()),
+        ("label", pa.float32()),
+        ("weight", pa.float32()),
+    ]
+)
+
+Format = Literal["arrow", "parquet"]
+
+
+def write_shards(
+    chunks: Iterable[Comparisons],
+    folder: Path,
+    *,
+    layout: UserLayout,
+    num_responses: int,
+    format: Format = "arrow",
+    block_rows: int = BLOCK_ROWS,
+) -> None:
+    """Partitions judgments by user and writes them, all files or none.
+
+    Args:
+        chunks: The judgments, in pieces that fit in memory; each is checked.
+        folder: The folder to make.
+        layout: Places of the users.
+        num_responses: Number of responses.
+        format: Arrow is mapped into memory, Parquet is smaller.
+        block_rows: Rows of a block.
+
+    Raises:
+        FileExistsError: The folder is there.
+        ValueError: A judgment is not legal, or there are none.
+    """
+    num_partitions = layout.num_partitions
+    mass = np.zeros((num_partitions, layout.num_rows))
+    counts = np.zeros(num_partitions, np.int64)
+    names = [f"part-{p:05d}.{format}" for p in range(num_partitions)]
+    waiting: list[list[pa.Table]] = [[] for _ in names]
+    with atomic_folder(folder) as target:
+        with ExitStack() as stack:
+            writers = [stack.enter_context(_writer(target / name, format)) for name in names]
+
+            def write(p: int, *, last: bool) -> None:
+                table = pa.concat_tables(waiting[p]) if waiting[p] else SCHEMA.empty_table()
+                whole = len(table) if last else len(table) - len(table) % block_rows
+                _write_blocks(writers[p], table.slice(0, whole), block_rows)
+                waiting[p] = [table.slice(whole).combine_chunks()]
+
+            for chunk in chunks:
+                rows = validate_comparisons(chunk, layout.num_users, num_responses)
+                partition, row = layout.locate(rows.user)
+                np.add.at(mass, (partition, row), rows.weight)
+                counts += np.bincount(partition, minlength=num_partitions)
+                order = np.argsort(partition.astype(np.uint16), kind="stable")
+                starts = np.searchsorted(partition[order], np.arange(num_partitions + 1))
+                for p in range(num_partitions):
+                    mine = order[starts[p] : starts[p + 1]]
+                    columns = {n: c[mine] for n, c in rows._asdict().items()}
+                    waiting[p].append(pa.table(columns, SCHEMA))
+                    write(p, last=False)
+            if not counts.sum():
+                raise ValueError("There are no comparisons: at least one row is needed.")
+            for p in range(num_partitions):
+                write(p, last=True)
+        files = []
+        for p, name in enumerate(names):
+            np.save(target / f"mass-{p:05d}.npy", mass[p].astype(np.float32))
+            files.append({"name": name, "rows": int(counts[p]), "sha256": digest(target / name)})
+        about = {
+            "version": 1,
+            "layout": asdict(layout),
+            "num_responses": num_responses,
+            "block_rows": block_rows,
+            "total_weight": float(mass.sum()),
+            "files": files,
+        }
+        (target / MANIFEST).write_text(json.dumps(about, indent=1))
+
+
+def _writer(path: Path, format: Format) -> Any:
+    if format == "parquet":
+        return pq.ParquetWriter(path, SCHEMA)
+    return pa.ipc.new_file(path, SCHEMA)
+
+
+def _write_blocks(writer: Any, table: pa.Table, block_rows: int) -> None:
+    table = table.combine_chunks()
+    for start in range(0, len(table), block_rows):
+        block = table.slice(start, block_rows)
+        if isinstance(writer, pq.ParquetWriter):
+            writer.write_table(block, row_group_size=block_rows)
+        else:
+            writer.write_table(block, max_chunksize=block_rows)
+
+
+def open_blocks(path: Path, about: dict[str, Any], verify: bool) -> Any:
+    """A function from the number of a block to its table, for a file that is as promised."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected columns {_show(SCHEMA)}.")
+    try:
+        if path.suffix == ".parquet":
+            file = pq.ParquetFile(path, memory_map=True)
+            schema, rows, read = file.schema_arrow, file.metadata.num_rows, file.read_row_group
+        else:
+            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            schema, read = file.schema, file.get_batch
+            rows = sum(file.get_batch(i).num_rows for i in range(file.num_record_batches))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); expected columns {_show(SCHEMA)}, found none."
+        ) from error
+    if not schema.equals(SCHEMA):
+        raise ValueError(f"{path}: expected columns {_show(SCHEMA)}, found {_show(schema)}.")
+    if rows != about["rows"]:
+        raise ValueError(f"{path} has {rows} rows, but {MANIFEST} says {about['rows']}.")
+    if verify and digest(path) != about["sha256"]:
+        raise ValueError(f"{path} is damaged: its digest is not that in {MANIFEST}.")
+    return read
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What ``shards.json`` says.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is not JSON, or has other fields.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}: it is no folder of shards.")
+    expected = {"version", "layout", "num_responses", "block_rows", "total_weight", "files"}
+    try:
+        about = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}).") from error
+    if not isinstance(about, dict) or set(about) != expected or about["version"] != 1:
+        raise ValueError(f"{path}: expected fields {sorted(expected)} in version 1.")
+    return about
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _show(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

@@ -1,0 +1,115 @@
+"""What a run has learned and where it is in the data, and how both begin."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Bool, Float, Int, UInt32
+
+from prefjax.head import nets
+from prefjax.train.objective import ModelConfig
+from prefjax.types import Array, Params, PRNGKey
+
+
+class Users(NamedTuple):
+    """The user table, sharded by partition; ``log_variance`` and its scale are None for MAP.
+
+    Attributes:
+        mean: m; 0, the mean of the prior, for a user without answers.
+        scale: Adagrad's accumulator a of the mean.
+        log_variance: ℓ; 0, the prior, for a user without answers.
+        log_variance_scale: Its accumulator.
+        mass: n, the weight of all answers of the user.
+    """
+
+    mean: Float[Array, "partition row factor"]
+    scale: Float[Array, "partition row"]
+    log_variance: Float[Array, "partition row factor"] | None
+    log_variance_scale: Float[Array, "partition row"] | None
+    mass: Float[Array, "partition row"]
+
+
+class TrainState(NamedTuple):
+    """Everything a run needs to go on: what was learned, and the position in the data.
+
+    ``num_steps`` counts steps with data, ``num_skipped`` those that were not finite,
+    ``skipped_in_a_row`` the last of them without a good one between.
+    """
+
+    params: Params
+    moments: optax.OptState
+    users: Users
+    key: UInt32[Array, " word"]
+    epoch: Int[Array, ""]
+    t: Int[Array, ""]
+    num_steps: Int[Array, ""]
+    num_skipped: Int[Array, ""]
+    skipped_in_a_row: Int[Array, ""]
+
+
+class Metrics(NamedTuple):
+    """Of each step: expected loss per judgment in nats, weight of the batch, gradient norm."""
+
+    loss: Float[Array, "*step"]
+    weight: Float[Array, "*step"]
+    gradient_norm: Float[Array, "*step"]
+    finite: Bool[Array, "*step"]
+
+
+STATE_SPECS = TrainState(
+    params="replicated",
+    moments="replicated",
+    users="sharded",
+    key="replicated",
+    epoch="replicated",
+    t="replicated",
+    num_steps="replicated",
+    num_skipped="replicated",
+    skipped_in_a_row="replicated",
+)  # pyright: ignore[reportArgumentType]
+
+
+def init(
+    key: PRNGKey,
+    num_inputs: int,
+    mass: Float[np.ndarray, "partition row"],
+    optimizer: optax.GradientTransformation,
+    config: ModelConfig,
+) -> TrainState:
+    """The state before the first step, on the host: users at the prior, a small random head.
+
+    Args:
+        key: Draws the head.
+        num_inputs: Width of an embedding.
+        mass: Weight of every user's answers.
+        optimizer: Of the head.
+        config: What is fitted.
+    """
+    trunk_key, out_key = jax.random.split(key)
+    params = dict(nets.init(trunk_key, num_inputs, config.head))
+    shape = jnp.shape(params["out"]["kernel"])
+    kernel = 0.1 * jax.random.normal(out_key, shape) / np.sqrt(shape[0])
+    params["out"] = {"kernel": kernel.at[:, -1].set(0)}
+    table = np.zeros((*mass.shape, config.num_factors), np.float32)
+    rows = np.zeros(mass.shape, np.float32)
+    marginal = config.objective == "marginal"
+    zero = np.int32(0)
+    return TrainState(
+        params=jax.tree.map(np.asarray, params),
+        moments=jax.tree.map(np.asarray, optimizer.init(params)),
+        users=Users(
+            mean=table,
+            scale=rows,
+            log_variance=table if marginal else None,
+            log_variance_scale=rows if marginal else None,
+            mass=np.asarray(mass, np.float32),
+        ),
+        key=np.asarray(jax.random.key_data(key)),
+        epoch=zero,
+        t=zero,
+        num_steps=zero,
+        num_skipped=zero,
+        skipped_in_a_row=zero,
+    )
