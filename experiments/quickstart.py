@@ -3,8 +3,8 @@
     python -m experiments.quickstart smoke     # 2 seeds
     python -m experiments.quickstart paper     # 10 seeds, 95 s on two cores; `make quickstart`
 
-Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .697 with random
-and .749 with D-optimal questions, population .517; personal − population +.232 [+.200, +.264].
+Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .699 with random
+and .756 with D-optimal questions, population .520; personal − population +.236 [+.198, +.273].
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the
@@ -34,7 +34,7 @@ from sklearn.decomposition import PCA
 
 from prefjax import factorization, metrics, plots, runs
 from prefjax.adapt import adapt, ridge_prior
-from prefjax.data.attributes import World, WorldConfig, choose, make_world
+from prefjax.data.attributes import World, WorldConfig, choose, cut, make_world
 from prefjax.data.group import group_by_user
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.encoders import make_hashed
@@ -89,6 +89,7 @@ class Draw(NamedTuple):
         validation: Their answers on new prompts.
         test: Answers of the new people on new prompts.
         seen: Responses of each seen prompt, the pool of questions.
+        prompt_of: Prompt of every response.
         embeddings: What the methods know of every response.
         attributes: What the judge measured in it.
         weight: True weights of the new people.
@@ -99,6 +100,7 @@ class Draw(NamedTuple):
     validation: UserBatch
     test: UserBatch
     seen: Int[Array, "prompt response"]
+    prompt_of: Int[Array, " response"]
     embeddings: Float[Array, "response input"]
     attributes: Float[Array, "response attribute"]
     weight: Float[Array, "user attribute"]
@@ -124,31 +126,20 @@ def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
 def draw(config: Config, seed: int) -> tuple[Comparisons, Draw]:
     """Writes a world, encodes it, and cuts people and prompts into the four cells; host only."""
     world = make_world(config.world, seed)
-    rows = world.dataset.comparisons
-    num_users = len(world.weight)
-    order = np.random.default_rng(seed).permutation(num_users)
-    old, new = np.split(order, [round((1 - config.new_users) * num_users)])
-    place = np.empty(num_users, np.int32)
-    place[old], place[new] = np.arange(len(old)), np.arange(len(new))
-    is_new = np.isin(rows.user, new)
-    is_test = world.test_prompt[world.dataset.prompt_of]
-    tested = is_test[rows.first]
-
-    def cell(mask) -> Comparisons:
-        return Comparisons(*(column[mask] for column in rows._replace(user=place[rows.user])))
-
-    length = round(2 * config.world.test_fraction * config.world.pairs_per_user)
-    batch = partial(group_by_user, length=length, longer="truncate")
-    train = cell(~is_new & ~tested)
-    return train, Draw(
+    cells = cut(world, new_users=config.new_users, seed=seed)
+    practice = group_by_user(
+        cells.train, len(cells.old), length=config.own_answers, longer="truncate"
+    )
+    return cells.train, Draw(
         key=jax.random.key(seed),
-        practice=group_by_user(train, len(old), length=config.own_answers, longer="truncate"),
-        validation=batch(cell(~is_new & tested), len(old)),
-        test=batch(cell(is_new & tested), len(new)),
-        seen=np.flatnonzero(~is_test).reshape(-1, config.world.responses_per_prompt),
+        practice=practice,
+        validation=cells.validation,
+        test=cells.test,
+        seen=cells.seen,
+        prompt_of=world.dataset.prompt_of,
         embeddings=embed(world, config),
         attributes=world.attributes.astype(np.float32),
-        weight=world.weight[new].astype(np.float32),
+        weight=world.weight[cells.new].astype(np.float32),
     )
 
 
@@ -165,7 +156,9 @@ def train_pref(key: PRNGKey, rows: Rows, shuffled: Rows, data: Draw, config: Con
         "num_responses": len(embeddings),
         "config": EMConfig(num_factors=config.num_factors),
     }
-    fit_learned = partial(factorization.fit_learned, key, embeddings=embeddings, **static)
+    fit_learned = partial(
+        factorization.fit_learned, key, embeddings=embeddings, unit=data.prompt_of, **static
+    )
     learned, search = jax.lax.map(lambda r: fit_learned(rows=r), stack(rows, shuffled))
     chosen = search.strength.utility_penalty[0, search.chosen[0]]
     shut = Strength(jnp.float32(SHUT), chosen, jnp.float32(0))
@@ -313,16 +306,17 @@ def headline(curves: dict, config: Config) -> str:
     number = max((n for n in config.num_answers if n <= 10), default=0)
     place = config.num_answers.index(number)
     lines = ["The people and their answers are simulated; the texts are written by the simulation."]
-    for rule in RULES:
-        personal, shared = (
-            np.asarray(curves[name]["auc_user"])[:, place]
-            for name in (f"pref/{rule}/", "population//")
-        )
-        value, low, high, _ = metrics.mean_interval(personal - shared)
-        lines.append(
-            f"personal − population at {number} answers, {plots.label(rule)}: "
-            f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
-        )
+    for control in ("", "shuffled-users"):
+        for rule in RULES:
+            personal, shared = (
+                np.asarray(curves[name]["auc_user"])[:, place]
+                for name in (f"pref/{rule}/{control}", "population//")
+            )
+            value, low, high, _ = metrics.mean_interval(personal - shared)
+            lines.append(
+                f"{control or 'personal'} − population at {number} answers, {plots.label(rule)}: "
+                f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+            )
     return "\n".join(lines)
 
 
