@@ -63,10 +63,10 @@ def read_bert(directory: Path) -> tuple[BertConfig, dict[str, Any]]:
     try:
         with safe_open(weights, framework="numpy") as file:
             found = {name.removeprefix("bert."): name for name in file.keys()}  # noqa: SIM118
-            shapes = _shapes(config)
+            shapes = tensor_shapes(config)
             missing = sorted(set(shapes) - set(found))
             if missing:
-                raise ValueError(f"{weights} lacks {', '.join(missing[:5])} of {len(missing)}.")
+                raise ValueError(f"{weights} lacks {len(missing)} tensors, such as {missing[0]}.")
             params = {name: np.asarray(file.get_tensor(found[name]), np.float32) for name in shapes}
     except SafetensorError as error:
         raise ValueError(f"{weights} is damaged or cut short ({error}).") from error
@@ -116,7 +116,9 @@ def forward(
         return jnp.einsum("bhts,bshd->bthd", share, value).reshape(batch, size, -1)
 
     table = "embeddings.{}_embeddings.weight".format
-    x = params[table("word")][tokens] + params[table("position")][None, :size]
+    # Padding may reach beyond the last position that the model has.
+    place = np.minimum(np.arange(size), config.max_position_embeddings - 1)
+    x = params[table("word")][tokens] + params[table("position")][place][None]
     x = norm(x + params[table("token_type")][None, :1], "embeddings.LayerNorm")
     for index in range(config.num_hidden_layers):
         layer = f"encoder.layer.{index}"
@@ -127,7 +129,8 @@ def forward(
     return x
 
 
-def _shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+    """Name (without the prefix ``bert.``) and shape of each tensor that is read."""
     d, ff = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocab_size, d),
