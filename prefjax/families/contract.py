@@ -14,8 +14,8 @@ of the package: ``softplus(s) − y s``, y ∈ [0, 1], and rows of weight 0 equa
 Embeddings are all that a family sees of a response. For items without usable text pass one-hot
 rows, or the item's singular vectors from the training answers. A vote on one response is a
 comparison against the zero baseline, whose embedding is zero; append a column of ones to the
-embeddings of votes, so that it can have an intercept. A context is the embedding of the prompt,
-read by the families that route by it; without one its width is 0.
+embeddings of votes, so that it can have an intercept. The context of a pair is the embedding of the
+prompt of its first response, read by the families that route by it; without one its width is 0.
 
 A config is a frozen dataclass and a pytree: its numbers are leaves, so that trials with other
 strengths share one compiled program and ``vmap`` can run them side by side; what changes shapes or
@@ -133,11 +133,10 @@ def gather(
     embeddings = jnp.asarray(embeddings)
     context = jnp.zeros((len(embeddings), 0)) if context is None else jnp.asarray(context)
     baseline = (jnp.asarray(batch.second) == BASELINE)[..., None]
-    prompt = context[batch.first]
     return Answers(
         first=embeddings[batch.first],
         second=jnp.where(baseline, 0.0, embeddings[batch.second]),
-        context=jnp.where(baseline, prompt, (prompt + context[batch.second]) / 2),
+        context=context[batch.first],
         label=jnp.asarray(batch.label),
         weight=jnp.where(batch.mask, batch.weight, 0.0),
     )

@@ -1,0 +1,129 @@
+"""First-order training, for families without an exact solve: Adam on all rows, one ``lax.scan``.
+
+`pick` looks up what a family knows of both responses of every row; its gradient is the sum over
+the transposed table of `prefjax.factorization.rows` instead of a scatter over all rows.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Float, Int
+
+from prefjax.factorization.rows import Rows
+from prefjax.families.contract import Data, Number
+from prefjax.numerics import softplus_loss
+from prefjax.types import Array
+
+
+def inputs(data: Data) -> Float[Array, "response_and_baseline input"]:
+    """Embeddings at unit scale, with the zero baseline as the last row."""
+    scaled = data.embeddings / jnp.sqrt(data.scale)
+    return jnp.concatenate([scaled, jnp.zeros_like(scaled[:1])])
+
+
+@jax.custom_vjp
+def pick(
+    table: Float[Array, "response_and_baseline feature"], rows: Rows
+) -> tuple[Float[Array, "chunk slot feature"], Float[Array, "chunk slot feature"]]:
+    """Rows of a table for the first and for the second response of every slot."""
+    return table[rows.first], table[rows.second]
+
+
+def _pick_forward(table, rows):
+    return pick(table, rows), (rows, len(table))
+
+
+def _pick_backward(kept, slopes):
+    rows, size = kept
+    width = slopes[0].shape[-1]
+    flat = jnp.concatenate([slope.reshape(-1, width) for slope in slopes])
+    place = rows.entry + jnp.where(rows.sign < 0, rows.label.size, 0)
+    by_chunk = jnp.einsum("esf,es->ef", flat[place], jnp.abs(rows.sign))
+    total = jax.ops.segment_sum(by_chunk, rows.response, size, indices_are_sorted=True)
+    stands = jnp.concatenate([rows.first.reshape(-1), rows.second.reshape(-1)]) == size - 1
+    return total.at[-1].add(jnp.where(stands, 1.0, 0.0) @ flat), None
+
+
+pick.defvjp(_pick_forward, _pick_backward)
+
+
+def mean_loss(
+    logit: Float[Array, "chunk slot"], rows: Rows, weight: Float[Array, "chunk slot"] | None = None
+) -> Float[Array, ""]:
+    """Weighted mean of ``softplus(s) − y s``; by default with the rows' own weights."""
+    kept = rows.weight > 0
+    label = jnp.where(kept, rows.label, 0.5)
+    loss = jnp.where(kept, softplus_loss(jnp.where(kept, logit, 0.0), label), 0.0)
+    weight = rows.weight / jnp.sum(rows.weight) if weight is None else weight
+    return jnp.sum(weight * loss)
+
+
+def adam(
+    loss: Callable[..., Float[Array, ""]],
+    params: Any,
+    *,
+    num_steps: int,
+    learning_rate: Number,
+    keys: Any = None,
+) -> Any:
+    """Adam with a learning rate that decays by a cosine to 0.
+
+    Args:
+        loss: ``loss(params)``, or ``loss(params, key, progress)`` with progress in [0, 1) if
+            ``keys`` are given.
+        params: Where to start.
+        num_steps: Steps, static.
+        learning_rate: The first one.
+        keys: One key a step, for losses that draw.
+    """
+    optimizer = optax.scale_by_adam()
+    slope = jax.grad(loss)
+
+    def step(carry, given):
+        params, moments = carry
+        number, key = given
+        progress = number / num_steps
+        gradient = slope(params) if key is None else slope(params, key, progress)
+        update, moments = optimizer.update(gradient, moments)
+        rate = learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        return (jax.tree.map(lambda p, u: p - rate * u, params, update), moments), None
+
+    begun = params, optimizer.init(params)
+    (params, _), _ = jax.lax.scan(step, begun, (jnp.arange(num_steps), keys))
+    return params
+
+
+class Batch(NamedTuple):
+    """Rows of some chunks, each chunk of one person.
+
+    Attributes:
+        user: The person of each chunk.
+        first: Embedding at unit scale of each row's first response.
+        second: The same of the second.
+        label: Probability that the first is preferred, ½ for padding.
+        weight: Weight of the row, 0 for padding.
+    """
+
+    user: Int[Array, " chunk"]
+    first: Float[Array, "chunk slot input"]
+    second: Float[Array, "chunk slot input"]
+    label: Float[Array, "chunk slot"]
+    weight: Float[Array, "chunk slot"]
+
+
+def chunks(
+    data: Data, table: Float[Array, "response_and_baseline input"], index: Int[Array, " chunk"]
+) -> Batch:
+    """Some chunks of the rows, in which the slots with weight come in their own order."""
+    rows = data.rows
+    weight = rows.weight[index]
+    return Batch(
+        user=rows.user[index],
+        first=table[rows.first[index]],
+        second=table[rows.second[index]],
+        label=jnp.where(weight > 0, rows.label[index], 0.5),
+        weight=weight,
+    )

@@ -1,0 +1,99 @@
+"""Per-user: everybody alone, a ridge logistic regression over the embedding.
+
+    s = w_u·(e_a − e_b),    w_u = argmin Σ_r ℓ(s_r, y_r) + τ/2 ‖w_u − v‖²
+
+From scratch v = 0 and nothing is borrowed from other people: without answers s = 0. Around the
+population v is the Bradley–Terry reward of everybody else, the simplest personal model there is.
+With fewer answers than inputs the solve is done in the span of the answers, which is exact.
+
+References:
+    arXiv 2503.06358, section 5 and Fig. 11 (the baseline without a shared basis).
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax import logistic
+from prefjax.families import linear
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, no_alarms
+from prefjax.types import Array, GaussianPrior, PRNGKey
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    Attributes:
+        penalty: τ, the prior precision of one response's reward.
+        around: What a person without answers is.
+        population_penalty: τ of the population's reward.
+    """
+
+    penalty: Number = 1.0
+    population_penalty: Number = 10.0
+    around: Literal["zero", "population"] = field(default="zero", metadata=STATIC)
+
+
+class Params(NamedTuple):
+    """The prior of everybody.
+
+    Attributes:
+        center: v.
+        precision: τ in units of the embeddings.
+    """
+
+    center: Float[Array, " input"]
+    precision: Float[Array, ""]
+
+
+def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+    """The prior; ``key`` is not used."""
+    center = jnp.zeros(data.embeddings.shape[1])
+    if config.around == "population":
+        center = linear.population(data, config.population_penalty)
+    return Params(center=center, precision=config.penalty * data.scale)
+
+
+def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " input"]:
+    """w_u, exactly."""
+    answers = clean(answers)
+    gap = answers.first - answers.second
+    basis, features = None, gap
+    if gap.shape[0] < gap.shape[1]:
+        basis, triangle = jnp.linalg.qr(gap.T)
+        features = triangle.T
+    size = features.shape[1]
+    moved = logistic.fit(
+        features,
+        answers.label,
+        answers.weight,
+        prior=GaussianPrior(jnp.zeros(size), params.precision * jnp.eye(size)),
+        offset=gap @ params.center,
+    ).weight
+    return params.center + (moved if basis is None else basis @ moved)
+
+
+def logit(
+    params: Params,
+    state: Float[Array, " input"],
+    first: Float[Array, " input"],
+    second: Float[Array, " input"],
+    context: Float[Array, " context"],
+) -> Float[Array, ""]:
+    """``w_u·(e_a − e_b)``."""
+    return (first - second) @ state
+
+
+def trials(config: Config) -> tuple[Config, ...]:
+    """Penalties over three decades."""
+    return tuple(
+        replace(config, penalty=penalty) for penalty in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    )
+
+
+PER_USER = Family("per-user", Config(), fit, adapt, logit, no_alarms, trials)
