@@ -1,0 +1,185 @@
+"""PAL-A: people are ideal points between a few prototypes; closer responses are better.
+
+    s = ‖F(e_b) − a_u‖ − ‖F(e_a) − a_u‖,    a_u = Σ_k w_uk P_k,  w_u ∈ Δ^K
+    F(e) = We, or with hidden units We + W₂ gelu(W₁ e)
+
+F, the prototypes and everybody's w = softmax(ω) are trained together by Adam with a ridge on F. A
+new person's w minimizes Σ ℓ + κ KL(w ‖ w̄), w̄ the mean of the training people, with F and P frozen.
+With squared distances and linear F this is PReF with features [f; ‖f‖²] and weights [2a_u; −1].
+
+The published code has the hinge loss (an option here), no prior of w, and F on top of a fine-tuned
+language model.
+
+References:
+    arXiv 2406.08469, section 3, "PAL-A".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    clean,
+    no_alarms,
+)
+from prefjax.families.descent import adam, inputs, mean_loss, pick
+from prefjax.families.person import simplex_weights
+from prefjax.types import Array, PRNGKey
+
+Map: TypeAlias = Mapping[str, Float[Array, "_ _"]]
+"""F: ``straight`` is W, ``inward`` W₁, ``outward`` W₂; without hidden units the last are empty."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    Attributes:
+        penalty: Prior precision of one response's coordinates.
+        prior: κ, in answers.
+        learning_rate: Of Adam.
+        num_prototypes: K.
+        size: Dimension of the points.
+        hidden: Hidden units of F; 0 for a linear map.
+        loss: The logistic loss, or the published hinge ``max(0, 1 − (2y−1)s)``.
+        num_steps: Of Adam.
+    """
+
+    penalty: Number = 1.0
+    prior: Number = 1.0
+    learning_rate: Number = 0.05
+    num_prototypes: int = field(default=8, metadata=STATIC)
+    size: int = field(default=8, metadata=STATIC)
+    hidden: int = field(default=0, metadata=STATIC)
+    loss: Literal["logistic", "hinge"] = field(default="logistic", metadata=STATIC)
+    num_steps: int = field(default=400, metadata=STATIC)
+
+
+class Params(NamedTuple):
+    """Points and population.
+
+    Attributes:
+        map: F.
+        prototypes: P.
+        weight: w of every training person.
+        center: w̄.
+    """
+
+    map: Map
+    prototypes: Float[Array, "component point"]
+    weight: Float[Array, "user component"]
+    center: Float[Array, " component"]
+
+
+def start_map(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Map:
+    """F drawn so that responses at unit scale have coordinates of about unit size."""
+    straight, inward, outward = jax.random.split(key, 3)
+    return {
+        "straight": jax.random.normal(straight, (num_inputs, size)),
+        "inward": jax.random.normal(inward, (num_inputs, hidden)),
+        "outward": jax.random.normal(outward, (hidden, size)) / jnp.sqrt(max(hidden, 1)),
+    }
+
+
+def apply_map(params: Map, embedding: Float[Array, "*pairs input"]) -> jax.Array:
+    """``We + W₂ gelu(W₁ e)``."""
+    bent = jax.nn.gelu(embedding @ params["inward"]) @ params["outward"]
+    return embedding @ params["straight"] + bent
+
+
+def rescale_map(params: Map, scale: Float[Array, ""]) -> Map:
+    """The same F of embeddings in their own units, from F of embeddings at unit scale."""
+    root = jnp.sqrt(scale)
+    return {
+        "straight": params["straight"] / root,
+        "inward": params["inward"] / root,
+        "outward": params["outward"],
+    }
+
+
+def distance(
+    point: Float[Array, "*pairs point"], ideal: Float[Array, "*pairs point"]
+) -> Float[Array, "*pairs"]:
+    """Euclidean, with a root that has a gradient at zero."""
+    return jnp.sqrt(jnp.sum(jnp.square(point - ideal), axis=-1) + 1e-12)
+
+
+def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+    """F, P and everybody's w by Adam; ``key`` draws where they start."""
+    table = inputs(data)
+    map_key, prototype_key, weight_key = jax.random.split(key, 3)
+    shape = config.num_prototypes, config.size
+    rows, total = data.rows, jnp.sum(data.rows.weight)
+    sign = jnp.where(rows.weight > 0, 2 * rows.label - 1, 0.0)
+
+    def loss(params):
+        mapping, prototypes, logits = params
+        first, second = pick(apply_map(mapping, table), rows)
+        ideal = (jax.nn.softmax(logits) @ prototypes)[rows.user][:, None, :]
+        ideal = jnp.broadcast_to(ideal, first.shape)
+        logit = distance(second, ideal) - distance(first, ideal)
+        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(mapping))
+        ridge = 0.5 * config.penalty / total * squares
+        if config.loss == "hinge":
+            return jnp.sum(rows.weight * jnp.maximum(0.0, 1 - sign * logit)) / total + ridge
+        return mean_loss(logit, rows) + ridge
+
+    mapping, prototypes, logits = adam(
+        loss,
+        (
+            start_map(map_key, table.shape[1], config.hidden, config.size),
+            jax.random.normal(prototype_key, shape),
+            0.1 * jax.random.normal(weight_key, (len(data.count), config.num_prototypes)),
+        ),
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+    )
+    weight = jax.nn.softmax(logits)
+    return Params(rescale_map(mapping, data.scale), prototypes, weight, weight.mean(0))
+
+
+def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:
+    """Weights of a new person on the prototypes."""
+    answers = clean(answers)
+    first, second = apply_map(params.map, answers.first), apply_map(params.map, answers.second)
+
+    def logits(weight):
+        ideal = jnp.broadcast_to(weight @ params.prototypes, first.shape)
+        return distance(second, ideal) - distance(first, ideal)
+
+    return simplex_weights(logits, params.center, config.prior, answers)
+
+
+def logit(
+    params: Params,
+    state: Float[Array, " component"],
+    first: Float[Array, " input"],
+    second: Float[Array, " input"],
+    context: Float[Array, " context"],
+) -> Float[Array, ""]:
+    """How much farther from the ideal point the second response is."""
+    ideal = state @ params.prototypes
+    far = distance(apply_map(params.map, second), ideal)
+    return far - distance(apply_map(params.map, first), ideal)
+
+
+def trials(config: Config) -> tuple[Config, ...]:
+    """Penalty of the map and prior of a person."""
+    return tuple(
+        replace(config, penalty=penalty, prior=prior)
+        for penalty in (0.3, 3.0, 30.0, 300.0)
+        for prior in (0.3, 3.0)
+    )
+
+
+PAL_A = Family("pal-a", Config(), fit, adapt, logit, no_alarms, trials)
