@@ -1,0 +1,265 @@
+"""VPL: an encoder reads a person's answers and gives a latent vector to a shared reward.
+
+    s = r(e_a, z) − r(e_b, z),    r(e, z) = u·e + vᵀ tanh(We + Cz + d)
+    t_j = MLP([e_winner; e_loser]),  one head of self-attention over a context of answers, mean
+    (μ, ν) from the mean;  z = μ + exp(ν/2) ε in training, μ after
+    min  mean ℓ(s, y) + β_t KL(N(μ, e^ν) ‖ N(0, I)) / targets,  targets disjoint from the context
+
+Contexts are random parts, of random size, of one person's rows. β_t rises from 0 to β by half a
+cosine in the first half of each cycle. Without answers μ = 0, the mean of the prior. An unsure
+label y mixes the token of both orders; an answer of weight 2 is an answer heard twice.
+
+The published code fixes the size of the context, concatenates μ to a language model's embedding and
+tunes the scale of r by hand for offline reinforcement learning.
+
+References:
+    arXiv 2408.10075, eq. 3 and section 4. Fu et al. (arXiv 1903.10145), cyclical annealing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.descent import adam, chunks, inputs
+from prefjax.families.p_rlhf import Network, reward, start_network
+from prefjax.numerics import softplus_loss
+from prefjax.types import Array, PRNGKey
+
+ACTIVE_VARIANCE = 0.005
+MAX_LOG_VARIANCE = 8.0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    Attributes:
+        penalty: Prior precision of one response's reward.
+        beta: β.
+        learning_rate: Of Adam.
+        size: Z, dimension of z.
+        hidden: Hidden units of encoder and reward.
+        context: Longest context in training.
+        targets: Most targets of a context.
+        cycles: Cycles of β.
+        num_steps: Of Adam.
+        batch: Contexts a step.
+    """
+
+    penalty: Number = 3.0
+    beta: Number = 0.01
+    learning_rate: Number = 0.01
+    size: int = field(default=8, metadata=STATIC)
+    hidden: int = field(default=32, metadata=STATIC)
+    context: int = field(default=24, metadata=STATIC)
+    targets: int = field(default=24, metadata=STATIC)
+    cycles: int = field(default=4, metadata=STATIC)
+    num_steps: int = field(default=1000, metadata=STATIC)
+    batch: int = field(default=32, metadata=STATIC)
+
+
+Encoder: TypeAlias = Mapping[str, Float[Array, "_ _"]]
+"""``winner``, ``loser``, ``token``, ``query``, ``key``, ``value``, ``mean`` and ``spread``."""
+
+
+class Params(NamedTuple):
+    """Encoder and reward, of embeddings in their own units."""
+
+    encoder: Encoder
+    network: Network
+
+
+class Latent(NamedTuple):
+    """Posterior of z: mean and log-variance."""
+
+    mean: Float[Array, " latent"]
+    log_variance: Float[Array, " latent"]
+
+
+def start_encoder(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Encoder:
+    """Matrices that keep unit size; a token begins as a function of what won minus what lost."""
+    shapes = {
+        "winner": (num_inputs, hidden),
+        "loser": (num_inputs, hidden),
+        "token": (hidden, hidden),
+        "query": (hidden, hidden),
+        "key": (hidden, hidden),
+        "value": (hidden, hidden),
+        "mean": (hidden, size),
+        "spread": (hidden, size),
+    }
+    keys = jax.random.split(key, len(shapes))
+    fan = {"winner": 1.0, "loser": 1.0}
+    drawn = {
+        name: jax.random.normal(key, shape) / jnp.sqrt(fan.get(name, hidden))
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    return {**drawn, "loser": -drawn["winner"]}
+
+
+def encode(
+    encoder: Encoder,
+    first: Float[Array, "pair input"],
+    second: Float[Array, "pair input"],
+    label: Float[Array, " pair"],
+    weight: Float[Array, " pair"],
+) -> Latent:
+    """Posterior of z after some answers; of no answers, the prior.
+
+    Args:
+        encoder: From training.
+        first: Embeddings of the first responses.
+        second: Embeddings of the second responses.
+        label: Probability that the first is preferred.
+        weight: 0 leaves an answer out.
+    """
+
+    def token(winner, loser):
+        return jax.nn.gelu(winner @ encoder["winner"] + loser @ encoder["loser"])
+
+    likely = label[:, None]
+    tokens = likely * token(first, second) + (1 - likely) * token(second, first)
+    tokens = tokens @ encoder["token"]
+    attention = (tokens @ encoder["query"]) @ (tokens @ encoder["key"]).T
+    attention = attention / jnp.sqrt(tokens.shape[1])
+    heard = jnp.any(weight > 0)
+    loud = jnp.where(heard, weight, 1.0)
+    share = jnp.where(loud > 0, jnp.log(jnp.where(loud > 0, loud, 1.0)), -jnp.inf)
+    attention = jax.nn.softmax(attention + share[None, :], axis=1)
+    mixed = jax.nn.gelu(tokens + attention @ (tokens @ encoder["value"]))
+    pooled = loud @ mixed / jnp.sum(loud)
+    mean = jnp.where(heard, pooled @ encoder["mean"], 0.0)
+    spread = jnp.where(heard, pooled @ encoder["spread"] - 4.0, 0.0)
+    return Latent(mean, jnp.clip(spread, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
+
+
+def divergence(latent: Latent) -> Float[Array, ""]:
+    """KL from the standard normal, in nats."""
+    mean, log_variance = latent
+    return 0.5 * jnp.sum(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+
+
+def annealed(progress: Float[Array, ""], cycles: int) -> Float[Array, ""]:
+    """β_t / β."""
+    place = (progress * cycles) % 1.0
+    return 0.5 * (1 - jnp.cos(jnp.pi * jnp.minimum(2 * place, 1.0)))
+
+
+def _mix(key: PRNGKey, label, weight, first, second, config: Config):
+    """One chunk in random order, cut where the context ends; some of the rest are targets."""
+    order_key, size_key = jax.random.split(key)
+    slots = len(label)
+    drawn = jax.random.uniform(order_key, (slots,)) + jnp.where(weight > 0, 0.0, 1.0)
+    order = jnp.argsort(drawn)[: config.context + config.targets]
+    longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
+    count = jax.random.randint(size_key, (), 0, longest + 1)
+    return (first[order], second[order], label[order], weight[order]), count
+
+
+def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+    """Encoder and reward by Adam; ``key`` draws the start, the contexts and z."""
+    table, total = inputs(data), jnp.sum(data.rows.weight)
+    encoder_key, network_key, step_key = jax.random.split(key, 3)
+    num_chunks = len(data.rows.user)
+
+    def one(params, key, label, weight, first, second):
+        order_key, noise_key = jax.random.split(key)
+        rows, count = _mix(order_key, label, weight, first, second, config)
+        first, second, label, weight = rows
+        asked = jnp.arange(len(label)) < count
+        size = min(config.context, len(label))
+        context = (part[:size] for part in (first, second, label, jnp.where(asked, weight, 0.0)))
+        latent = encode(params.encoder, *context)
+        noise = jax.random.normal(noise_key, latent.mean.shape)
+        z = latent.mean + jnp.exp(0.5 * latent.log_variance) * noise
+        code = jnp.broadcast_to(z, (len(label), len(z)))
+        logit = reward(params.network, first, code) - reward(params.network, second, code)
+        told = jnp.where(asked, 0.0, weight)
+        return told @ softplus_loss(logit, label), jnp.sum(told), divergence(latent)
+
+    def loss(params, key, progress):
+        index_key, row_key = jax.random.split(key)
+        size = min(config.batch, num_chunks)
+        index = jax.random.randint(index_key, (size,), 0, num_chunks)
+        batch = chunks(data, table, index)
+        losses, count, kl = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0))(
+            params,
+            jax.random.split(row_key, size),
+            batch.label,
+            batch.weight,
+            batch.first,
+            batch.second,
+        )
+        read = params.network.straight, params.network.inward, params.encoder["winner"]
+        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in (*read, params.encoder["loser"]))
+        beta = config.beta * annealed(progress, config.cycles)
+        bound = (jnp.sum(losses) + beta * jnp.sum(kl)) / jnp.maximum(jnp.sum(count), 1e-12)
+        return bound + 0.5 * config.penalty / total * squares
+
+    start = Params(
+        start_encoder(encoder_key, table.shape[1], config.hidden, config.size),
+        start_network(network_key, table.shape[1], config.size, config.hidden),
+    )
+    params = adam(
+        loss,
+        start,
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+        keys=jax.random.split(step_key, config.num_steps),
+    )
+    root = jnp.sqrt(data.scale)
+    encoder, network = params
+    read = {name: encoder[name] / root for name in ("winner", "loser")}
+    network = network._replace(straight=network.straight / root, inward=network.inward / root)
+    return Params({**encoder, **read}, network)
+
+
+def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " latent"]:
+    """μ of a new person: one forward pass."""
+    answers = clean(answers)
+    parts = answers.first, answers.second, answers.label, answers.weight
+    return encode(params.encoder, *parts).mean
+
+
+def logit(
+    params: Params,
+    state: Float[Array, " latent"],
+    first: Float[Array, " input"],
+    second: Float[Array, " input"],
+    context: Float[Array, " context"],
+) -> Float[Array, ""]:
+    """``r(e_a, z) − r(e_b, z)``."""
+    return reward(params.network, first, state) - reward(params.network, second, state)
+
+
+def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+    """Collapse of z: units whose μ differs between training contexts, and the mean KL in nats."""
+    table = jnp.concatenate([data.embeddings, jnp.zeros_like(data.embeddings[:1])])
+    batch = chunks(data, table, jnp.arange(len(data.rows.user)))
+    size = config.context
+    first, second, label, weight = (
+        part[:, :size] for part in (batch.first, batch.second, batch.label, batch.weight)
+    )
+    latent = jax.vmap(encode, in_axes=(None, 0, 0, 0, 0))(
+        params.encoder, first, second, label, weight
+    )
+    active = jnp.sum(jnp.var(latent.mean, axis=0) > ACTIVE_VARIANCE)
+    return {"active_units": active, "kl": jnp.mean(jax.vmap(divergence)(latent))}
+
+
+def trials(config: Config) -> tuple[Config, ...]:
+    """Penalty of the reward and β."""
+    return tuple(
+        replace(config, penalty=penalty, beta=beta)
+        for penalty in (0.3, 1.0, 3.0, 10.0)
+        for beta in (0.003, 0.03)
+    )
+
+
+VPL = Family("vpl", Config(), fit, adapt, logit, alarms, trials)
