@@ -1,0 +1,138 @@
+"""GPM: preferences that need not be transitive, with gates for a person.
+
+    v(e) = A [e; 1] ∈ R^{2m},    s = Σ_j g_j (v_{a,2j} v_{b,2j+1} − v_{a,2j+1} v_{b,2j}) / τ
+
+A plane in which the second coordinate is constant is a Bradley–Terry reward; others can make
+cycles. The gates g of a person are ours, N(1, 1/γ) in training and around the training people's
+mean for a new one, for whom s is linear in g: a ridge logistic regression, solved exactly. A and
+everybody's gates are trained together by Adam; the constant input lets a plane become a reward, and
+gives votes against the zero baseline a logit.
+
+The published code has one s for everybody, scales planes by a softmax of the prompt, divides v by
+its norm and trains a language model.
+
+References:
+    arXiv 2410.02197, eq. 5–8.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax import logistic
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, no_alarms
+from prefjax.families.descent import adam, inputs, mean_loss, pick
+from prefjax.types import Array, GaussianPrior, PRNGKey
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    Attributes:
+        penalty: Prior precision of one response's coordinates.
+        gate_penalty: γ.
+        temperature: τ.
+        learning_rate: Of Adam.
+        num_planes: m.
+        num_steps: Of Adam.
+    """
+
+    penalty: Number = 100.0
+    gate_penalty: Number = 0.3
+    temperature: Number = 1.0
+    learning_rate: Number = 0.05
+    num_planes: int = field(default=6, metadata=STATIC)
+    num_steps: int = field(default=300, metadata=STATIC)
+
+
+class Params(NamedTuple):
+    """Map, gates and population.
+
+    Attributes:
+        kernel: A without its last column, divided by √τ.
+        bias: The last column of A, divided by √τ.
+        center: Mean gates of the training people.
+        gates: Gates of every training person.
+    """
+
+    kernel: Float[Array, "input coordinate"]
+    bias: Float[Array, " coordinate"]
+    center: Float[Array, " plane"]
+    gates: Float[Array, "user plane"]
+
+
+def turns(
+    first: Float[Array, "*pairs coordinate"], second: Float[Array, "*pairs coordinate"]
+) -> Float[Array, "*pairs plane"]:
+    """The signed area that both vectors span in every plane: ``v_aᵀ R v_b`` by blocks."""
+    return first[..., 0::2] * second[..., 1::2] - first[..., 1::2] * second[..., 0::2]
+
+
+def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+    """A and everybody's gates; ``key`` draws where A starts."""
+    table = inputs(data)
+    num_users, num_inputs, size = len(data.count), table.shape[1], 2 * config.num_planes
+    total = jnp.sum(data.rows.weight)
+    root = jnp.sqrt(config.temperature)
+
+    def loss(params):
+        kernel, bias, gates = params
+        first, second = pick((table @ kernel + bias[None]) / root, data.rows)
+        areas = turns(first, second)
+        logit = jnp.sum(gates[data.rows.user][:, None, :] * areas, axis=-1)
+        ridge = config.penalty * jnp.sum(jnp.square(kernel))
+        ridge = ridge + config.gate_penalty * jnp.sum(jnp.square(gates - 1))
+        return mean_loss(logit, data.rows) + 0.5 * ridge / total
+
+    upright = jnp.tile(jnp.asarray([0.0, 1.0]), config.num_planes)
+    start = jax.random.normal(key, (num_inputs, size)) / jnp.sqrt(num_inputs)
+    kernel, bias, gates = adam(
+        loss,
+        (start, upright, jnp.ones((num_users, config.num_planes))),
+        num_steps=config.num_steps,
+        learning_rate=config.learning_rate,
+    )
+    kernel = kernel / (root * jnp.sqrt(data.scale))
+    return Params(kernel, bias / root, gates.mean(0), gates)
+
+
+def _coordinates(params: Params, embedding: Float[Array, "*pairs input"]) -> jax.Array:
+    moved = embedding @ params.kernel
+    return moved + jnp.broadcast_to(params.bias, moved.shape)
+
+
+def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " plane"]:
+    """Gates of a new person, exactly."""
+    answers = clean(answers)
+    areas = turns(_coordinates(params, answers.first), _coordinates(params, answers.second))
+    precision = config.gate_penalty * jnp.eye(len(params.center))
+    prior = GaussianPrior(params.center, precision)
+    return logistic.fit(areas, answers.label, answers.weight, prior=prior).weight
+
+
+def logit(
+    params: Params,
+    state: Float[Array, " plane"],
+    first: Float[Array, " input"],
+    second: Float[Array, " input"],
+    context: Float[Array, " context"],
+) -> Float[Array, ""]:
+    """``Σ_j g_j`` times the signed area in plane j."""
+    return turns(_coordinates(params, first), _coordinates(params, second)) @ state
+
+
+def trials(config: Config) -> tuple[Config, ...]:
+    """Penalties of the map and of the gates."""
+    return tuple(
+        replace(config, penalty=penalty, gate_penalty=gate)
+        for penalty in (1.0, 10.0, 100.0, 1000.0)
+        for gate in (0.3, 1.0)
+    )
+
+
+GPM = Family("gpm", Config(), fit, adapt, logit, no_alarms, trials)

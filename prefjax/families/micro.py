@@ -1,0 +1,149 @@
+"""MiCRo: a mixture of rewards whose weights follow the prompt, then a person.
+
+    stage 1   p = Σ_k π_k(x) σ(W_k·Δ),  π(x) = softmax(U h(x) + b), by EM
+    stage 2   w_k ∝ w_k exp(−η ℓ(W_k·Δ, y)) over a person's answers;  π(x) · w in place of π(x)
+
+An E-step gives every row its responsibilities; the M-step takes a Newton step on the weighted ridge
+logistic regression of every head, and one on the soft-label cross entropy of the router against
+Böhning's bound of its curvature, which never lowers the likelihood. η = 1 is Bayes' rule.
+
+The published code trains the heads by gradient on a language model's hidden states, has one reward
+model for each head, and updates the weights of a task rather than of a person. Nothing in stage 1
+knows who answered: what people disagree about is found only as far as it shows in single answers.
+
+References:
+    arXiv 2505.24846, eq. 4–8. Böhning (1992), Multinomial logistic regression algorithm.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from prefjax.families import linear
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.mixture import hedge, mixture_logit
+from prefjax.numerics import softplus_loss
+from prefjax.types import Array, PRNGKey
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Config:
+    """Settings.
+
+    Attributes:
+        penalty: Prior precision of one response's reward under a head.
+        router_penalty: Ridge of the router, in rows.
+        rate: η.
+        spread: Standard deviation of a response's reward between heads at the start.
+        num_heads: K.
+        num_steps: Rounds of EM.
+    """
+
+    penalty: Number = 10.0
+    router_penalty: Number = 10.0
+    rate: Number = 1.0
+    spread: Number = 2.0
+    num_heads: int = field(default=4, metadata=STATIC)
+    num_steps: int = field(default=30, metadata=STATIC)
+
+
+class Params(NamedTuple):
+    """Heads and router; the router's last input is 1."""
+
+    weight: Float[Array, "head input"]
+    router: Float[Array, "context_and_one head"]
+
+
+def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+    """Stage 1; ``key`` draws how the heads differ at the start."""
+    context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
+    rows, size = data.rows, config.num_heads
+    gap, label = linear.gaps(data), linear.labels(data)[:, None]
+    given = rows.weight.reshape(-1, 1)
+    everybody = linear.population(data, config.penalty)
+    center = jnp.zeros((size, gap.shape[1]))
+    mass = jnp.bincount(rows.first.reshape(-1), given[:, 0], length=len(context) + 1)[:-1]
+    bound = 0.5 * (context * mass[:, None]).T @ context
+    bound = bound + config.router_penalty * jnp.eye(len(bound))
+
+    def route(router):
+        return jax.nn.log_softmax(context @ router)
+
+    def step(params, _):
+        logits = gap @ params.weight.T
+        loss = softplus_loss(logits, jnp.broadcast_to(label, logits.shape))
+        routed = jnp.pad(route(params.router), ((0, 1), (0, 0)))[rows.first.reshape(-1)]
+        share = given * jax.nn.softmax(routed - loss)
+        weight = linear.solve(
+            data, share.T, center, config.penalty, start=params.weight, num_steps=1
+        )
+        wanted = jax.ops.segment_sum(share, rows.first.reshape(-1), len(context) + 1)[:-1]
+        slope = context.T @ (wanted - mass[:, None] * jnp.exp(route(params.router)))
+        slope = slope - config.router_penalty * params.router
+        router = params.router + jax.scipy.linalg.solve(bound, slope, assume_a="pos")
+        return Params(weight, router), None
+
+    scale = config.spread / jnp.sqrt(data.scale)
+    apart = scale * jax.random.normal(key, center.shape)
+    begun = Params(everybody[None] + apart, jnp.zeros((context.shape[1], size)))
+    return jax.lax.scan(step, begun, None, length=config.num_steps)[0]
+
+
+def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " head"]:
+    """Stage 2: the person's log weights, zero mean information before the first answer."""
+    answers = clean(answers)
+    logits = (answers.first - answers.second) @ params.weight.T
+    even = jnp.zeros(len(params.weight))
+    return hedge(even, logits, answers.label, answers.weight, config.rate)
+
+
+def logit(
+    params: Params,
+    state: Float[Array, " head"],
+    first: Float[Array, " input"],
+    second: Float[Array, " input"],
+    context: Float[Array, " context"],
+) -> Float[Array, ""]:
+    """Log odds of the mixture that the router and the person make."""
+    routed = jnp.append(context, 1.0) @ params.router
+    return mixture_logit(state + routed, params.weight @ (first - second))
+
+
+def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+    """Collapse of the router: entropy of its mean weights, 1 if even and 0 if one head rules.
+
+    ``routing_information`` is what the prompt tells of the head: mutual information over log K.
+    ``head_spread`` is the standard deviation between heads of a response's reward; at 0 the heads
+    have merged and no answer changes anything.
+    """
+    context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
+    weight = jax.nn.softmax(context @ params.router)
+
+    def entropy(share):
+        return -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-30)), axis=-1)
+
+    most = jnp.log(jnp.maximum(config.num_heads, 2))
+    mean = entropy(weight.mean(0))
+    told = mean - jnp.mean(entropy(weight))
+    apart = jnp.var(data.embeddings @ params.weight.T, axis=1)
+    return {
+        "router_entropy": mean / most,
+        "routing_information": told / most,
+        "head_spread": jnp.sqrt(jnp.mean(apart)),
+    }
+
+
+def trials(config: Config) -> tuple[Config, ...]:
+    """Penalty of the heads and rate of a person's weights."""
+    return tuple(
+        replace(config, penalty=penalty, rate=rate)
+        for penalty in (1.0, 10.0, 100.0, 1000.0)
+        for rate in (0.3, 1.0)
+    )
+
+
+MICRO = Family("micro", Config(), fit, adapt, logit, alarms, trials)
