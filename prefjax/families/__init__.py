@@ -11,6 +11,7 @@ A new family is one file and one line of ``REGISTRY``.
 """
 
 from prefjax.families.bradley_terry import BRADLEY_TERRY
+from prefjax.families.clusters import CLUSTERS
 from prefjax.families.contract import (
     Answers,
     Data,
@@ -21,10 +22,34 @@ from prefjax.families.contract import (
     score,
     stack_data,
 )
+from prefjax.families.gpm import GPM
+from prefjax.families.lore import LORE
+from prefjax.families.micro import MICRO
+from prefjax.families.p_rlhf import P_RLHF
+from prefjax.families.pal_a import PAL_A
+from prefjax.families.pal_b import PAL_B
+from prefjax.families.per_user import PER_USER
 from prefjax.families.pref import PREF
 from prefjax.families.pref_map import PREF_MAP
+from prefjax.families.vpl import VPL
 
-REGISTRY = {family.name: family for family in (BRADLEY_TERRY, PREF, PREF_MAP)}
+REGISTRY = {
+    family.name: family
+    for family in (
+        BRADLEY_TERRY,
+        PER_USER,
+        PREF,
+        PREF_MAP,
+        LORE,
+        CLUSTERS,
+        PAL_A,
+        PAL_B,
+        VPL,
+        MICRO,
+        GPM,
+        P_RLHF,
+    )
+}
 
 
 def get_family(name: str) -> Family:
