@@ -1,0 +1,159 @@
+"""The decoder against stored outputs of transformers; the usual mistakes would show."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import lm_tiny
+import numpy as np
+import pytest
+from flax import nnx
+from lm_tiny import TOLERANCE, error, forward, hidden_states
+
+from prefjax import lm
+
+
+@pytest.fixture(scope="module", params=lm_tiny.NAMES)
+def tiny(request):
+    return lm_tiny.load(request.param)
+
+
+@pytest.fixture(scope="module")
+def qwen2():
+    return lm_tiny.load("qwen2")
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_all_states_and_logits_are_those_of_transformers(tiny, stacked):
+    model, stored = tiny
+    params = lm.stack_layers(model.params) if stacked else model.params
+    states = hidden_states(params, model.config, stored["tokens"], stored["mask"])
+    for ours, theirs in zip(states, stored["hidden"], strict=True):
+        assert error(ours, theirs, stored["mask"]) < TOLERANCE
+        assert np.isfinite(ours).all()
+    at_three = lm.logits(params, model.config, states[-1][:, 3])
+    assert error(at_three, stored["logits"], stored["mask"][:, 3]) < TOLERANCE
+
+
+def wrong_theta(model, stored):
+    return dataclasses.replace(model.config, rope_theta=1e4), model.params, stored["mask"]
+
+
+def wrong_eps(model, stored):
+    return dataclasses.replace(model.config, norm_eps=1e-5), model.params, stored["mask"]
+
+
+def forgotten_mask(model, stored):
+    return model.config, model.params, np.ones_like(stored["mask"])
+
+
+def forgotten_bias(model, stored):
+    layers = [
+        {name: 0 * array if "bias" in name else array for name, array in layer.items()}
+        for layer in model.params["layers"]
+    ]
+    return model.config, {**model.params, "layers": layers}, stored["mask"]
+
+
+def pre_norm_state(model, stored):
+    """With an idle layer more, the state of the last one that counts is one before any norm."""
+    idle = jax.tree.map(jnp.zeros_like, model.params["layers"][0])
+    config = dataclasses.replace(model.config, num_layers=model.config.num_layers + 1)
+    return config, {**model.params, "layers": [*model.params["layers"], idle]}, stored["mask"]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "row"),
+    [
+        (wrong_theta, 0),
+        (wrong_eps, 0),
+        (forgotten_mask, 1),
+        (forgotten_bias, 0),
+        (pre_norm_state, 0),
+    ],
+)
+def test_a_mistake_is_far_from_the_stored_outputs(qwen2, mutate, row):
+    model, stored = qwen2
+    config, params, mask = mutate(model, stored)
+    layer = model.config.num_layers if mutate is pre_norm_state else -1
+    ours = forward(params, config, stored["tokens"], mask, layer=layer)
+    assert error(ours[row], stored["hidden"][-1][row], stored["mask"][row]) > 100 * TOLERANCE
+
+
+def test_the_last_token_is_found_by_the_mask(tiny):
+    model, stored = tiny
+    mask = stored["mask"]
+    hidden = forward(model.params, model.config, stored["tokens"], mask)
+    ours = lm.last_token(hidden, mask)
+    last = [np.flatnonzero(row)[-1] for row in mask]
+    theirs = stored["hidden"][-1][np.arange(len(mask)), last]
+    assert error(ours, theirs) < TOLERANCE
+    right_padded = 2
+    assert error(hidden[right_padded, -1], theirs[right_padded]) > 100 * TOLERANCE
+    by_id = stored["tokens"] != model.config.eos_ids[0]  # padding is the token that ends a text
+    assert by_id[0].sum() < mask[0].sum()
+
+
+def test_padding_changes_nothing(qwen2):
+    model, stored = qwen2
+    tokens = stored["tokens"][:1]
+    alone = forward(model.params, model.config, tokens, np.ones_like(tokens, bool))
+    width = tokens.shape[1]
+    rng = np.random.default_rng(0)
+    rows, mask = rng.integers(0, 264, (3, width + 5)).astype(np.int32), np.zeros((3, width + 5))
+    for row, start in enumerate((0, 5, 2)):
+        rows[row, start : start + width] = tokens
+        mask[row, start : start + width] = 1
+    hidden = forward(model.params, model.config, rows, mask.astype(bool))
+    for row, start in enumerate((0, 5, 2)):
+        assert error(hidden[row, start : start + width], alone[0]) < TOLERANCE
+
+
+def test_a_named_layer_is_that_state_and_no_other_is_taken(tiny):
+    model, stored = tiny
+    for layer in (0, 1, -2):
+        one = forward(model.params, model.config, stored["tokens"], stored["mask"], layer=layer)
+        assert error(one, stored["hidden"][layer], stored["mask"]) < TOLERANCE
+    with pytest.raises(ValueError, match="layer 3 does not exist: the states are 0 to 2"):
+        lm.forward(model.params, model.config, stored["tokens"], stored["mask"], layer=3)
+
+
+def test_bfloat16_keeps_norms_softmax_and_logits_in_float32(tiny):
+    model, stored = tiny
+    params = jax.tree.map(lambda array: array.astype(jnp.bfloat16), model.params)
+    hidden = forward(params, model.config, stored["tokens"], stored["mask"])
+    assert hidden.dtype == jnp.bfloat16
+    assert lm.logits(params, model.config, hidden).dtype == jnp.float32
+    ours = np.asarray(hidden, np.float32)[stored["mask"]]
+    theirs = stored["hidden"][-1][stored["mask"]]
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.99
+    wide = jnp.full(4096, 1.0, jnp.bfloat16)  # a sum in bfloat16 would stop at 256
+    assert float(lm.layers.rms_norm(wide, wide, 1e-6)[0]) == 1.0
+
+
+def test_the_module_is_the_same_model(tiny):
+    model, stored = tiny
+    module = lm.Qwen(model.config, model.params)
+    again = nnx.merge(*nnx.split(module))
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.params, model.params))
+    hidden = jax.jit(lambda tokens, mask: again(tokens, mask))(stored["tokens"], stored["mask"])
+    assert error(hidden, stored["hidden"][-1], stored["mask"]) < TOLERANCE
+    drawn = lm.Qwen(model.config, rngs=nnx.Rngs(0)).params
+    shapes = jax.tree.map(jnp.shape, drawn)
+    assert shapes == jax.tree.map(jnp.shape, model.params)
+    with pytest.raises(ValueError, match="needs params, or rngs"):
+        lm.Qwen(model.config)
+
+
+def test_random_parameters_have_the_scale_and_count_they_should(tiny):
+    model, _ = tiny
+    params = lm.init_params(jax.random.key(0), model.config, scale=0.5)
+    sizes = [array.size for array in jax.tree.leaves(params)]
+    assert sum(sizes) == lm.num_params(model.config)
+    assert abs(float(jnp.std(params["embedding"])) - 0.5) < 0.05
+    assert set(np.asarray(params["norm"])) == {1.0}
+    outer = params["embedding"].size * (1 if model.config.tied else 2)
+    assert lm.num_params(model.config, vocabulary=False) == sum(sizes) - outer
+    both = lm.unstack_layers(lm.stack_layers(params))
+    assert jax.tree.all(jax.tree.map(np.array_equal, both, params))
