@@ -14,7 +14,7 @@ LEVELS = {
     5: {"head"},
     6: {"adapt", "laplace"},
     7: {"elicit", "families"},
-    8: {"align", "launch", "model", "train"},
+    8: {"align", "compare", "launch", "model", "train"},
     9: {"interpret", "plots", "study"},
 }
 LEVEL = {room: level for level, rooms in LEVELS.items() for room in rooms}

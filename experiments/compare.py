@@ -1,0 +1,118 @@
+"""Which personal reward model is best, on whom, after how many answers?
+
+    python -m experiments.compare --list
+    python -m experiments.compare smoke                       # three families, two seeds
+    python -m experiments.compare paper                       # Attributes, ten seeds
+    python -m experiments.compare real                        # five sets of real people
+    python -m experiments.compare paper --families pref vpl --seeds 0 1 2 --folder runs/compare/mine
+
+Any families × data sets × encoders × seeds × numbers of answers. New people answer about one part
+of the questions and are scored on another; settings are chosen among at most eight on held-out
+training people; the controls (another's answers, shuffled users, shuffled labels, length only) run
+by default. The folder holds one file for each finished cell, so a comparison that was stopped goes
+on with the same command, and more families or seeds cost only themselves. It is a run folder as
+well: ``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.compute as pc
+import tyro
+from matplotlib.figure import Figure
+
+from prefjax import plots, runs
+from prefjax.compare import METHODS, SOURCES, Plan, check, manifest, report, run_cells, tidy_rows
+from prefjax.data import DATASETS
+from prefjax.encoders.named import NAMES
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared, and where it is kept.
+
+    Attributes:
+        plan: Families, data sets, encoders, seeds, numbers of answers, controls.
+        folder: Where cells and results lie; ``runs/compare/<preset>`` if None.
+        number: The number of answers at which differences are shown.
+    """
+
+    plan: tyro.conf.OmitArgPrefixes[Plan] = field(default_factory=Plan)
+    folder: Path | None = None
+    number: int = 20
+
+
+PRESETS = {
+    "smoke": Config(
+        Plan(families=("bradley-terry", "pref-map", "lore"), seeds=(0, 1), num_answers=(0, 5, 20))
+    ),
+    "paper": Config(Plan()),
+    "real": Config(Plan(datasets=tuple(DATASETS), seeds=(0, 1, 2, 3, 4))),
+}
+
+
+def listing() -> str:
+    """What can be compared."""
+    return "\n".join(
+        f"{kind}: {', '.join(names)}"
+        for kind, names in (("families", METHODS), ("data sets", SOURCES), ("encoders", NAMES))
+    )
+
+
+def compare(config: Config, folder: Path) -> runs.Result:
+    """Computes what is missing and sums everything up."""
+    began = time.perf_counter()
+    cells = run_cells(config.plan, folder, say=lambda line: print(line, flush=True))
+    rows = tidy_rows(cells, config.plan.num_answers)
+    runs.write_json(folder / "manifest.json", manifest(cells))
+    cost = {
+        "event": "finished",
+        "seconds": round(time.perf_counter() - began, 1),
+        "cell_seconds": round(sum(cell.about.get("seconds", 0.0) for cell in cells), 1),
+        "peak_memory_mib": runs.peak_memory_mib(),
+    }
+    return runs.Result(rows=rows, summary=report(rows, cells, config.number), metrics=[cost])
+
+
+def plot(result: runs.Result) -> Figure:
+    """AUC against the number of answers, one panel a set; the first encoder, without controls."""
+    table = result.table
+    first = table["encoder"][0].as_py()
+    chosen = (pc.field("encoder") == first) & pc.field("control").is_null()
+    return plots.learning_curves(table.filter(chosen))
+
+
+def main(argv: Sequence[str] | None = None) -> Path | None:
+    """Command line; the last line printed is the folder."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if "--list" in argv:
+        print(listing())
+        return None
+    config = tyro.extras.overridable_config_cli(
+        {name: (f"The {name} preset.", preset) for name, preset in PRESETS.items()},
+        args=argv,
+        prog="python -m experiments.compare",
+    )
+    preset = next(name for name in argv if name in PRESETS)
+    try:
+        check(config.plan)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
+    folder = config.folder or Path("runs") / "compare" / preset
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"experiment": "experiments.compare", "preset": preset, "config": config}
+    runs.write_json(folder / "config.json", settings)
+    runs.write_json(folder / "env.json", runs.environment(Path(__file__).resolve().parent))
+    result = compare(config, folder)
+    runs.save(folder, result)
+    runs.draw(folder, plot)
+    print(result.summary)
+    print(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What the families see of a response: fixed embeddings, the same for every family.
+
+Where new people are tested on prompts that nobody saw, the text is all there is:
+
+    e = principal components of the text's embedding, fitted to training responses.
+
+Where everybody meets the same items (jokes, statements, replies, arguments), an item is also what
+training people made of it, which no text says. Free item factors for every family would be one-hot
+rows, too wide for the families with networks; three blocks of equal size say the same in few
+numbers:
+
+    e = [ text ;  t ;  V S ],    t = argmin Σ ℓ(t_a − t_b, y) + ½ ‖t‖²,    A ≈ U S Vᵀ
+
+with ``A[u, item] = Σ ±(y − σ(t_a − t_b))`` over the rows of training person u, so that V S are the
+leading singular vectors of what people do that the utility t does not explain. Only rows that the
+families are fitted to enter; the rows of held-out people never do.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import sparse
+from scipy.sparse.linalg import svds
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+
+from prefjax.types import BASELINE, Array, Comparisons
+
+
+def text_block(
+    embedding: Float[np.ndarray, "response feature"],
+    shown: Array,
+    width: int,
+) -> Float[np.ndarray, "response input"]:
+    """Principal components of text embeddings at unit mean squared length.
+
+    Args:
+        embedding: Of every text.
+        shown: The responses that define the components: those of training rows.
+        width: Components; columns of zeros where there are fewer texts.
+    """
+    rank = min(width, len(shown), embedding.shape[1])
+    axes = PCA(rank, svd_solver="covariance_eigh").fit(embedding[shown])
+    block = unit_size(axes.transform(embedding), shown)
+    return np.pad(block, ((0, 0), (0, width - rank)))
+
+
+def unit_size(
+    block: Float[np.ndarray, "response input"], shown: Array
+) -> Float[np.ndarray, "response input"]:
+    """The block divided by the root mean square length of its shown rows."""
+    size = np.sqrt(np.mean(np.sum(np.square(block[shown]), axis=1)))
+    return (block / max(size, np.finfo(np.float32).tiny)).astype(np.float32)
+
+
+def signed_items(rows: Comparisons, num_responses: int) -> sparse.csr_array:
+    """+1 at the first and −1 at the second response of every row; the baseline has no column."""
+    number = np.arange(len(rows.user))
+    paired = np.flatnonzero(rows.second != BASELINE)
+    values = np.concatenate([np.ones(len(number)), -np.ones(len(paired))])
+    places = np.concatenate([number, paired]), np.concatenate([rows.first, rows.second[paired]])
+    return sparse.csr_array((values, places), shape=(len(number), num_responses))
+
+
+def item_utility(rows: Comparisons, num_responses: int) -> Float[np.ndarray, " response"]:
+    """T of the module's equation: what all people make of each item."""
+    items = signed_items(rows, num_responses)
+    model = LogisticRegression(C=1.0, fit_intercept=False, tol=1e-6, max_iter=500)
+    label = np.asarray(rows.label, np.float64)
+    # A soft label is a row of each kind; rows of weight 0 cost nothing.
+    both = np.repeat([1, 0], len(label))
+    weight = np.concatenate([rows.weight * label, rows.weight * (1 - label)])
+    kept = weight > 0
+    model.fit(sparse.vstack([items, items]).tocsr()[kept], both[kept], weight[kept])
+    return model.coef_[0]
+
+
+def item_block(
+    rows: Comparisons, num_users: int, num_responses: int, width: int
+) -> Float[np.ndarray, "response input"]:
+    """``[t ; V S]``, both at unit mean squared length.
+
+    Args:
+        rows: Training rows.
+        num_users: How many people they are of.
+        num_responses: Items.
+        width: Singular vectors; fewer where the matrix has fewer.
+    """
+    items = signed_items(rows, num_responses)
+    utility = item_utility(rows, num_responses)
+    residual = rows.weight * (rows.label - 1 / (1 + np.exp(-(items @ utility))))
+    people = sparse.csr_array(
+        (residual, (rows.user, np.arange(len(rows.user)))), shape=(num_users, len(rows.user))
+    )
+    matrix = (people @ items).astype(np.float64)
+    width = min(width, min(matrix.shape) - 1)
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    _, values, right = svds(matrix, k=width, v0=start)
+    leading = np.argsort(-values)
+    vectors = (right * values[:, None])[leading].T
+    everybody = np.arange(num_responses)
+    return np.concatenate(
+        [unit_size(utility[:, None], everybody), unit_size(vectors, everybody)], axis=1
+    )

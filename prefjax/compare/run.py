@@ -1,0 +1,159 @@
+"""All cells of a comparison, one after the other; those that are on disk are not computed again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from prefjax.compare.draw import Source
+from prefjax.compare.measure import CONTROLS, make_cases, measure
+from prefjax.compare.sources import SOURCES, encoder_of, make_source
+from prefjax.compare.store import Cell, load_cell, save_cell
+from prefjax.families import REGISTRY, Family, get_family
+
+LENGTH_ONLY = "length-only"
+"""Bradley–Terry that sees nothing but the number of words."""
+METHODS = (*REGISTRY, LENGTH_ONLY)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Attributes:
+        families: Names in ``REGISTRY``; `length-only` is a control and always runs.
+        datasets: Names in ``SOURCES``.
+        encoders: Names for `get_encoder`.
+        seeds: Draws of people, items and noise.
+        num_answers: After how many answers new people are scored.
+        controls: Which of ``CONTROLS`` to run.
+    """
+
+    families: tuple[str, ...] = tuple(REGISTRY)
+    datasets: tuple[str, ...] = ("attributes",)
+    encoders: tuple[str, ...] = ("hashed",)
+    seeds: tuple[int, ...] = tuple(range(10))
+    num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
+    controls: tuple[str, ...] = CONTROLS
+
+
+def check(plan: Plan) -> None:
+    """Refuse a plan that cannot run.
+
+    Raises:
+        ValueError: A family, data set, encoder or control is unknown; the message lists the names.
+    """
+    for name in plan.families:
+        get_family(name)
+    for name in plan.datasets:
+        if name not in SOURCES:
+            raise ValueError(f"there is no data set {name!r}; there are {', '.join(SOURCES)}")
+    for name in plan.controls:
+        if name not in CONTROLS:
+            raise ValueError(f"there is no control {name!r}; there are {', '.join(CONTROLS)}")
+    for name in plan.encoders:
+        encoder_of(name)
+    if not plan.num_answers or min(plan.num_answers) != 0:
+        raise ValueError("num_answers must begin at 0: without answers there is no population")
+
+
+def blind(source: Source) -> Source:
+    """The same draws where all that is seen of a response is its length."""
+    columns = [source.length - source.length.mean()]
+    if source.votes:
+        columns.append(np.ones_like(source.length))
+    seen = {"embeddings": np.concatenate(columns, axis=1).astype(np.float32)}
+    draws = (draw._replace(**seen) for draw in (source.draw, source.inner))
+    return Source(*draws, source.length, source.votes)
+
+
+def run_cells(
+    plan: Plan, folder: Path, *, say: Callable[[str], None] = print, make: Callable = make_source
+) -> list[Cell]:
+    """Every cell of a plan, in the order of data sets, encoders, methods and seeds.
+
+    Args:
+        plan: What is compared, checked.
+        folder: Where finished cells lie.
+        say: Told about every cell that is computed.
+        make: ``make(dataset, encoder, seed)`` gives a `Source`.
+
+    Returns:
+        The cells, those that failed with the reason.
+    """
+    cells = []
+    for dataset in plan.datasets:
+        for encoder in plan.encoders:
+            cells += _table(plan, folder, dataset, encoder, say, make)
+    return cells
+
+
+def _table(
+    plan: Plan, folder: Path, dataset: str, encoder: str, say: Callable, make: Callable
+) -> list[Cell]:
+    """The cells of one data set and encoder."""
+    settings = _settings(plan)
+    methods = [*plan.families, LENGTH_ONLY]
+    found = {}
+    for method in methods:
+        for seed in plan.seeds:
+            cell = load_cell(folder, dataset, encoder, seed, method)
+            if cell and cell.about["settings"] == settings and "error" not in cell.about:
+                found[method, seed] = cell
+    missing = [method for method in methods if any((method, s) not in found for s in plan.seeds)]
+    if missing:
+        try:
+            sources = [make(dataset, encoder, seed) for seed in plan.seeds]
+        except (OSError, ValueError, KeyError) as error:
+            sources = error
+        for blinded in (False, True):
+            some = [name for name in missing if (name == LENGTH_ONLY) == blinded]
+            cases = None
+            if some and not isinstance(sources, Exception):
+                seen = [blind(source) for source in sources] if blinded else sources
+                cases = make_cases(seen, list(plan.seeds))
+            for method in some:
+                family = get_family("bradley-terry" if blinded else method)
+                for place, seed in enumerate(plan.seeds):
+                    if (method, seed) in found:
+                        continue
+                    about = {"settings": settings}
+                    if cases is None or isinstance(sources, Exception):
+                        users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
+                    else:
+                        users = sources[place].draw.users
+                        scores, kept = _attempt(plan, family, seed, cases[place])
+                    cell = Cell(dataset, encoder, seed, method, users, scores, about | kept)
+                    save_cell(folder, cell)
+                    found[method, seed] = cell
+                    what = kept.get("error") or f"{kept['seconds']:.1f} s"
+                    say(f"{dataset}, {encoder}, seed {seed}, {method}: {what}")
+    return [found[method, seed] for method in methods for seed in plan.seeds]
+
+
+def _attempt(plan: Plan, family: Family, seed: int, cases: Any):
+    """Scores, or the reason why there are none: one family must not stop the others."""
+    began = time.perf_counter()
+    try:
+        key = jax.random.key(seed)
+        scores, kept = measure(key, family, cases, plan.num_answers, plan.controls)
+        own = scores[""].auc
+        if np.isnan(own).all():
+            return {}, {"error": "every AUC is NaN"}
+    except Exception as error:
+        return {}, {"error": _reason(error)}
+    return scores, {"seconds": time.perf_counter() - began, **kept}
+
+
+def _reason(error: Any) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """What a cell depends on beside its name; seeds are in, since their draws share one shape."""
+    given = asdict(plan)
+    return {name: list(given[name]) for name in ("num_answers", "controls")}

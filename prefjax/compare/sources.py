@@ -1,0 +1,147 @@
+"""Every set of people that can be compared on, ready for the families: a name, an encoder, a seed.
+
+``attributes`` is simulated: new people are tested on prompts, and phrasings, that nobody saw. In
+the real sets the tests are items that training people met, never those of the person's answers.
+`prefjax.compare.represent` says what the families see of a response in either case.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+
+from prefjax.compare.draw import Draw, Part, Source, new_prompts, shared_items
+from prefjax.compare.represent import item_block, text_block
+from prefjax.data import DATASETS, Dataset
+from prefjax.data.attributes import WorldConfig, make_world
+from prefjax.data.protocol import PROTOCOLS, Protocol, load_protocol
+from prefjax.encoders import encode_cached, get_encoder
+from prefjax.types import BASELINE, Array
+
+NEW_USERS = 0.2
+TEXT_INPUTS = 64
+"""Principal components of texts where text is all there is."""
+ITEM_INPUTS = 16
+"""Singular vectors, and principal components of texts, where people share items."""
+CONTEXT_INPUTS = 16
+
+
+@lru_cache(maxsize=2)
+def encoder_of(name: str):
+    """The encoder of a name, loaded once."""
+    return get_encoder(name)
+
+
+def encode(texts: Sequence[str], encoder: str) -> np.ndarray:
+    """Embeddings of texts; all but the hashed ones are kept on disk."""
+    if encoder == "hashed":
+        return encoder_of(encoder).encode(texts)
+    return encode_cached(encoder_of(encoder), texts)
+
+
+def log_words(texts: Sequence[str]) -> np.ndarray:
+    """log(1 + number of words) of every text."""
+    return np.log1p([[len(text.split())] for text in texts]).astype(np.float32)
+
+
+def contexts(dataset: Dataset, encoder: str) -> np.ndarray:
+    """Embedding of every response's prompt, no column where there is one prompt or none."""
+    if dataset.num_prompts < 2:
+        return np.zeros((dataset.num_responses, 0), np.float32)
+    embedding = encode(dataset.prompts, encoder)
+    block = text_block(embedding, np.arange(len(embedding)), CONTEXT_INPUTS)
+    return block[dataset.prompt_of]
+
+
+def attributes(encoder: str, seed: int, world: WorldConfig | None = None) -> Source:
+    """The simulated world; a fifth of the people and a quarter of the prompts are new.
+
+    Args:
+        encoder: Name of an encoder.
+        seed: Of texts, people, noise and split.
+        world: Size and noise; the defaults if None.
+    """
+    made = make_world(WorldConfig() if world is None else world, seed)
+    dataset, rng = made.dataset, np.random.default_rng(seed)
+    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
+    num_users, num_prompts = len(made.weight), dataset.num_prompts
+    order = rng.permutation(num_users)
+    num_new = round(NEW_USERS * num_users)
+    is_new = np.isin(np.arange(num_users), order[:num_new])
+    is_test = made.test_prompt[dataset.prompt_of]
+    outer = new_prompts(dataset.comparisons, is_new, is_test)
+    held = rng.permutation(np.flatnonzero(~made.test_prompt))[: num_prompts // 5]
+    is_held = np.isin(dataset.prompt_of, held)
+    chosen = rng.permutation(outer.num_users)[: round(NEW_USERS * outer.num_users)]
+    inner = new_prompts(outer.train, np.isin(np.arange(outer.num_users), chosen), is_held)
+
+    def embed(part: Part) -> Draw:
+        table = text_block(embedding, _shown(part.train), TEXT_INPUTS)
+        return Draw(*part, embeddings=table, context=context)
+
+    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
+
+
+def real(name: str, encoder: str, seed: int) -> Source:
+    """A real set below ``PREFJAX_DATA``, by its protocol.
+
+    Args:
+        name: Of the set.
+        encoder: Name of an encoder.
+        seed: Of people, items and pairs.
+
+    Raises:
+        FileNotFoundError: The files are not there; the message says where to put them.
+    """
+    dataset, outer = load_protocol(name, seed=seed)
+    unit = PROTOCOLS[name].unit if name in PROTOCOLS else "response"
+    inner = shared_items(dataset, outer.train, outer.train_users, unit, seed)
+    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
+    votes = bool((outer.train.second == BASELINE).all())
+
+    def embed(protocol: Protocol) -> Draw:
+        num_users = len(protocol.train_users)
+        blocks = [
+            text_block(embedding, _shown(protocol.train), ITEM_INPUTS),
+            item_block(protocol.train, num_users, dataset.num_responses, ITEM_INPUTS),
+        ]
+        if votes:  # against a baseline of zeros a reward needs an intercept
+            blocks.append(np.ones((dataset.num_responses, 1), np.float32))
+        return Draw(
+            train=protocol.train,
+            num_users=num_users,
+            answers=protocol.answers,
+            tests=protocol.tests,
+            users=protocol.new_users,
+            embeddings=np.concatenate(blocks, axis=1),
+            context=context,
+        )
+
+    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes)
+
+
+SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
+    {
+        "attributes": attributes,
+        **{name: (lambda encoder, seed, name=name: real(name, encoder, seed)) for name in DATASETS},
+    }
+)
+"""The sets by name."""
+
+
+def make_source(name: str, encoder: str, seed: int) -> Source:
+    """One set, encoder and seed.
+
+    Raises:
+        ValueError: There is no such set; the message lists the names.
+    """
+    if name not in SOURCES:
+        raise ValueError(f"there is no data set {name!r}; there are {', '.join(SOURCES)}")
+    return SOURCES[name](encoder, seed)
+
+
+def _shown(rows) -> Array:
+    """Responses that training rows show."""
+    second = rows.second[rows.second != BASELINE]
+    return np.unique(np.concatenate([rows.first, second]))

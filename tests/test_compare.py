@@ -1,0 +1,223 @@
+"""Comparisons: representation, draws, nulls, cells on disk, tables."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import compare as command
+from prefjax import compare, families
+from prefjax.compare.measure import shuffle_labels, shuffle_users, wrong_user
+from prefjax.compare.represent import item_utility, signed_items
+from prefjax.compare.run import LENGTH_ONLY
+from prefjax.compare.store import cell_path
+from prefjax.data.attributes import WorldConfig
+from prefjax.types import BASELINE, Comparisons
+
+SMALL = WorldConfig(num_prompts=12, responses_per_prompt=4, pairs_per_prompt=6, pairs_per_user=40)
+PLAN = compare.Plan(families=("bradley-terry", "per-user"), seeds=(0, 1), num_answers=(0, 5))
+
+
+def world(seed):
+    return compare.attributes("hashed", seed, SMALL)
+
+
+def small(dataset, encoder, seed):
+    """Ten people who compare twelve responses to six prompts, without texts."""
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(10), 20)
+    first = rng.integers(12, size=200)
+    label = rng.integers(2, size=200).astype(np.float32)
+    ids = (column.astype(np.int32) for column in (user, first, first ^ 1))
+    rows = Comparisons(*ids, label, np.ones(200, np.float32))
+    outer = compare.new_prompts(rows, np.arange(10) >= 8, np.arange(12) >= 8)
+    inner = compare.new_prompts(outer.train, np.arange(8) >= 6, np.arange(12) >= 6)
+    seen = {
+        "embeddings": rng.normal(size=(12, 3)).astype(np.float32),
+        "context": np.zeros((12, 0), np.float32),
+    }
+    draws = (compare.Draw(*part, **seen) for part in (outer, inner))
+    return compare.Source(*draws, rng.random((12, 1)).astype(np.float32), votes=False)
+
+
+def draw_votes(num_users=30, num_items=12, seed=0):
+    rng = np.random.default_rng(seed)
+    user, item = np.divmod(rng.permutation(num_users * num_items)[:200], num_items)
+    label = rng.integers(2, size=200).astype(np.float32)
+    second = np.where(item % 2, BASELINE, (item + 1) % num_items).astype(np.int32)
+    return Comparisons(user, item.astype(np.int32), second, label, np.ones(200, np.float32))
+
+
+def test_the_utility_of_items_is_the_optimum_of_its_equation():
+    rows = draw_votes()._replace(label=np.linspace(0, 1, 200).astype(np.float32))
+    items, utility = signed_items(rows, 12), item_utility(rows, 12)
+    slope = items.T @ (rows.label - 1 / (1 + np.exp(-(items @ utility))))
+    np.testing.assert_allclose(slope, utility, atol=2e-3)
+
+
+def test_item_vectors_are_the_singular_vectors_of_what_the_utility_leaves():
+    rows = draw_votes()
+    items, utility = signed_items(rows, 12).toarray(), item_utility(rows, 12)
+    residual = rows.label - 1 / (1 + np.exp(-(items @ utility)))
+    matrix = np.zeros((30, 12))
+    np.add.at(matrix, rows.user, residual[:, None] * items)
+    _, values, right = np.linalg.svd(matrix)
+    block = compare.item_block(rows, 30, 12, 3)
+    expected = right[:3].T * values[:3]
+    expected /= np.sqrt(np.mean(np.sum(expected**2, axis=1)))
+    np.testing.assert_allclose(np.abs(block[:, 1:]), np.abs(expected), atol=1e-5)
+    np.testing.assert_allclose(np.mean(block[:, 0] ** 2), 1, rtol=1e-5)
+
+
+def test_new_people_and_new_prompts_are_in_no_training_row():
+    source = world(0)
+    for draw in source.draw, source.inner:
+        trained = np.union1d(draw.train.first, draw.train.second)
+        tested = draw.tests.first[draw.tests.mask]
+        asked = draw.answers.first[draw.answers.mask]
+        assert not np.isin(tested, trained).any()
+        assert not np.isin(tested, asked).any()
+        assert draw.train.user.max() + 1 == draw.num_users
+    assert np.isin(source.inner.train.first, source.draw.train.first).all()
+    assert len(source.inner.train.user) < len(source.draw.train.user)
+
+
+def test_held_out_people_of_shared_items_answer_and_are_tested_on_different_items():
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(np.arange(300), 10)
+    ids = (user.astype(np.int32), item.astype(np.int32))
+    label = rng.integers(2, size=300).astype(np.float32)
+    rows = Comparisons(*ids, np.full(300, BASELINE, np.int32), label, np.ones(300, np.float32))
+    texts = tuple(f"item {number}" for number in range(10))
+    names = tuple(f"user {number}" for number in range(30))
+    dataset = compare.sources.Dataset("votes", rows, texts, np.zeros(10, int), ("",), names, {})
+    protocol = compare.shared_items(dataset, rows, np.arange(30), "response", 0)
+    assert len(protocol.new_users) == 6
+    assert len(protocol.train_users) == 24
+    for n in range(6):
+        asked = protocol.answers.first[n][protocol.answers.mask[n]]
+        assert not np.isin(protocol.tests.first[n][protocol.tests.mask[n]], asked).any()
+
+
+def test_nulls_keep_the_rows_and_lose_what_is_named():
+    draw, rng = small("attributes", "hashed", 0).draw, np.random.default_rng(0)
+    users = shuffle_users(rng, draw)
+    np.testing.assert_array_equal(np.sort(users.train.user), np.sort(draw.train.user))
+    assert np.any(users.train.user != draw.train.user)
+    mask = draw.answers.mask
+    for mine, theirs in zip(users.answers[:3], draw.answers[:3], strict=True):
+        np.testing.assert_array_equal(np.sort(mine[mask]), np.sort(theirs[mask]))
+    assert np.any(users.answers.first[mask] != draw.answers.first[mask])
+    labels = shuffle_labels(rng, draw)
+    np.testing.assert_array_equal(np.sort(labels.train.label), np.sort(draw.train.label))
+    np.testing.assert_array_equal(labels.train.first, draw.train.first)
+    jax.tree.map(np.testing.assert_array_equal, labels.tests, draw.tests)
+
+
+def test_nobody_keeps_their_own_answers_as_the_wrong_user():
+    (cases,) = compare.make_cases([small("attributes", "hashed", 0)], [0])
+    other = wrong_user(cases.outer, cases.num_new)
+    label = np.asarray(cases.outer.answers.label)
+    np.testing.assert_array_equal(other.answers.label[: cases.num_new], np.roll(label, 1, axis=0))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A comparison in which one family fails, with what was said on the way."""
+    folder, said = tmp_path_factory.mktemp("compared"), []
+
+    def broken(key, data, config):
+        raise FloatingPointError("no fit today")
+
+    bad = families.get_family("bradley-terry")._replace(name="broken", fit=broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(families.REGISTRY, "broken", bad)
+        plan = compare.Plan(**{**vars(PLAN), "families": (*PLAN.families, "broken")})
+        cells = compare.run_cells(plan, folder, say=said.append, make=small)
+    return folder, said, cells
+
+
+def test_a_family_that_fails_is_reported_and_the_rest_continue(compared):
+    _, said, cells = compared
+    assert len(cells) == len(said) == 2 * 4
+    failed = [cell.method for cell in cells if "error" in cell.about]
+    assert failed == ["broken", "broken"]
+    rows = compare.tidy_rows(cells, PLAN.num_answers)
+    text = compare.report(rows, cells, 5)
+    assert "| broken | FloatingPointError: no fit today |" in text
+    assert "| per-user | 0.500 ± 0.000 |" in text
+    assert {entry["method"] for entry in compare.manifest(cells)} == {
+        *PLAN.families,
+        "broken",
+        LENGTH_ONLY,
+    }
+
+
+def test_a_stopped_comparison_goes_on_and_other_settings_start_again(compared):
+    folder, _, cells = compared
+    cell_path(folder, "attributes", "hashed", 1, "per-user").write_bytes(b"half a file")
+    said = []
+    again = compare.run_cells(PLAN, folder, say=said.append, make=small)
+    assert [line.split(": ")[0] for line in said] == ["attributes, hashed, seed 1, per-user"]
+    scores = {(cell.method, cell.seed): cell.scores for cell in cells}
+    for cell in again:
+        np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
+    other = compare.Plan(**{**vars(PLAN), "num_answers": (0, 3)})
+    found = compare.load_cell(folder, "attributes", "hashed", 0, "per-user")
+    assert found is not None
+    assert found.about["settings"] != json.loads(json.dumps({"num_answers": other.num_answers}))
+
+
+def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_DATA", str(tmp_path))
+    plan = compare.Plan(families=("bradley-terry",), datasets=("dices350",), seeds=(0,))
+    cells = compare.run_cells(plan, tmp_path, say=lambda line: None)
+    assert all("put the files of dices350 there" in cell.about["error"] for cell in cells)
+
+
+def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
+    def cell(method, seed, auc):
+        scores = {"": compare.Measured(np.array(auc), np.zeros((2, 3)))}
+        return compare.Cell("d", "e", seed, method, np.array([4, 5, 6]), scores, {})
+
+    cells = [
+        cell("bradley-terry", 0, [[0.5, 0.6, 0.7]] * 2),
+        cell("bradley-terry", 1, [[0.7, 0.6, np.nan]] * 2),
+        cell("pref", 0, [[0.5, 0.6, 0.7], [0.9, 0.8, 0.8]]),
+        cell("pref", 1, [[0.5, 0.6, np.nan], [0.7, 0.6, np.nan]]),
+    ]
+    rows = {
+        (row["method"], row["metric"], row["num_answers"]): row
+        for row in compare.tidy_rows(cells, (0, 5))
+    }
+    assert rows["bradley-terry", "auc_user", 0]["num_users"] == 3
+    np.testing.assert_allclose(rows["bradley-terry", "auc_user", 0]["value"], (0.6 + 0.6 + 0.7) / 3)
+    gain = rows["pref", "minus_population", 5]["value"]
+    np.testing.assert_allclose(gain, np.mean([0.3, 0.1, 0.1]))
+    assert rows["pref", "minus_population", 0]["value"] == 0
+    against = rows["pref", "minus_bradley_terry", 5]["value"]
+    np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"families": ("prefs",)}, "bradley-terry"),
+        ({"datasets": ("prism",)}, "attributes"),
+        ({"encoders": ("bert",)}, "hashed"),
+        ({"controls": ("none",)}, "wrong-user"),
+    ],
+)
+def test_unknown_names_list_the_valid_ones(change, names):
+    with pytest.raises(ValueError, match=names):
+        compare.check(compare.Plan(**change))
+
+
+def test_the_command_lists_what_can_be_compared(capsys):
+    command.main(["--list"])
+    printed = capsys.readouterr().out
+    assert "pref-map" in printed
+    assert "ukpconvarg" in printed
+    with pytest.raises(SystemExit, match="bradley-terry"):
+        command.main(["smoke", "--families", "prefs"])
