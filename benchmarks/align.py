@@ -50,13 +50,10 @@ def main():
     parser.add_argument("--small", action="store_true", help="a size that takes seconds")
     size = (200, 10, 16) if parser.parse_args().small else (10_000, 100, 64)
     pool, weight, covariance = make_problem(*size)
-    compiled = {
-        rule: jax.jit(lambda p, w, c, rule=rule: choose(p, w, c, rule=rule))
-        for rule in ("mean", "pwin")
-    }
+    best = jax.jit(choose, static_argnames="rule")
     calls = {
-        "best_of_n": lambda: compiled["mean"](pool, weight, covariance),
-        "best_of_n_pwin": lambda: compiled["pwin"](pool, weight, covariance),
+        "best_of_n": lambda: best(pool, weight, covariance, rule="mean"),
+        "best_of_n_pwin": lambda: best(pool, weight, covariance, rule="pwin"),
         "numpy": lambda: numpy_best(pool, weight),
     }
     for name in ("best_of_n", "best_of_n_pwin"):

@@ -5,10 +5,13 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from prefjax import lm
 from prefjax.align import judges
 from prefjax.align.judges import (
     AttributeJudge,
@@ -341,3 +344,41 @@ def test_the_attribute_judge_answers_as_the_simulated_world_does():
     strange = judges.compare(judge, [Question("nobody", "", short, long)])
     assert np.isnan(strange.win[0])
     assert judges.quality(strange).failed_rate == 1.0
+
+
+class Bytes:
+    """A tokenizer that needs no files."""
+
+    chat_template = None
+
+    def encode(self, text, add_special_tokens=False):
+        assert not add_special_tokens
+        return list(text.encode())
+
+
+def test_a_language_model_names_the_likelier_answer():
+    config = lm.QwenConfig(
+        vocab_size=128, hidden_size=16, intermediate_size=24, num_layers=1, num_heads=2,
+        num_kv_heads=1, head_dim=8, max_length=128,
+    )  # fmt: skip
+    params = lm.init_params(jax.random.key(0), config, scale=0.5)
+    model = lm.LanguageModel(config, params, Bytes(), Path("nowhere"))
+    choices = ("Output (a)", "Output (bc)")
+    requests = [Request("You.", "x" * n + str(n), choices) for n in (3, 40, 70, 300)]
+    results = judges.JaxJudge(model, batch_size=4).complete(requests)
+    assert [result.status for result in results] == [Status.OK] * 3 + [Status.FAILED]
+    assert "window" in results[3].text
+    for request, result in zip(requests[:3], results[:3], strict=True):
+        prompt, scores = Bytes().encode(f"You.\n\n{request.text}\n\n"), []
+        assert result.input_tokens == len(prompt)
+        for choice in choices:
+            whole = np.zeros((1, 128), np.int32)
+            tokens = prompt + Bytes().encode(choice)
+            whole[0, : len(tokens)] = tokens
+            hidden = lm.forward(params, config, whole, np.arange(128)[None] < len(tokens))
+            log_prob = jax.nn.log_softmax(lm.logits(params, config, hidden[0]))
+            places = range(len(prompt), len(tokens))
+            scores.append(sum(float(log_prob[t - 1, tokens[t]]) for t in places))
+        assert result.choice == np.argmax(scores)
+    with pytest.raises(ValueError, match="no tokenizer"):
+        judges.JaxJudge(model._replace(tokenizer=None))

@@ -69,8 +69,6 @@ def choose(
     """
     if rule not in ("mean", "lcb", "pwin"):
         raise ValueError(f"rule must be mean, lcb or pwin, got {rule!r}")
-    if rule != "mean" and covariance is None:
-        raise ValueError(f"the rule {rule} needs the covariance of the weights")
     mask = jnp.asarray(pool.mask)
     size = jnp.maximum(mask.sum(1), 1)
     features = jnp.where(mask[:, :, None], pool.features, 0)
@@ -79,8 +77,10 @@ def choose(
     utility -= (utility.sum(1) / size)[:, None]
     num_users, num_factors = weight.shape
     row, column = np.triu_indices(num_factors)
-    spread = jnp.zeros((num_users, 0))
+    spread = products = jnp.zeros((num_users, 0))
     if rule != "mean":
+        if covariance is None:
+            raise ValueError(f"the rule {rule} needs the covariance of the weights")
         # Off the diagonal each product stands for two equal terms of the quadratic form.
         spread = covariance[:, row, column] * jnp.where(row == column, 1.0, 2.0)[None]
         products = features[:, :, row] * features[:, :, column]

@@ -14,6 +14,7 @@ from prefjax.align.judges.compare import (
     compare,
     quality,
 )
+from prefjax.align.judges.language_model import JaxJudge
 from prefjax.align.judges.replay import DryRunJudge, ReplayJudge
 from prefjax.align.judges.request import Judge, Question, Request, Result, Status, parse
 from prefjax.align.judges.simulated import AttributeJudge, FakeJudge
@@ -25,6 +26,7 @@ __all__ = [
     "Cache",
     "DryRunJudge",
     "FakeJudge",
+    "JaxJudge",
     "Judge",
     "OpenAIConfig",
     "OpenAIJudge",

@@ -1,0 +1,273 @@
+r"""Value-augmented decoding: one language model, each row of a batch steered for its own user.
+
+With the k most likely next tokens a ∈ top and one number for each, ``q(a) = w·V(s·a)`` from a value
+head at the state after the token, or ``w·A(s, a)`` from an advantage head,
+
+    logit(a) += β (q(a) − mean_top q)    for a ∈ top,        KL_t = E_π[log π − log π0]
+
+The value head reads all k candidates in one call of the model, none of which sees another, and the
+cache keeps the entry of the chosen one: there is no second call. A token outside the k may be drawn
+as well; by the Gumbel trick the only one that can be is known beforehand, and is read along as
+candidate k + 1, so that nothing is cut off. The advantage head needs no further call at all.
+
+``kl`` sums the exact divergence of every step along the drawn response; its mean over responses
+estimates KL(π ‖ π0) of whole responses. With β = 0 or w = 0 the samples are those of
+``lm.generate`` with the same key, token by token, and kl is 0.
+
+References:
+    Value-augmented sampling, arXiv 2405.06639.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from prefjax import lm
+from prefjax.align.heads import AdvantageHead, ValueHead, steered_advantage, value
+from prefjax.lm import Cache, SamplingConfig
+from prefjax.types import Array, Params, PRNGKey
+
+DEFAULT_SAMPLING = SamplingConfig()
+
+
+class Steered(NamedTuple):
+    """Responses to each row of a batch.
+
+    Attributes:
+        tokens: Drawn tokens, the one that ended a row included; 0 where ``mask`` is False.
+        mask: True at drawn tokens.
+        ended: The row ended by itself, not at the limit.
+        kl: Sum over the row's tokens of KL(π ‖ π0), in nats.
+    """
+
+    tokens: Int[Array, "batch token"]
+    mask: Bool[Array, "batch token"]
+    ended: Bool[Array, " batch"]
+    kl: Float[Array, " batch"]
+
+
+class _Loop(NamedTuple):
+    step: Int[Array, ""]
+    cache: Cache
+    hidden: Float[Array, "batch feature"]
+    out: Steered
+
+
+def step_kl(
+    log_prob: Float[Array, " candidate"], gain: Float[Array, " candidate"]
+) -> Float[jax.Array, ""]:
+    """KL(π ‖ π0) of one step in which ``gain`` is added to some of the logits.
+
+    With p the probabilities of these tokens, ``Z = 1 + Σ p (e^g − 1)``, it is
+    ``Σ p e^g g / Z − log Z``: exactly 0 if every gain is.
+
+    Args:
+        log_prob: log π0 of the tokens.
+        gain: What is added to their logits.
+    """
+    p = jnp.exp(log_prob)
+    total = 1 + jnp.sum(p * jnp.expm1(gain))
+    return jnp.maximum(jnp.sum(p * jnp.exp(gain) * gain) / total - jnp.log(total), 0)
+
+
+def gains(
+    scores: Float[Array, " candidate"], allowed: Bool[Array, " candidate"], beta: Float[Array, ""]
+) -> Float[jax.Array, " candidate"]:
+    """β (q − mean q) over the candidates that may be drawn, 0 for the others."""
+    scores = jnp.where(allowed, scores, 0)
+    mean = scores.sum() / jnp.maximum(allowed.sum(), 1)
+    return jnp.where(allowed, beta * (scores - mean), 0)
+
+
+def decode_value(
+    key: PRNGKey,
+    params: Params,
+    config: lm.QwenConfig,
+    head: ValueHead,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    weight: Float[Array, "batch factor"],
+    beta: Float[Array, ""],
+    *,
+    max_new_tokens: int,
+    num_candidates: int = 20,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
+    num_ids: int | None = None,
+) -> Steered:
+    """Decode with a value head; pure, for use inside ``jit`` with all but arrays static.
+
+    Args:
+        key: Random key; rows draw as in ``lm.generate``.
+        params: Parameters of the language model.
+        config: Its configuration.
+        head: The value head.
+        tokens: Prompts, padded on the left.
+        mask: True at real tokens.
+        weight: Weights of the user of each row.
+        beta: Strength β.
+        max_new_tokens: Most tokens to draw.
+        num_candidates: k, at most the number of tokens.
+        sampling: Temperature, top-k and top-p of π0; temperature 0 takes the best.
+        num_ids: Length of the tokenizer.
+    """
+    run = partial(
+        _decode_value,
+        head=head,
+        max_new_tokens=max_new_tokens,
+        num_candidates=num_candidates,
+        sampling=sampling,
+        num_ids=config.vocab_size if num_ids is None else num_ids,
+        config=config,
+    )
+
+    def plain(key, params, tokens, mask, weight, beta) -> Steered:
+        del weight, beta
+        drawn = lm.generate(
+            key,
+            params,
+            config,
+            tokens,
+            mask,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            num_ids=num_ids,
+        )
+        return Steered(drawn.tokens, drawn.mask, drawn.ended, jnp.zeros(len(tokens)))
+
+    # Reading k tokens rounds otherwise than reading one; a batch that nobody steers must not.
+    anyone = jnp.any(beta * weight != 0)
+    return jax.lax.cond(anyone, run, plain, key, params, tokens, mask, weight, beta)
+
+
+def _decode_value(
+    key, params, tokens, mask, weight, beta, *, config, head, max_new_tokens, num_candidates,
+    sampling, num_ids,
+) -> Steered:  # fmt: skip
+    batch, width = tokens.shape
+    num_read = num_candidates + 1
+    row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
+    end_ids = jnp.array(config.eos_ids, jnp.int32)
+    known = jnp.arange(config.vocab_size) < num_ids
+
+    def candidates(row_key, step, hidden):
+        """Ids of k + 1 candidates of one row, log π0 of the first k, and all with their noise."""
+        scores = jnp.where(known, lm.logits(params, config, hidden), -jnp.inf)
+        noisy = scores = jnp.asarray(lm.restrict(scores, sampling))
+        if sampling.temperature > 0:
+            noise_key = jax.random.fold_in(row_key, step)
+            noisy = jax.random.gumbel(noise_key, scores.shape, scores.dtype) + scores
+        top, ids = jax.lax.top_k(scores, num_candidates)
+        outside = jnp.argmax(noisy.at[ids].set(-jnp.inf))
+        ids = jnp.append(ids, outside).astype(jnp.int32)
+        return ids, top - jax.nn.logsumexp(scores), noisy[ids]
+
+    def body(loop: _Loop) -> _Loop:
+        going = ~loop.out.ended
+        ids, log_prob, noisy = jax.vmap(candidates, in_axes=(0, None, 0))(
+            row_keys, loop.step, loop.hidden
+        )
+        states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
+        scores = jnp.einsum("bkj,bj->bk", value(head, states), weight)[:, :-1]
+        gain = jax.vmap(gains, in_axes=(0, 0, None))(scores, log_prob > -jnp.inf, beta)
+        choice = jnp.argmax(noisy.at[:, :-1].add(gain), axis=1)
+        cache = lm.keep(cache, num_read, choice)
+        token = jnp.take_along_axis(ids, choice[:, None], axis=1)[:, 0]
+        hidden = jnp.take_along_axis(states, choice[:, None, None], axis=1)[:, 0]
+        kl = loop.out.kl + jnp.where(going, jax.vmap(step_kl)(log_prob, gain), 0)
+        token = jnp.where(going, token, 0)
+        out = Steered(
+            put(loop.out.tokens, token, loop.step),
+            put(loop.out.mask, going, loop.step),
+            ~going | jnp.any(token[:, None] == end_ids[None], axis=1),
+            kl,
+        )
+        return _Loop(loop.step + 1, cache, hidden, out)
+
+    # After t steps t slots are in use, and a step needs room for all its candidates.
+    hidden, cache = lm.prefill(
+        params, config, tokens, mask, width + max_new_tokens + num_candidates
+    )
+    shape = (batch, max_new_tokens)
+    empty = Steered(
+        jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(batch, bool),
+        jnp.zeros(batch),
+    )  # fmt: skip
+    loop = jax.lax.while_loop(
+        lambda loop: (loop.step < max_new_tokens) & ~jnp.all(loop.out.ended),
+        body,
+        _Loop(jnp.int32(0), cache, hidden[:, -1], empty),
+    )
+    return loop.out
+
+
+def put(array: Array, column: Array, step: Array) -> jax.Array:
+    """The array with its column ``step`` replaced."""
+    return jax.lax.dynamic_update_slice_in_dim(array, column[:, None], step, axis=1)
+
+
+def decode_advantage(
+    key: PRNGKey,
+    params: Params,
+    config: lm.QwenConfig,
+    head: AdvantageHead,
+    token_rows: Float[Array, "vocab rank"],
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    weight: Float[Array, "batch factor"],
+    beta: Float[Array, ""],
+    *,
+    max_new_tokens: int,
+    num_candidates: int = 20,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
+    num_ids: int | None = None,
+) -> Steered:
+    """Decode with an advantage head; pure, for use inside ``jit`` with all but arrays static.
+
+    Temperature, top-k and top-p come after the steering here: at temperature T the gains are
+    divided by T like the logits. ``kl`` is that of the policies before.
+
+    Args:
+        key: See ``decode_value``, as are all arguments not listed.
+        params: See ``decode_value``.
+        config: See ``decode_value``.
+        head: The advantage head.
+        token_rows: ``project_tokens`` of the whole embedding, computed once.
+        tokens: See ``decode_value``.
+        mask: See ``decode_value``.
+        weight: See ``decode_value``.
+        beta: See ``decode_value``.
+        max_new_tokens: See ``decode_value``.
+        num_candidates: See ``decode_value``.
+        sampling: See ``decode_value``.
+        num_ids: See ``decode_value``.
+    """
+
+    def one(hidden, ids, scores, weight):
+        top = scores[ids]
+        score = steered_advantage(head, hidden, token_rows[ids], weight)
+        gain = gains(score, top > -jnp.inf, beta)
+        return scores.at[ids].add(gain), step_kl(top - jax.nn.logsumexp(scores), gain)
+
+    def hook(state, hidden, ids, scores):
+        step, kl = state
+        scores, now = jax.vmap(one)(hidden, ids, scores, weight)
+        return scores, (step + 1, put(kl, now, step))
+
+    drawn = lm.generate(
+        key,
+        params,
+        config,
+        tokens,
+        mask,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        num_ids=num_ids,
+        hook=hook,
+        hook_state=(jnp.int32(0), jnp.zeros((len(tokens), max_new_tokens))),
+        num_candidates=num_candidates,
+    )
+    kl = jnp.sum(jnp.where(drawn.mask, drawn.hook_state[1], 0), axis=1)
+    return Steered(drawn.tokens, drawn.mask, drawn.ended, kl)
