@@ -161,7 +161,8 @@ class Store:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            raise self._failure(error) from error
+            failure, self._unsealed = self._failure(error), None
+            raise failure from error
         self._seal()
         if self._sealing is not None:
             self._sealing.result()

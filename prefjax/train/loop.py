@@ -94,6 +94,7 @@ def train(
         store = _open(stack, folder, run, config, resuming)
         if store is not None and resuming:
             state, progress = resume(store, run, source, grow=grow)
+            _log(history, folder, {"step": progress.clock, "resumed": True})
         saved_at = progress.clock
         watchdog = stack.enter_context(Watchdog(config.step_timeout, config.start_timeout))
         interrupts = stack.enter_context(Interrupts())

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,18 +15,19 @@ from jaxtyping import Float
 
 from prefjax.checkpoint import Store, differences, saved_identity
 from prefjax.data.validate import validate_embeddings
-from prefjax.parallel import data_parallel, make_mesh, padded_size, place
+from prefjax.parallel import Backend, data_parallel, make_mesh, padded_size, place
 from prefjax.train import evaluate, forms
 from prefjax.train.batch import Feed
-from prefjax.train.config import TrainConfig
+from prefjax.train.config import OptimizerConfig, TrainConfig
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import MemorySource
 from prefjax.train.objective import ModelConfig, Problem
 from prefjax.train.state import STATE_SPECS, TrainState, init
-from prefjax.train.step import SPECS, make_steps
+from prefjax.train.step import SPECS, StepConfig, make_steps
 from prefjax.types import Array, Comparisons
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where judgments come from; `MemorySource` and `ShardSource`."""
 
@@ -117,19 +119,15 @@ def prepare(
     num_partitions = source.layout.num_partitions
     num_slots = config.step.num_slots(num_partitions)
     num_steps = source.num_steps(num_slots)
-    chosen = config.optimizer.make() if optimizer is None else optimizer
+    chosen = _make_optimizer(config.optimizer) if optimizer is None else optimizer
     model = config.step.model
     problem = make_problem(embeddings, source.total_weight, num_steps, model)
     problem = place(problem, "replicated", mesh)
     more = padded_size(num_partitions, mesh) - num_partitions
     mass = np.pad(source.mass(), ((0, more), (0, 0)))
     start = init(jax.random.key(config.seed), embeddings.shape[1], mass, chosen, model)
-    advance = data_parallel(
-        make_steps(config.step, chosen, num_slots, config.steps_per_call),
-        SPECS,
-        backend=config.backend,
-        mesh=mesh,
-        donate=(0,),
+    advance = _make_program(
+        config.step, chosen, num_slots, config.steps_per_call, config.backend, mesh
     )
     return Prepared(
         mesh=mesh,
@@ -185,13 +183,35 @@ def make_measure(
     cell = MemorySource(validation, source.num_responses, source.layout, shuffle=False)
     num_steps = cell.num_steps(num_slots)
     (feed,) = cell.feeds(0, 0, 0, num_slots, num_steps, mesh)
-    program = data_parallel(
-        evaluate.make_evaluation(config.step.model, num_slots, num_steps),
-        evaluate.SPECS,
-        backend=config.backend,
-        mesh=mesh,
-    )
+    program = _make_evaluation(config.step.model, num_slots, num_steps, config.backend, mesh)
     return lambda state: program(state, feed, problem)
+
+
+@lru_cache(maxsize=8)
+def _make_program(
+    config: StepConfig,
+    optimizer: optax.GradientTransformation,
+    num_slots: int,
+    num_steps: int,
+    backend: Backend,
+    mesh: Mesh,
+) -> Callable[..., Any]:
+    """One program for all runs of a process that differ in data only."""
+    steps = make_steps(config, optimizer, num_slots, num_steps)
+    return data_parallel(steps, SPECS, backend=backend, mesh=mesh, donate=(0,))
+
+
+@lru_cache(maxsize=8)
+def _make_evaluation(
+    model: ModelConfig, num_slots: int, num_steps: int, backend: Backend, mesh: Mesh
+) -> Callable[..., evaluate.Evaluation]:
+    program = evaluate.make_evaluation(model, num_slots, num_steps)
+    return data_parallel(program, evaluate.SPECS, backend=backend, mesh=mesh)
+
+
+@lru_cache(maxsize=8)
+def _make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    return config.make()
 
 
 def describe_run(

@@ -115,7 +115,7 @@ def _step(
     total = jnp.where(weight > 0, weight, 1)
     penalty = jax.grad(head_penalty)(state.params, problem, config.model)
     head = jax.tree.map(lambda g, p: g / total + p, head, penalty)
-    norm = optax.global_norm(head)
+    norm = optax.tree.norm(head)
     finite = jnp.isfinite(data) & jnp.isfinite(norm) & jnp.isfinite(user_square)
     halted = state.skipped_in_a_row >= MAX_SKIPPED
     has_data = weight > 0

@@ -1,0 +1,99 @@
+"""A corpus is embedded once, by any number of workers, whatever happens on the way."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from prefjax.encoders import HashedConfig, make_hashed
+from prefjax.encoders.corpus import encode_corpus, read_corpus
+
+ENCODER = make_hashed(HashedConfig(dimension=128))
+TEXTS = [f"answer number {i} of somebody" for i in range(50)]
+
+
+class Counting:
+    """The same encoder; counts its texts, and dies or fails when told to."""
+
+    fingerprint = ENCODER.fingerprint
+
+    def __init__(self, dies_after=None, breaks=None):
+        self.count, self.dies_after, self.breaks = 0, dies_after, breaks
+
+    def encode(self, texts):
+        if self.dies_after is not None and self.count >= self.dies_after:
+            raise KeyboardInterrupt
+        self.count += len(texts)
+        vectors = np.array(ENCODER.encode(texts))
+        if self.breaks in texts:
+            vectors[texts.index(self.breaks), 3] = np.inf
+        return vectors
+
+
+def embed(folder, encoder=None, **settings):
+    encode_corpus(
+        encoder or Counting(), TEXTS, folder, **{"rows_a_shard": 8, "batch_size": 3, **settings}
+    )
+
+
+def test_workers_together_give_every_text_once_in_order(tmp_path):
+    workers = [Counting() for _ in range(3)]
+    for place, worker in enumerate(workers):
+        if place == 2:
+            with pytest.raises(FileNotFoundError, match="lacks 2 of 7 shards"):
+                read_corpus(tmp_path)
+        embed(tmp_path, worker, worker=place, num_workers=3)
+    assert sum(worker.count for worker in workers) == len(TEXTS)
+    np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
+    idle = Counting()
+    embed(tmp_path, idle)
+    assert idle.count == 0
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path):
+    dying = Counting(dies_after=20)
+    with pytest.raises(KeyboardInterrupt):
+        embed(tmp_path, dying)
+    later = Counting()
+    embed(tmp_path, later)
+    assert later.count == len(TEXTS) - 16  # two shards of eight were whole
+    np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
+
+
+def test_damage_is_noticed_put_aside_and_made_again(tmp_path):
+    embed(tmp_path)
+    names = sorted(path.name for path in tmp_path.glob("part-0000[0-2].*"))
+    for name, how in itertools.product(names, ("flip", "cut", "remove")):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        if how == "flip":
+            path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+        elif how == "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        else:
+            path.unlink()
+        with pytest.raises((ValueError, FileNotFoundError), match=path.stem):
+            read_corpus(tmp_path)
+        again = Counting()
+        if name.endswith(".json") and how == "remove":
+            embed(tmp_path, again)
+        else:
+            with pytest.warns(RuntimeWarning, match=f"{path.stem}.npy is damaged"):
+                embed(tmp_path, again)
+        assert again.count == 8
+        np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
+
+
+def test_what_cannot_be_embedded_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"1 embeddings are not finite, first of texts \[13\]"):
+        embed(tmp_path, Counting(breaks=TEXTS[13]))
+    assert [path.name for path in sorted(tmp_path.glob("*.npy"))] == ["part-00000.npy"]
+    with pytest.raises(ValueError, match="another corpus: texts: saved"):
+        encode_corpus(ENCODER, [*TEXTS[:-1], "other"], tmp_path, rows_a_shard=8)
+    with pytest.raises(ValueError, match="Nothing to do"):
+        encode_corpus(ENCODER, [], tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder of a corpus"):
+        read_corpus(tmp_path / "other")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Cannot write embeddings"):
+        encode_corpus(ENCODER, TEXTS, tmp_path / "file" / "corpus")
