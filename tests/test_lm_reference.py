@@ -82,9 +82,8 @@ def test_every_state_and_the_logits(name, tied, stored, tmp_path):
             pytest.skip("without a prefix there is no head")
         model.model.save_pretrained(tmp_path)
     elif stored == "bfloat16":
-        model = model.to(torch.bfloat16)
-        model.save_pretrained(tmp_path)
-        model = model.float()
+        model.to(torch.bfloat16).save_pretrained(tmp_path)
+        model = type(model).from_pretrained(tmp_path, dtype=torch.float32).eval()
     else:
         model.save_pretrained(tmp_path)
     ours = lm.load(tmp_path)
