@@ -37,7 +37,7 @@ from prefjax.adapt import adapt, ridge_prior
 from prefjax.data.attributes import World, WorldConfig, choose, cut, make_world
 from prefjax.data.group import group_by_user
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
-from prefjax.encoders import make_hashed
+from prefjax.encoders import encode_responses, get_encoder
 from prefjax.factorization import EMConfig, Rows, Strength
 from prefjax.types import Array, Comparisons, GaussianPrior, Items, PRNGKey, UserBatch
 
@@ -53,6 +53,7 @@ class Config:
         num_seeds: Worlds, each with its own texts, people, split and noise.
         world: Size and noise of a world.
         new_users: Part of the people who are new.
+        encoder: What reads the texts, a name for `get_encoder`.
         num_factors: J of PReF.
         num_inputs: Principal components of the text embedding that the head of PReF sees.
         num_own_inputs: Those that the model of one person alone sees.
@@ -64,6 +65,7 @@ class Config:
     num_seeds: int = 10
     world: WorldConfig = field(default_factory=WorldConfig)
     new_users: float = 0.2
+    encoder: str = "hashed"
     num_factors: int = 6
     num_inputs: int = 64
     num_own_inputs: int = 32
@@ -116,8 +118,7 @@ class Model(NamedTuple):
 def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
     """Principal components of the text embeddings; training prompts alone define them."""
     is_test = world.test_prompt[world.dataset.prompt_of]
-    responses = world.dataset.responses
-    embedding = make_hashed().encode(responses)
+    embedding = encode_responses(get_encoder(config.encoder), world.dataset)
     width = min(max(config.num_inputs, config.num_own_inputs), int(np.sum(~is_test)))
     axes = PCA(width, svd_solver="covariance_eigh").fit(embedding[~is_test])
     return axes.transform(embedding).astype(np.float32)

@@ -36,10 +36,11 @@ from sklearn.decomposition import PCA
 
 from prefjax import factorization, laplace, metrics, plots, runs
 from prefjax.adapt import adapt, adapt_path, ridge_prior
+from prefjax.data import Dataset
 from prefjax.data.group import group_by_user
 from prefjax.data.protocol import Protocol, load_protocol
 from prefjax.elicit import ElicitConfig, PairPool, elicit, make_recorded
-from prefjax.encoders import fit_hashed
+from prefjax.encoders import encode_responses, fit_hashed, get_encoder
 from prefjax.factorization import EMConfig, Strength
 from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
 
@@ -51,6 +52,7 @@ class Config:
     Attributes:
         datasets: Names for `load_protocol`.
         seeds: Draws of people, items and pairs.
+        encoder: What reads the texts for ``per-user``; ``hashed`` is fitted to them.
         num_factors: J of both fits.
         num_answers: Where the curves are read off.
         num_inputs: Principal components of the text embedding that ``per-user`` sees.
@@ -65,6 +67,7 @@ class Config:
         "ukpconvarg",
     )
     seeds: tuple[int, ...] = (0, 1)
+    encoder: str = "hashed"
     num_factors: int = 8
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
     num_inputs: int = 48
@@ -165,9 +168,11 @@ def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config
     return models, population.items.utility, chosen
 
 
-def per_user_model(texts: tuple[str, ...], train_rows: Comparisons, config: Config) -> Model:
+def per_user_model(dataset: Dataset, train_rows: Comparisons, config: Config) -> Model:
     """Text features with the ridge that predicts training users' own answers best."""
-    embedding = fit_hashed(texts).encode(texts)
+    fitted = config.encoder == "hashed"
+    encoder = fit_hashed(dataset.responses) if fitted else get_encoder(config.encoder)
+    embedding = encode_responses(encoder, dataset)
     width = min(config.num_inputs, *embedding.shape)
     features = PCA(width, random_state=0).fit_transform(embedding).astype(np.float32)
     features /= np.sqrt(np.mean(np.sum(features**2, axis=1)))
@@ -199,7 +204,7 @@ def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
     mirrored = not np.any(tests.second[tests.mask] == BASELINE)
     key = jax.random.key(seed)
     models, utility, chosen = train(key, protocol, dataset.num_responses, config)
-    models["per-user"] = per_user_model(dataset.responses, protocol.train, config)
+    models["per-user"] = per_user_model(dataset, protocol.train, config)
 
     counted = jnp.asarray(counts)
 
