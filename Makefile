@@ -7,13 +7,17 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: quickstart test lint bench clean
+.PHONY: quickstart test torture lint bench clean
 
 quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
 
 test: lint
 	$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+# Many more kills than `make test`: 30 of one process, 10 of a pair.
+torture: $(STAMP)
+	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

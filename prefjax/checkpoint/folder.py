@@ -1,6 +1,7 @@
 """A folder of steps, read without Orbax: which there are, what they say of themselves."""
 
 import json
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,22 @@ def probe_folder(folder: Path) -> None:
             f"Cannot write checkpoints in {folder} ({error.strerror or error}); choose another "
             "folder."
         ) from error
+
+
+def name_aside(folder: Path, step: int) -> str:
+    """A name for a damaged step that nothing in the folder has."""
+    names = {path.name for path in folder.iterdir()}
+    name, number = f"corrupt-{step}", 1
+    while name in names:
+        number += 1
+        name = f"corrupt-{step}-{number}"
+    return name
+
+
+def failed_write(folder: Path, intact: list[int], error: Exception) -> OSError:
+    """What to tell a person whose disk is full, or worse."""
+    free = shutil.disk_usage(folder).free / 2**20
+    return OSError(
+        f"A step could not be written to {folder} ({error}); {free:.0f} MiB are free there. The "
+        f"steps {intact} are intact."
+    )

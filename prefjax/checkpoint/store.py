@@ -11,7 +11,6 @@ in the background raised at the next `Store.check`.
 """
 
 import json
-import shutil
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +19,16 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from prefjax.checkpoint.folder import DamagedError, list_steps, probe_folder, read_content
+from prefjax.checkpoint.folder import (
+    DamagedError,
+    failed_write,
+    list_steps,
+    name_aside,
+    probe_folder,
+    read_content,
+)
 from prefjax.checkpoint.integrity import (
     SEAL,
     check_seal,
@@ -36,7 +40,9 @@ from prefjax.checkpoint.integrity import (
     named_leaves,
     seal,
 )
+from prefjax.checkpoint.keep import NewestAndBest
 from prefjax.checkpoint.lock import FolderLock
+from prefjax.checkpoint.peers import all_agree, barrier
 
 
 class Saved(NamedTuple):
@@ -62,33 +68,30 @@ class Store:
         folder: Made if needed.
         identity: Settings and data that a resumed run must share, as JSON.
         keep: How many of the newest steps to keep, besides ``self.best_step``.
-        wait: Whether `save` returns only when the step is on disk.
 
     Raises:
         OSError: The folder cannot be written.
         RuntimeError: Another run holds it.
     """
 
-    def __init__(
-        self, folder: str | Path, identity: Mapping[str, Any], *, keep: int = 3, wait: bool = False
-    ):
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, keep: int = 3):
         self.folder = Path(folder).absolute()
         self.identity = json.loads(json.dumps(identity))
         self.best_step: int | None = None
-        self._wait, self._unsealed = wait, None
+        self._unsealed: int | None = None
         self._lock = None
         if jax.process_index() == 0:
             probe_folder(self.folder)
             self._lock = FolderLock(self.folder)
-        _barrier("prefjax-open")
+        barrier("prefjax-open")
         self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
         self._sealing: Future[None] | None = None
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_Preserve(self, keep),
+                preservation_policy=NewestAndBest(keep, lambda: self.best_step),
                 cleanup_tmp_directories=True,
-                enable_async_checkpointing=not wait,
+                enable_async_checkpointing=True,
                 save_root_metadata=False,
                 lightweight_initialize=True,
             ),
@@ -99,7 +102,7 @@ class Store:
         return list_steps(self.folder)
 
     def save(self, step: int, state: Any, about: Mapping[str, Any]) -> None:
-        """Writes a step; by default in the background, from memory that nothing else may change.
+        """Writes a step in the background, from memory that nothing else may change; see `finish`.
 
         Args:
             step: Its number, above that of every step on disk.
@@ -132,8 +135,6 @@ class Store:
                 f"Step {step} was not saved in {self.folder}, which holds {self.steps()}."
             )
         self._unsealed = step
-        if self._wait:
-            self.finish()
 
     def check(self) -> None:
         """Raises what a write in the background has met; call it at every step of the run.
@@ -213,7 +214,7 @@ class Store:
         """
         home = self.folder / str(step)
         wrong = check_seal(home) if jax.process_index() == 0 else []
-        if not _all_agree(not wrong):
+        if not all_agree(not wrong):
             raise DamagedError(", ".join(wrong) or "the first process found damage")
         content = read_content(home)
         changed = differences(content["identity"], self.identity)
@@ -235,7 +236,7 @@ class Store:
             state = restored.state
         except Exception as error:
             failure = f"it cannot be read ({type(error).__name__}: {error})"
-        if not _all_agree(state is not None):
+        if not all_agree(state is not None):
             raise DamagedError(failure or "another process could not read it")
         sums = checksums(state)
         wrong = [name for name, leaf in content["leaves"].items() if sums[name] != leaf["checksum"]]
@@ -270,7 +271,11 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None or jax.process_count() == 1:
+            self.close()
+        elif self._lock is not None:
+            # To wait for writes is to wait for the others, who may be gone.
+            self._lock.release()
 
     def _seal(self) -> None:
         step, self._unsealed = self._unsealed, None
@@ -278,46 +283,14 @@ class Store:
             self._sealing = self._sealer.submit(seal, self.folder / str(step))
 
     def _put_aside(self, step: int) -> str:
-        names = {path.name for path in self.folder.iterdir()}
-        base = f"corrupt-{step}"
-        later = (f"{base}-{i}" for i in range(2, 10_000))
-        name = next(name for name in (base, *later) if name not in names)
-        _barrier(f"prefjax-aside-{step}")
+        name = name_aside(self.folder, step)
+        barrier(f"prefjax-aside-{step}")
         if jax.process_index() == 0:
             (self.folder / str(step)).rename(self.folder / name)
-        _barrier(f"prefjax-aside-done-{step}")
+        barrier(f"prefjax-aside-done-{step}")
         self._manager.reload()
         return name
 
     def _failure(self, error: Exception) -> OSError:
-        free = shutil.disk_usage(self.folder).free / 2**20
         intact = [step for step in self.steps() if step != self._unsealed]
-        return OSError(
-            f"A step could not be written to {self.folder} ({error}); {free:.0f} MiB are free "
-            f"there. The steps {intact} are intact."
-        )
-
-
-class _Preserve:
-    """Orbax's policy: the newest steps and the best one."""
-
-    def __init__(self, store: Store, keep: int):
-        self.store, self.keep = store, keep
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        first = len(checkpoints) - self.keep
-        return [
-            place >= first or info.step == self.store.best_step
-            for place, info in enumerate(checkpoints)
-        ]
-
-
-def _all_agree(yes: bool) -> bool:
-    if jax.process_count() == 1:
-        return yes
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(yes))))
-
-
-def _barrier(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        return failed_write(self.folder, intact, error)

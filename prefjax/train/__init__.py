@@ -14,7 +14,8 @@ from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
 from prefjax.train.objective import ModelConfig
-from prefjax.train.setup import layout_for
+from prefjax.train.predict import predict
+from prefjax.train.resume import layout_for
 from prefjax.train.shard_files import write_shards
 from prefjax.train.shards import ShardSource
 from prefjax.train.state import TrainState
@@ -33,6 +34,7 @@ __all__ = [
     "grow_users",
     "layout_for",
     "make_steps",
+    "predict",
     "train",
     "user_weights",
     "write_shards",

@@ -20,7 +20,8 @@ from prefjax.runs import replace
 from prefjax.train.config import RunConfig, read_config
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
-from prefjax.train.setup import Source, layout_for
+from prefjax.train.resume import layout_for
+from prefjax.train.setup import Source
 from prefjax.train.shard_files import MANIFEST
 from prefjax.train.shards import ShardSource
 

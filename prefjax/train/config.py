@@ -179,5 +179,6 @@ def _build(kind: Any, values: Any, where: str) -> Any:
                 isinstance(value, bool) and not isinstance(default, bool)
             ):
                 raise ValueError(f"{inner} must be {type(default).__name__}, found {value!r}.")
+            value = type(default)(value)
         built[name] = value
     return kind(**built)

@@ -29,7 +29,8 @@ from prefjax.train import forms
 from prefjax.train.config import TrainConfig
 from prefjax.train.guard import Interrupts, Watchdog
 from prefjax.train.layout import UserLayout
-from prefjax.train.setup import Prepared, Progress, Source, prepare, resume
+from prefjax.train.resume import Progress, resume
+from prefjax.train.setup import Prepared, Source, prepare
 from prefjax.train.state import Metrics, TrainState
 from prefjax.train.step import MAX_SKIPPED
 from prefjax.types import Array, Comparisons
@@ -114,9 +115,8 @@ def train(
                 state, metrics = run.advance(state, feed, run.problem)
                 count = min(config.steps_per_call, run.steps_per_epoch - progress.t)
                 metrics = jax.tree.map(lambda x: x[:count], fetch(metrics))  # noqa: B023
-                bad.extend(
-                    (progress.epoch, progress.t + i) for i in np.flatnonzero(~metrics.finite)
-                )
+                wrong = np.flatnonzero(~metrics.finite).tolist()
+                bad.extend((progress.epoch, progress.t + i) for i in wrong)
                 num_skipped, in_a_row = fetch((state.num_skipped, state.skipped_in_a_row))
                 if in_a_row >= MAX_SKIPPED:
                     raise FloatingPointError(_blame(bad, source, config.seed, run.num_slots))

@@ -1,0 +1,366 @@
+"""Minibatch training: judgments per second beside a PyTorch loop, and over devices and processes.
+
+``python -m benchmarks.train [--small]``. Simulated people; MAP, a linear head, batches of 8,192.
+
+- `torch`: the same model as `nn.Linear` and `nn.Embedding(sparse=True)` with the sparse Adagrad of
+  torch for users and Adam for the head. Before anything is timed, both are trained on the same
+  judgments for as many passes and must reach the same loss on held-out ones.
+- `dense_adam`: 2 million users × 16 with Adam on the whole table, as plain optax would train it,
+  beside the row-sparse step.
+- 1, 2, 4 virtual devices and 1, 2 processes, each in a process of its own. One device or process is
+  pinned to one core, more to all cores: with fewer cores than devices this shows what partitioning
+  costs, not what it gains.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+if "--devices" in sys.argv:  # threads enough for virtual devices that wait for each other
+    os.environ.setdefault("PJRT_NPROC", "8")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks import timing
+from prefjax.checkpoint import Store
+from prefjax.parallel import fetch, start_processes
+from prefjax.train import (
+    MemorySource,
+    ModelConfig,
+    OptimizerConfig,
+    ShardSource,
+    StepConfig,
+    TrainConfig,
+    UserLayout,
+    train,
+    write_shards,
+)
+from prefjax.train.forms import template, to_disk
+from prefjax.train.setup import prepare
+from prefjax.types import Comparisons
+
+BATCH = 8192
+NUM_RESPONSES = 20_000
+CALLS = 8
+AGREE = 0.004
+
+
+def make_world(num_users, num_judgments, num_inputs, num_factors, num_responses=NUM_RESPONSES):
+    """Judgments of simulated people with planted weights."""
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(num_responses, num_inputs)).astype(np.float32)
+    embeddings /= np.sqrt(num_inputs)
+    items = embeddings @ rng.normal(size=(num_inputs, num_factors + 1)).astype(np.float32)
+    weight = rng.normal(size=(num_users, num_factors)).astype(np.float32)
+    user = rng.integers(0, num_users, num_judgments, dtype=np.int32)
+    first = rng.integers(0, num_responses, num_judgments, dtype=np.int32)
+    second = rng.integers(0, num_responses, num_judgments, dtype=np.int32)
+    logit = items[first, -1] - items[second, -1]
+    for j in range(num_factors):
+        logit += weight[user, j] * (items[first, j] - items[second, j])
+    label = (rng.random(num_judgments, np.float32) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+    return Comparisons(user, first, second, label, np.ones_like(label)), embeddings
+
+
+def make_config(num_factors, batch=BATCH, **settings):
+    model = ModelConfig(num_factors=num_factors, objective="map", penalty=1.0, utility_penalty=1.0)
+    step = StepConfig(model, batch_size=batch, user_rate=0.1)
+    return TrainConfig(step=step, backend="single", **settings)
+
+
+def make_ours(data, embeddings, num_users, config):
+    """A call of 16 steps that goes on where the last one stopped."""
+    source = MemorySource(data, len(embeddings), UserLayout((num_users,)))
+    run = prepare(source, embeddings, config, None, None)
+    held = {"state": run.state, "t": 0}
+    feed = next(source.feeds(0, 0, 0, run.num_slots, config.steps_per_call, run.mesh))
+
+    def call():
+        if held["t"] + config.steps_per_call > run.steps_per_epoch:
+            held["t"] = 0
+            held["state"] = held["state"]._replace(t=jnp.zeros_like(held["state"].t))
+        held["state"], metrics = run.advance(held["state"], feed, run.problem)
+        held["t"] += config.steps_per_call
+        return metrics.loss
+
+    return call, held
+
+
+class TorchLoop:
+    """The same model in torch; ``users`` is the optimizer of the sparse table."""
+
+    def __init__(self, torch, data, embeddings, num_users, config, batch, kernel):
+        self.torch, self.batch = torch, batch
+        self.columns = [torch.from_numpy(np.ascontiguousarray(c)) for c in data]
+        self.columns[:3] = [column.long() for column in self.columns[:3]]
+        self.embeddings = torch.from_numpy(embeddings)
+        model = config.step.model
+        self.users = torch.nn.Embedding(num_users, model.num_factors, sparse=True)
+        torch.nn.init.zeros_(self.users.weight)
+        self.head = torch.nn.Linear(embeddings.shape[1], model.num_factors + 1, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(np.array(kernel.T)))
+        count = np.bincount(data.user, minlength=num_users)
+        self.share = torch.from_numpy((1 / np.maximum(count, 1)).astype(np.float32))
+        centred = embeddings - embeddings.mean(0, keepdims=True)
+        self.penalty = float(np.mean(np.sum(centred**2, axis=1))) / len(data.user)
+        self.by_user = torch.optim.Adagrad(self.users.parameters(), lr=config.step.user_rate)
+        self.by_head = torch.optim.Adam(self.head.parameters(), config.optimizer.learning_rate)
+        self.generator = torch.Generator().manual_seed(0)
+        self.order, self.t = None, 0
+
+    def step(self):
+        """One batch."""
+        torch = self.torch
+        if self.order is None or (self.t + 1) * self.batch > len(self.order):
+            self.order = torch.randperm(len(self.columns[0]), generator=self.generator)
+            self.t = 0
+        rows = self.order[self.t * self.batch : (self.t + 1) * self.batch]
+        self.t += 1
+        user, first, second, label, _ = (column[rows] for column in self.columns)
+        table = self.head(self.embeddings[first] - self.embeddings[second])
+        weight = self.users(user)
+        logit = (weight * table[:, :-1]).sum(1) + table[:, -1]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, label, reduction="sum")
+        ridge = (self.share[user] * weight.square().sum(1)).sum()
+        head = 0.5 * self.penalty * self.head.weight.square().sum()
+        self.by_user.zero_grad()
+        self.by_head.zero_grad()
+        ((loss + 0.5 * ridge) / len(rows) + head).backward()
+        self.by_user.step()
+        self.by_head.step()
+
+    def loss(self, data):
+        """Loss per judgment, without penalties."""
+        torch = self.torch
+        with torch.no_grad():
+            user, first, second = (torch.from_numpy(c).long() for c in data[:3])
+            table = self.head(self.embeddings[first] - self.embeddings[second])
+            logit = (self.users(user) * table[:, :-1]).sum(1) + table[:, -1]
+            label = torch.from_numpy(data.label)
+            return float(torch.nn.functional.binary_cross_entropy_with_logits(logit, label))
+
+
+def check_agreement(torch) -> dict[str, float]:
+    """Held-out loss of both after as many passes over the same judgments."""
+    num_users, batch, epochs = 2000, 1024, 8
+    data, embeddings = make_world(num_users, 240_000, 64, 8, 1000)
+    parts = [
+        Comparisons(*(c[rows] for c in data)) for rows in (slice(200_000), slice(200_000, None))
+    ]
+    config = make_config(8, batch, num_epochs=epochs, optimizer=OptimizerConfig(learning_rate=0.01))
+    source = MemorySource(parts[0], 1000, UserLayout((num_users,)))
+    kernel = np.asarray(
+        prepare(source, embeddings, config, None, None).state.params["out"]["kernel"]
+    )
+    result = train(source, embeddings, config, validation=parts[1])
+    loop = TorchLoop(torch, parts[0], embeddings, num_users, config, batch, kernel)
+    for _ in range(epochs * source.num_steps(batch // 16)):
+        loop.step()
+    nll = [line["nll"] for line in result.history if "nll" in line]
+    return {"start": float(np.log(2)), "prefjax": nll[-1], "torch": loop.loss(parts[1])}
+
+
+def make_dense_adam(num_users, num_factors):
+    """A step of Adam on the whole table, from the gradient of the same rows."""
+    optimizer = optax.adam(0.01)
+    table = jnp.zeros((num_users, num_factors))
+    held = {"table": table, "moments": optimizer.init(table)}
+    rng = np.random.default_rng(0)
+    user = jnp.asarray(rng.integers(0, num_users, BATCH))
+    features = jnp.asarray(rng.normal(size=(BATCH, num_factors)).astype(np.float32))
+
+    def step(table, moments):
+        gradient = jax.grad(lambda t: jnp.sum(jax.nn.softplus(jnp.sum(t[user] * features, 1))))(
+            table
+        )
+        change, moments = optimizer.update(gradient, moments)
+        return optax.apply_updates(table, change), moments
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+
+    def call():
+        held["table"], held["moments"] = compiled(held["table"], held["moments"])
+        return held["table"]
+
+    return call
+
+
+def measure_disk(small: bool) -> dict[str, float]:
+    """Judgments a second from shards, and seconds to save and to verify a checkpoint."""
+    num_users = 200_000 if small else 2_000_000
+    data, embeddings = make_world(num_users, num_users, 64, 16)
+    layout = UserLayout((num_users,))
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        start = time.perf_counter()
+        write_shards([data], folder / "data", layout=layout, num_responses=len(embeddings))
+        wrote = time.perf_counter()
+        source = ShardSource(folder / "data", verify=False)
+        run = prepare(source, embeddings, make_config(16), None, None)
+        feeds = source.feeds(0, 0, 0, run.num_slots, 16, run.mesh)
+        jax.block_until_ready(next(feeds))
+        began, count = time.perf_counter(), 0
+        for feed in itertools.islice(feeds, 12):
+            jax.block_until_ready(feed)
+            count += feed.table.row.size
+        read = time.perf_counter()
+        kept = to_disk(run.state, layout.num_partitions, run.mesh)
+        shape = template(run.state, layout.num_partitions, layout.num_rows, run.mesh)
+        jax.block_until_ready(kept)
+        blocked, whole, loaded = [], [], []
+        for number in range(4):
+            with Store(folder / "steps", run.identity) as store:
+                clock = time.perf_counter()
+                store.save(number + 1, kept, {})
+                blocked.append(time.perf_counter() - clock)
+                store.finish()
+                whole.append(time.perf_counter() - clock)
+                clock = time.perf_counter()
+                store.restore(number + 1, shape)
+                loaded.append(time.perf_counter() - clock)
+    return {
+        "write_rows_per_second": num_users / (wrote - start),
+        "read_rows_per_second": count / (read - began),
+        "state_MB": sum(x.nbytes for x in jax.tree.leaves(kept)) / 1e6,
+        "save_blocks_seconds": float(np.median(blocked)),
+        "save_seconds": float(np.median(whole)),
+        "verified_restore_seconds": float(np.median(loaded)),
+    }
+
+
+def worker(num_devices: int, small: bool) -> None:
+    """Seconds a step on this process's devices and those of its peers; one line of JSON."""
+    data, embeddings = make_world(200_000, 1_000_000 if small else 4_000_000, 64, 8)
+    config = make_config(8, num_epochs=1, num_devices=num_devices)
+    backend = "single" if num_devices == 1 else "shard_map"
+    config = TrainConfig(**{**vars(config), "backend": backend})
+    call, _ = make_ours(data, embeddings, 200_000, config)
+    seconds = []
+    for number in range(1 + 3 * CALLS):
+        start = time.perf_counter()
+        fetch(call())
+        if number:
+            seconds.append((time.perf_counter() - start) / config.steps_per_call)
+    if jax.process_index() == 0:
+        print(json.dumps({"seconds": float(np.median(seconds))}), flush=True)
+
+
+def measure_scaling(small: bool) -> dict[str, float]:
+    """Seconds a step on 1, 2, 4 virtual devices and in 1, 2 processes."""
+    command = [sys.executable, "-m", "benchmarks.train", *(["--small"] if small else [])]
+    found = {}
+    for count in (1, 2, 4):
+        done = subprocess.run(
+            [*command, "--devices", str(count)], capture_output=True, text=True, timeout=280
+        )
+        found[f"devices_{count}"] = _seconds(done)
+    launch = [sys.executable, "-m", "prefjax.launch", "--nproc", "2", "--max-restarts", "0", "--"]
+    done = subprocess.run(
+        [*launch, *command, "--peer"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    found["processes_1"], found["processes_2"] = found["devices_1"], _seconds(done)
+    return found
+
+
+def _seconds(done: subprocess.CompletedProcess) -> float:
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"seconds"')]
+    if not lines:
+        raise SystemExit(f"a worker failed: {done.stderr[-2000:]}")
+    return json.loads(lines[-1])["seconds"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a tenth of the size")
+    parser.add_argument("--devices", type=int, help="only: a worker with virtual devices")
+    parser.add_argument("--peer", action="store_true", help="only: one of several processes")
+    arguments = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if arguments.devices:
+        if arguments.devices == 1:
+            os.sched_setaffinity(0, {cores[0]})
+        jax.config.update("jax_num_cpu_devices", arguments.devices)
+        return worker(arguments.devices, arguments.small)
+    if arguments.peer:
+        place = int(os.environ["PREFJAX_PROCESS_ID"])
+        os.sched_setaffinity(0, {cores[place % len(cores)]})
+        start_processes()
+        return worker(jax.device_count(), arguments.small)
+
+    torch = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
+    if torch is not None:
+        torch.set_num_threads(len(cores))
+        losses = check_agreement(torch)
+        print("held-out loss:", json.dumps(losses))
+        if abs(losses["prefjax"] - losses["torch"]) > AGREE:
+            raise SystemExit(f"the losses differ by more than {AGREE}; not timed")
+    scale = 10 if arguments.small else 1
+    num_users, num_judgments = 1_000_000 // scale, 10_000_000 // scale
+    data, embeddings = make_world(num_users, num_judgments, 64, 8)
+    config = make_config(8)
+    ours, held = make_ours(data, embeddings, num_users, config)
+    candidates = {"prefjax": ours}
+    steps = config.steps_per_call
+    if torch is not None:
+        kernel = np.asarray(held["state"].params["out"]["kernel"])
+        loop = TorchLoop(torch, data, embeddings, num_users, config, BATCH, kernel)
+        candidates["torch"] = lambda: [loop.step() for _ in range(steps)]
+    seconds = timing.interleaved(candidates, repeats=9)
+    seconds = {name: value / steps for name, value in seconds.items()}
+    print("judgments per second:", json.dumps({n: round(BATCH / s) for n, s in seconds.items()}))
+    del ours, held, candidates
+
+    wide_users = 2_000_000 // scale
+    wide_data, wide_embeddings = make_world(wide_users, num_judgments // 2, 64, 16)
+    wide, held = make_ours(wide_data, wide_embeddings, wide_users, make_config(16))
+    table = held["state"].users
+    mebibytes = sum(leaf.nbytes for leaf in jax.tree.leaves(table)) / 1e6
+    scratch = table.scale.nbytes / 1e6
+    both = timing.interleaved(
+        {"wide": wide, "dense_adam": make_dense_adam(wide_users, 16)}, repeats=5
+    )
+    seconds |= {"wide": both["wide"] / steps, "dense_adam": both["dense_adam"]}
+    print(
+        json.dumps(
+            {
+                "users": wide_users,
+                "factors": 16,
+                "ms_a_step": 1e3 * seconds["wide"],
+                "dense_adam_ms_a_step": 1e3 * seconds["dense_adam"],
+                "table_and_state_MB": mebibytes,
+                "scratch_MB": scratch,
+                "MB_per_million_users": (mebibytes + scratch) / wide_users * 1e6,
+            }
+        )
+    )
+    del wide, held, table
+    print("disk:", json.dumps(measure_disk(arguments.small)))
+    scaling = measure_scaling(arguments.small)
+    print("cores:", len(cores), "seconds a step:", json.dumps(scaling))
+    one = scaling["devices_1"]
+    efficiency = {
+        name: one / value / min(int(name.rpartition("_")[2]), len(cores))
+        for name, value in scaling.items()
+    }
+    print("efficiency by core in use:", json.dumps(efficiency))
+    print(json.dumps(timing.environment()))
+    sizes = {"user": num_users, "judgment": num_judgments, "input": 64, "factor": 8, "batch": BATCH}
+    print(timing.report("train", "prefjax", sizes, {**seconds, **scaling}, agrees=True))
+
+
+if __name__ == "__main__":
+    main()
