@@ -1,21 +1,29 @@
-"""Acting on rewards: best-of-N for many people.
+"""Acting on rewards: best-of-N for many people, and steered decoding beside plain decoding.
 
     python -m benchmarks.align [--small]
 
 Best-of-N: 10,000 users × 100 prompts × 64 responses with J=8, the rules ``mean`` and ``pwin``. The
 baseline ``numpy`` forms all rewards of a block of users by one matrix product in NumPy, which calls
 the same kind of BLAS, and is checked to choose the same responses before it is timed.
+
+Decoding: 64 tokens for 8 prompts by a language model of the size of the one that comes with the
+package (random weights, nothing ends a row): plain, with an advantage head (k = 20) and with a
+value head (k = 10). With a strength too small to matter both must draw the plain tokens.
 """
 
 import argparse
+import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.timing import first_call, interleaved, report
-from prefjax import runs
+from benchmarks.timing import first_call, interleaved
+from prefjax import lm, runs
 from prefjax.align.best_of_n import choose
+from prefjax.align.decode import decode_advantage, decode_value
+from prefjax.align.heads import init_advantage, init_value, project_tokens
 from prefjax.elicit import ResponsePool
 
 NUM_FACTORS = 8
@@ -45,10 +53,66 @@ def numpy_best(pool, weight, block_size=128):
     return np.concatenate(chosen)
 
 
+SHAPE = lm.QwenConfig(
+    vocab_size=4096, hidden_size=256, intermediate_size=704, num_layers=4, num_heads=4,
+    num_kv_heads=2, head_dim=64,
+)  # fmt: skip
+
+
+def make_decoders(batch, num_tokens):
+    """Plain and steered decoding as functions of the strength."""
+    keys = jax.random.split(jax.random.key(0), 6)
+    params = lm.init_params(keys[0], SHAPE)
+    deviation = jnp.ones(NUM_FACTORS)
+    head = init_value(keys[1], SHAPE.hidden_size, jnp.zeros(NUM_FACTORS), deviation)
+    out = {**head.params["out"], "kernel": 0.1 * jax.random.normal(keys[2], (512, NUM_FACTORS))}
+    head = head._replace(params={**head.params, "out": out})
+    advantage = init_advantage(keys[3], SHAPE.hidden_size, deviation)
+    state = 0.01 * jax.random.normal(keys[4], advantage.params["state"].shape)
+    advantage = advantage._replace(params={**advantage.params, "state": state})
+    rows = project_tokens(advantage, params["embedding"])
+    prompt = jax.random.randint(keys[5], (batch, 32), 0, SHAPE.vocab_size)
+    mask, weight = jnp.ones(prompt.shape, bool), jnp.ones((batch, NUM_FACTORS))
+    plain = jax.jit(partial(lm.generate, config=SHAPE, max_new_tokens=num_tokens))
+    by_value = jax.jit(
+        partial(decode_value, config=SHAPE, max_new_tokens=num_tokens, num_candidates=10)
+    )
+    by_advantage = jax.jit(
+        partial(decode_advantage, config=SHAPE, max_new_tokens=num_tokens, num_candidates=20)
+    )
+    key, common = jax.random.key(1), {"tokens": prompt, "mask": mask}
+    steered = common | {"weight": weight}
+    return {
+        "plain": lambda _: plain(key, params, **common).tokens,
+        "advantage_head": lambda beta: (
+            by_advantage(
+                key, params, head=advantage, token_rows=rows, beta=jnp.float32(beta), **steered
+            ).tokens
+        ),
+        "value_head": lambda beta: (
+            by_value(key, params, head=head, beta=jnp.float32(beta), **steered).tokens
+        ),
+    }
+
+
+def time_decoding(batch, num_tokens):
+    """Median seconds of every decoder."""
+    decoders = make_decoders(batch, num_tokens)
+    plain = np.asarray(decoders["plain"](0.0))
+    for name in ("advantage_head", "value_head"):
+        same = np.mean((np.asarray(decoders[name](1e-12)) == plain).all(axis=1))
+        # A row in which two tokens tie to the last bit may go another way.
+        if same < 0.8:
+            raise AssertionError(f"{name} draws other tokens than the model in {1 - same:.0%}")
+    calls = {name: partial(decode, 1.0) for name, decode in decoders.items()}
+    return interleaved(calls, 7)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Acting on rewards, timed.")
     parser.add_argument("--small", action="store_true", help="a size that takes seconds")
-    size = (200, 10, 16) if parser.parse_args().small else (10_000, 100, 64)
+    small = parser.parse_args().small
+    size = (200, 10, 16) if small else (10_000, 100, 64)
     pool, weight, covariance = make_problem(*size)
     best = jax.jit(choose, static_argnames="rule")
     calls = {
@@ -63,11 +127,27 @@ def main():
     if agreement < 0.9999:
         raise AssertionError(f"NumPy chose otherwise in {1 - agreement:.1%} of the cases")
     seconds = interleaved(calls, 5)
-    for name, value in seconds.items():
+    decoding_size = (2, 8) if small else (8, 64)
+    decoding = time_decoding(*decoding_size)
+    for name, value in (seconds | decoding).items():
         print(f"{name:16} {value:8.3f} s")
     print(f"peak memory of the process {runs.peak_memory_mib():.0f} MiB")
-    sizes = dict(zip(("users", "prompts", "responses"), size, strict=True))
-    print(report("align", "best_of_n", sizes | {"factors": NUM_FACTORS}, seconds, True))
+    result = {
+        "benchmark": "align",
+        "device": jax.devices()[0].device_kind,
+        "sizes": {
+            "best_of_n": dict(zip(("users", "prompts", "responses"), size, strict=True)),
+            "decoding": dict(zip(("batch", "tokens"), decoding_size, strict=True)),
+        },
+        "seconds": seconds | decoding,
+        "ratios": {
+            "numpy": seconds["numpy"] / seconds["best_of_n"],
+            "advantage_head_over_plain": decoding["advantage_head"] / decoding["plain"],
+            "value_head_over_plain": decoding["value_head"] / decoding["plain"],
+        },
+        "agrees": True,
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

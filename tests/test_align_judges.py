@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jax
+import lm_tiny
 import numpy as np
 import pytest
 
@@ -364,7 +365,7 @@ def test_a_language_model_names_the_likelier_answer():
     params = lm.init_params(jax.random.key(0), config, scale=0.5)
     model = lm.LanguageModel(config, params, Bytes(), Path("nowhere"))
     choices = ("Output (a)", "Output (bc)")
-    requests = [Request("You.", "x" * n + str(n), choices) for n in (3, 40, 70, 300)]
+    requests = [Request("You.", "x" * n + str(n), choices) for n in (3, 11, 20, 300)]
     results = judges.JaxJudge(model, batch_size=4).complete(requests)
     assert [result.status for result in results] == [Status.OK] * 3 + [Status.FAILED]
     assert "window" in results[3].text
@@ -372,10 +373,10 @@ def test_a_language_model_names_the_likelier_answer():
         prompt, scores = Bytes().encode(f"You.\n\n{request.text}\n\n"), []
         assert result.input_tokens == len(prompt)
         for choice in choices:
-            whole = np.zeros((1, 128), np.int32)
+            whole = np.zeros((1, 64), np.int32)
             tokens = prompt + Bytes().encode(choice)
             whole[0, : len(tokens)] = tokens
-            hidden = lm.forward(params, config, whole, np.arange(128)[None] < len(tokens))
+            hidden = lm_tiny.forward(params, config, whole, np.arange(64)[None] < len(tokens))
             log_prob = jax.nn.log_softmax(lm.logits(params, config, hidden[0]))
             places = range(len(prompt), len(tokens))
             scores.append(sum(float(log_prob[t - 1, tokens[t]]) for t in places))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from lm_tiny import FAST
 
 from prefjax import lm
 from prefjax.align import temporal
@@ -63,7 +64,7 @@ class Study:
         parts = []
         for seed in range(8):
             drawn = self.plain(seed)
-            states = states_after(self.params, CONFIG, *self.prompts, drawn.tokens, drawn.mask)
+            states = _states(self.params, CONFIG, *self.prompts, drawn.tokens, drawn.mask)
             part = Trajectories(
                 states=states,
                 tokens=jnp.pad(drawn.tokens, [(0, 0), (1, 0)]),
@@ -81,7 +82,7 @@ class Study:
         self.short = np.array([1 / self.data.features[:, 0].std(), 0.0], np.float32)
 
     def plain(self, seed, num_samples=1):
-        return draw(
+        return _draw(
             jax.random.key(seed), self.params, CONFIG, *self.prompts, max_new_tokens=LENGTH,
             num_samples=num_samples,
         )  # fmt: skip
@@ -109,9 +110,13 @@ def mean_length(steered):
 
 
 STATIC = ("config", "max_new_tokens", "num_candidates", "sampling", "num_ids")
-_by_value = jax.jit(decode_value, static_argnames=STATIC)
-_by_advantage = jax.jit(decode_advantage, static_argnames=STATIC)
-_forward = jax.jit(lm.forward, static_argnames="config")
+_by_value = jax.jit(decode_value, static_argnames=STATIC, compiler_options=FAST)
+_by_advantage = jax.jit(decode_advantage, static_argnames=STATIC, compiler_options=FAST)
+_forward = jax.jit(lm.forward, static_argnames="config", compiler_options=FAST)
+_states = jax.jit(states_after, static_argnames="config", compiler_options=FAST)
+_draw = jax.jit(
+    draw, static_argnames=("config", "max_new_tokens", "num_samples"), compiler_options=FAST
+)
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +319,7 @@ def test_blockwise_is_the_model_itself_without_weights_and_better_with_them(stud
     decode = jax.jit(
         decode_blockwise,
         static_argnames=("config", "max_new_tokens", "block_length", "num_continuations"),
+        compiler_options=FAST,
     )
 
     def run(weight, block_length):

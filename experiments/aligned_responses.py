@@ -1,0 +1,172 @@
+"""Do people prefer the responses chosen for them? Win rate over the default, by number of answers.
+
+    python -m experiments.aligned_responses smoke     # 1 seed, 8 prompts
+    python -m experiments.aligned_responses paper     # 3 seeds, 26 prompts each
+
+Figure 2 (bottom) and Table 1 of the paper as a simulation: simulated people, a small language model
+and a simulated judge. New people answer questions about written responses to seen prompts. The
+language model then answers new prompts; of sixteen samples everybody gets the best by
+
+    population   the utility that everybody shares
+    per-user     ridge logistic regression on text embeddings from the person's answers alone
+    pref         base rewards and population prior
+    oracle       the true weights on the true attributes, the ceiling of best-of-16
+
+and the judge, who has the person's true weights, compares it in both orders with the default: one
+more sample. The control ``wrong-user`` serves another person's responses. Intervals are Student's t
+over people; ``win_rate_lc`` is the win rate at equal length.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from prefjax import lm, metrics, plots, runs
+from prefjax.align.best_of_n import best_of_n
+from prefjax.align.judges import Question, compare
+from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.elicit import ResponsePool
+from prefjax.lm.bundled import OFFLINE
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        simulation: People, prompts and fits.
+        model: Folder of the language model.
+        num_seeds: Worlds, each with its own people and samples.
+        num_prompts: New prompts that are answered.
+        num_samples: Samples of which everybody gets one.
+        num_answers: Where the curves are read off.
+    """
+
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    model: str = str(OFFLINE)
+    num_seeds: int = 3
+    num_prompts: int = 26
+    num_samples: int = 16
+    num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
+
+
+PRESETS = {"smoke": Config(num_seeds=1, num_prompts=8), "paper": Config()}
+
+
+def make_pool(basis, embeddings, shape) -> ResponsePool:
+    """The responses of every prompt as a basis describes them."""
+    items = basis.items(embeddings)
+    return ResponsePool(
+        items.features.reshape(*shape, -1), items.utility.reshape(shape), np.ones(shape, bool)
+    )
+
+
+def choices(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str, np.ndarray]:
+    """Index of the chosen sample, [user, prompt], by ``method/control/num_answers``."""
+    shape = len(texts), config.num_samples
+    flat = [text for row in texts for text in row]
+    embeddings = sim.embed(flat)
+    truth = sim.true_reward(flat).reshape(-1, *shape)
+    found = {"oracle//0": truth.argmax(2)}
+    for name, basis in (("pref", sim.fit_pref()), ("per-user", sim.fit_own())):
+        pool, path = make_pool(basis, embeddings, shape), sim.interview(basis).weight
+        for number in config.num_answers:
+            weight = path[:, number]
+            found[f"{name}//{number}"] = np.asarray(best_of_n(pool, weight).index)
+            if name == "pref":
+                other = np.roll(weight, len(weight) // 2, axis=0)
+                found[f"{name}/wrong-user/{number}"] = np.asarray(best_of_n(pool, other).index)
+        if name == "pref":
+            nobody = np.zeros_like(path[:, 0])
+            found["population//0"] = np.asarray(best_of_n(pool, nobody).index)
+    return found
+
+
+def one_seed(model: lm.LanguageModel, config: Config, seed: int) -> dict[str, np.ndarray]:
+    """Win and lengths of both responses, [3, user, prompt], by ``method/control/num_answers``."""
+    sim = Simulation(config.simulation, seed)
+    prompts = sim.prompts[: config.num_prompts]
+    drawn = sample_texts(jax.random.key(seed), model, prompts, config.num_samples + 1)
+    default, texts = [row[0] for row in drawn], [row[1:] for row in drawn]
+    judge, found = sim.judge(), {}
+    for name, chosen in choices(sim, texts, config).items():
+        questions = [
+            Question(person, prompts[p], texts[p][chosen[u, p]], default[p])
+            for u, person in enumerate(sim.names)
+            for p in range(len(prompts))
+        ]
+        lengths = [[max(1, len(text.split())) for text in q[2:]] for q in questions]
+        result = np.column_stack([compare(judge, questions).win, np.array(lengths)])
+        found[name] = result.T.reshape(3, len(sim.names), len(prompts))
+    return found
+
+
+def tidy_rows(found: dict[str, np.ndarray], config: Config) -> list[dict]:
+    """One row per method, control, number of answers and metric, over all seeds."""
+    rows = []
+    for name, (win, length, other) in found.items():
+        method, control, number = name.split("/")
+        user = np.repeat(np.arange(len(win)), win.shape[1])
+        measured = {
+            "win_rate": metrics.win_rate(win.ravel(), user),
+            "win_rate_lc": metrics.length_controlled_win_rate(
+                jax.random.key(0), win.ravel(), user, length.ravel(), other.ravel()
+            ),
+        }
+        # Whoever hears no answers is the same after any number of them.
+        numbers = config.num_answers if method in ("population", "oracle") else (int(number),)
+        for metric, interval in measured.items():
+            rows += [
+                {
+                    "method": method,
+                    "dataset": "attributes",
+                    "questions": None,
+                    "control": control or None,
+                    "num_answers": n,
+                    "metric": metric,
+                    "value": float(interval.value),
+                    "low": float(interval.low),
+                    "high": float(interval.high),
+                }
+                for n in numbers
+            ]
+    return rows
+
+
+def headline(found: dict[str, np.ndarray], config: Config) -> str:
+    """Personal − population after ten answers, paired by cell."""
+    number = max((n for n in config.num_answers if n <= 10), default=0)
+    lines = ["The people and the judge are simulated; a small language model wrote the responses."]
+    shared = found["population//0"][0]
+    user = np.repeat(np.arange(len(shared)), shared.shape[1])
+    for name in ("pref/", "per-user/", "pref/wrong-user"):
+        gap = metrics.win_difference(found[f"{name}/{number}"][0].ravel(), shared.ravel(), user)
+        lines.append(
+            f"{name.replace('/', ' ').strip()} − population at {number} answers, win rate: "
+            f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+        )
+    return "\n".join(lines)
+
+
+def run(config: Config) -> runs.Result:
+    """All seeds, their people side by side."""
+    model = lm.load(config.model)
+    seeds = [one_seed(model, config, seed) for seed in range(config.num_seeds)]
+    found = {name: np.concatenate([s[name] for s in seeds], axis=1) for name in seeds[0]}
+    rows = tidy_rows(found, config)
+    table = plots.make_table(runs.tidy(rows), metric="win_rate")
+    lengths = plots.make_table(runs.tidy(rows), metric="win_rate_lc")
+    arrays = {name.replace("/", "_"): values for name, values in found.items()}
+    summary = f"{table}\n\n{lengths}\n\n{headline(found, config)}"
+    return runs.Result(rows=rows, arrays=arrays, summary=summary)
+
+
+def plot(result: runs.Result) -> Figure:
+    """Win rate over the default against the number of answers."""
+    return plots.learning_curves(result.table, metric="win_rate")
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)

@@ -1,0 +1,210 @@
+"""Against telling the model: rewards known by answers, beside a system prompt and examples.
+
+    python -m experiments.prompted_baselines smoke
+    python -m experiments.prompted_baselines paper
+    python -m experiments.prompted_baselines paper --model DIR --judge openai --judge-model NAME \
+        --base-url http://127.0.0.1:8000/v1 [--dry-run]
+
+Section 5.3 of the paper. Best of sixteen by PReF is compared with one response of the same language
+model that was told whom it answers: ``system-prompt`` names the person's traits, ``in-context-n``
+lists n of their answers, excerpts of the liked and the disliked response, as many as fit. By
+default all of it is offline and simulated: people, the judge (``--judge simulated``), and a
+language model of four million parameters that was never taught to follow instructions, so these
+baselines say only that the bench works. With a real model and judge they are those of the paper.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from prefjax import lm, metrics, plots, runs
+from prefjax.align.best_of_n import best_of_n
+from prefjax.align.judges import (
+    Cache,
+    DryRunJudge,
+    JaxJudge,
+    Judge,
+    OpenAIConfig,
+    OpenAIJudge,
+    Question,
+    compare,
+    quality,
+)
+from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.elicit import ResponsePool
+from prefjax.encoders import chat_prompt
+from prefjax.lm.bundled import OFFLINE
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        simulation: People, prompts and fits.
+        model: Folder or hub id of the language model.
+        seed: Of everything.
+        num_people: New people who are served.
+        num_prompts: New prompts that are answered.
+        num_samples: Samples of which PReF takes the best.
+        num_answers: Answers from which PReF knows a person, and the examples listed.
+        max_new_tokens: Most tokens of a response.
+        excerpt: Words of a response in an example.
+        judge: Who compares: the simulated judge, the language model itself, or a server.
+        judge_model: Name of the server's model.
+        base_url: Address of the server; None for OpenAI's.
+        cache: File in which the server's answers are kept.
+        dry_run: Count the calls and make none.
+    """
+
+    simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(num_questions=20))
+    model: str = str(OFFLINE)
+    seed: int = 0
+    num_people: int = 16
+    num_prompts: int = 12
+    num_samples: int = 16
+    num_answers: tuple[int, ...] = (5, 10, 20)
+    max_new_tokens: int = 192
+    excerpt: int = 8
+    judge: Literal["simulated", "language-model", "openai"] = "simulated"
+    judge_model: str = ""
+    base_url: str | None = None
+    cache: Path = Path("runs/judge.sqlite")
+    dry_run: bool = False
+
+
+PRESETS = {"smoke": Config(num_people=3, num_prompts=3, num_samples=8), "paper": Config()}
+
+
+def make_judge(sim: Simulation, model: lm.LanguageModel, config: Config) -> Judge:
+    """The judge that was asked for."""
+    server = OpenAIConfig(config.judge_model, base_url=config.base_url)
+    if config.dry_run:
+        return DryRunJudge(server.payload, max_tokens=server.max_tokens)
+    if config.judge == "openai":
+        return OpenAIJudge(server, cache=Cache(config.cache))
+    return JaxJudge(model) if config.judge == "language-model" else sim.judge()
+
+
+def examples(sim: Simulation, user: int, rng: np.random.Generator, config: Config) -> list[str]:
+    """Answers of a person about written responses to seen prompts, one line each."""
+    dataset, lines = sim.world.dataset, []
+    rows = dataset.comparisons
+    tested = sim.world.test_prompt[dataset.prompt_of[rows.first]]
+    mine = (rows.user == sim.cells.new[user]) & ~tested & (rows.label != 0.5)
+    for row in rng.permutation(np.flatnonzero(mine))[: max(config.num_answers)]:
+        first, second = rows.first[row], rows.second[row]
+        pair = (first, second) if rows.label[row] > 0.5 else (second, first)
+        liked, other = (" ".join(dataset.responses[i].split()[: config.excerpt]) for i in pair)
+        lines.append(f"Liked: {liked} … Disliked: {other} …")
+    return lines
+
+
+def told(model: lm.LanguageModel, prompt: str, lines: list[str], config: Config) -> tuple[str, int]:
+    """The system text with as many examples as fit the window, and their number."""
+    room = model.config.max_length - config.max_new_tokens
+    for count in range(len(lines), 0, -1):
+        system = "\n".join(["What this person thought of earlier responses:", *lines[:count]])
+        if len(model.tokenizer.encode(chat_prompt(prompt, system))) <= room:
+            return system, count
+    return "", 0
+
+
+def baselines(
+    sim: Simulation, model: lm.LanguageModel, prompts: list[str], config: Config
+) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """One response for every person and prompt by baseline, and the examples that did fit."""
+    rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(1), 99))
+    repeated = prompts * config.num_people
+
+    def answer(system: list[str]) -> list[str]:
+        drawn = sample_texts(
+            next(keys), model, repeated, 1, system=system, max_new_tokens=config.max_new_tokens
+        )
+        return [row[0] for row in drawn]
+
+    traits = [name.replace("+", " and ") for name in sim.names[: config.num_people]]
+    system = [f"Give {trait} responses." for trait in traits for _ in prompts]
+    found, fitted = {"system-prompt": answer(system)}, {}
+    lines = [examples(sim, user, rng, config) for user in range(config.num_people)]
+    for number in config.num_answers:
+        texts = [told(model, p, own[:number], config) for own in lines for p in prompts]
+        name = f"in-context-{number}"
+        found[name] = answer([system for system, _ in texts])
+        fitted[name] = float(np.mean([count for _, count in texts]))
+    return found, fitted
+
+
+def run(config: Config) -> runs.Result:
+    """PReF against every baseline."""
+    model, sim = lm.load(config.model), Simulation(config.simulation, config.seed)
+    prompts = sim.prompts[: config.num_prompts]
+    texts = sample_texts(
+        jax.random.key(config.seed), model, prompts, config.num_samples,
+        max_new_tokens=config.max_new_tokens,
+    )  # fmt: skip
+    basis, shape = sim.fit_pref(), (len(prompts), config.num_samples)
+    items = basis.items(sim.embed([text for row in texts for text in row]))
+    pool = ResponsePool(
+        items.features.reshape(*shape, -1), items.utility.reshape(shape), np.ones(shape, bool)
+    )
+    path = sim.interview(basis).weight[: config.num_people]
+    others, fitted = baselines(sim, model, prompts, config)
+    judge = make_judge(sim, model, config)
+    names = sim.names[: config.num_people]
+    if config.judge != "simulated" or config.dry_run:
+        names = [name.replace("+", " and ") for name in names]
+    user = np.repeat(np.arange(config.num_people), len(prompts))
+    rows, lines = [], []
+    for number in config.num_answers:
+        index = np.asarray(best_of_n(pool, path[:, number]).index)
+        for name in ("system-prompt", f"in-context-{number}"):
+            questions = [
+                Question(
+                    names[u], prompts[p], texts[p][index[u, p]], others[name][u * len(prompts) + p]
+                )
+                for u in range(config.num_people)
+                for p in range(len(prompts))
+            ]
+            verdicts = compare(judge, questions)
+            rate, about = metrics.win_rate(verdicts.win, user), quality(verdicts)
+            rows.append(
+                {
+                    "method": f"pref vs {name}", "dataset": "attributes", "seed": config.seed,
+                    "num_answers": number, "metric": "win_rate", "value": float(rate.value),
+                    "low": float(rate.low), "high": float(rate.high), "judge": config.judge,
+                    "inconsistency": about.inconsistency, "invalid_rate": about.invalid_rate,
+                }
+            )  # fmt: skip
+            fit = f", {fitted[name]:.1f} examples did fit" if name in fitted else ""
+            lines.append(
+                f"PReF after {number} answers over {name}{fit}: "
+                f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}], order inconsistency "
+                f"{about.inconsistency:.2f}, excluded {about.num_excluded}"
+            )
+    lines.append(f"People are simulated; judge: {config.judge}; language model: {config.model}")
+    return runs.Result(rows=rows, summary="\n".join(lines))
+
+
+def plot(result: runs.Result) -> Figure:
+    """Win rate of PReF over every baseline."""
+    figure = Figure(figsize=(4.2, 2.4), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(result.rows):
+        gap = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
+        axes.errorbar(row["value"], place, xerr=gap, fmt="o", ms=3, color="#222222")
+    axes.set_yticks(
+        range(len(result.rows)),
+        [f"{plots.label(row['method'])}, {row['num_answers']} answers" for row in result.rows],
+    )
+    axes.axvline(0.5, color="#999999", lw=0.8)
+    axes.set_xlabel("win rate of PReF")
+    return figure
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)

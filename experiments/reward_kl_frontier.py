@@ -1,0 +1,299 @@
+"""How much reward does each way to align buy for how much divergence, and is it really reward?
+
+    python -m experiments.reward_kl_frontier smoke     # 2 people, 2 prompts, heads half trained
+    python -m experiments.reward_kl_frontier paper     # 8 people, 8 prompts
+
+A language model answers new prompts for new people, known by ten answers, in four ways: best-of-N,
+decoding with a value head, with an advantage head, and blockwise best-of-4. Of each the table gives
+KL to the model's own responses (for best-of-N and blocks its upper bound), the reward that the
+fitted model sees and the true reward of the simulated person, both in standard deviations of the
+model's own responses, the win rate over the default by the simulated judge, and words. Best-of-N
+for all N is exact over subsets of the samples: where the promised reward goes on to rise and the
+true one does not, N is over-optimized. One more factor of the heads counts words, and
+``shorter`` steers by it alone.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from prefjax import lm, metrics, plots, runs
+from prefjax.align.best_of_n import kl_bound, over_optimization
+from prefjax.align.blockwise import decode_blockwise
+from prefjax.align.decode import Steered, decode_advantage, decode_value
+from prefjax.align.heads import project_tokens
+from prefjax.align.judges import Question, compare
+from prefjax.align.samples import draw
+from prefjax.align.simulation import SAMPLING, Basis, Simulation, SimulationConfig
+from prefjax.align.strength import find_beta
+from prefjax.align.teach import Prompts, Taught, decode_texts, encode_prompts, teach
+from prefjax.align.temporal import TrainConfig
+from prefjax.lm.bundled import OFFLINE
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        simulation: People, prompts and fits.
+        model: Folder of the language model.
+        seed: Of everything.
+        num_people: New people who are served.
+        num_prompts: New prompts that are answered.
+        num_answers: Answers from which a person is known.
+        num_samples: Samples of each new prompt, the largest N.
+        train_prompts: Seen prompts on which the heads are trained.
+        train_samples: Samples of each of them.
+        train: Training of the heads.
+        max_new_tokens: Most tokens of a response.
+        num_candidates: k of decoding.
+        betas: Strengths, per standard deviation of a person's reward.
+        block_lengths: Lengths of blocks.
+        equal_to: N of the best-of-N whose KL the heads are held to.
+        search_steps: Strengths tried for that at most.
+    """
+
+    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    model: str = str(OFFLINE)
+    seed: int = 0
+    num_people: int = 8
+    num_prompts: int = 8
+    num_answers: int = 10
+    num_samples: int = 32
+    train_prompts: int = 48
+    train_samples: int = 12
+    train: TrainConfig = field(
+        default_factory=lambda: TrainConfig(num_steps=1500, learning_rate=2e-3)
+    )
+    max_new_tokens: int = 192
+    num_candidates: int = 10
+    betas: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
+    block_lengths: tuple[int, ...] = (8, 24, 96)
+    equal_to: int = 16
+    search_steps: int = 6
+
+
+PRESETS = {
+    "smoke": Config(
+        num_people=2, num_prompts=2, num_samples=8, train_prompts=6, train_samples=8,
+        train=TrainConfig(num_steps=50), max_new_tokens=96, betas=(0.5, 2.0), equal_to=8,
+        search_steps=2,
+    ),
+    "paper": Config(),
+}  # fmt: skip
+
+
+def describe(sim: Simulation, basis: Basis, texts: list[str]) -> np.ndarray:
+    """φ, t and the number of words of every text."""
+    items = basis.items(sim.embed(texts))
+    words = np.array([[len(text.split())] for text in texts], np.float32)
+    return np.concatenate([items.features, items.utility[:, None], words], axis=1)
+
+
+def ways(model: lm.LanguageModel, prompts: Prompts, taught: Taught, config: Config):
+    """Functions (strength, weights) → responses, by name, with the strengths to try."""
+    rows = jnp.asarray(project_tokens(taught.advantage, model.params["embedding"]))
+    static = {
+        "config": model.config, "max_new_tokens": config.max_new_tokens, "sampling": SAMPLING,
+        "num_ids": len(model.tokenizer),
+    }  # fmt: skip
+    by_block = jax.jit(partial(decode_blockwise, **static), static_argnames="block_length")
+    shared = {"tokens": prompts.tokens, "mask": prompts.mask}
+    key, params = jax.random.key(config.seed + 1), model.params
+
+    def steer(decode, **head):
+        program = jax.jit(partial(decode, num_candidates=config.num_candidates, **static))
+        return lambda strength, weight: program(
+            key, params, weight=weight, beta=jnp.float32(strength), **shared, **head
+        )
+
+    def by_blocks(length, weight) -> Steered:
+        return by_block(
+            key, params, head=taught.value, weight=weight, block_length=length, **shared
+        )
+
+    advantage = steer(decode_advantage, head=taught.advantage, token_rows=rows)
+    return {
+        "value-head": (steer(decode_value, head=taught.value), config.betas),
+        "advantage-head": (advantage, config.betas),
+        "blockwise": (by_blocks, config.block_lengths),
+    }
+
+
+class Yard(NamedTuple):
+    """What responses are measured by: one entry for every row, a person and a prompt."""
+
+    sim: Simulation
+    basis: Basis
+    weight: np.ndarray
+    person: np.ndarray
+    prompts: list[str]
+    default: list[str]
+    level: np.ndarray
+    spread: np.ndarray
+
+    def measure(self, texts: list[str], kl) -> dict[str, float]:
+        """Means over rows; rewards in deviations of the model's own responses."""
+        everyone = np.arange(len(texts))
+        promised = np.sum(describe(self.sim, self.basis, texts) * self.weight, axis=1)
+        true = self.sim.true_reward(texts)[self.person, everyone]
+        rewards = (np.stack([promised, true]) - self.level) / self.spread
+        names = [self.sim.names[u] for u in self.person]
+        questions = [
+            Question(*q) for q in zip(names, self.prompts, texts, self.default, strict=True)
+        ]
+        win = compare(self.sim.judge(), questions).win
+        return {
+            "kl": float(np.mean(kl)),
+            "promised_reward": float(rewards[0].mean()),
+            "true_reward": float(rewards[1].mean()),
+            "win_rate": float(metrics.win_rate(win, self.person).value),
+            "words": float(np.mean([len(text.split()) for text in texts])),
+        }
+
+
+def serve_best(yard: Yard, own: np.ndarray, config: Config) -> list[dict]:
+    """Best-of-N for N = 1, 2, 4, …; rewards exact over subsets, the rest from the first N."""
+    sizes = tuple(2**i for i in range(20) if 2**i <= config.num_samples)
+    shape = len(yard.prompts), config.num_samples
+    flat = own.ravel().tolist()
+    place = np.arange(own.size).reshape(own.shape)
+    place = np.tile(place, (shape[0] // len(own), 1))
+    promised = np.einsum("rnj,rj->rn", describe(yard.sim, yard.basis, flat)[place], yard.weight)
+    true = yard.sim.true_reward(flat)[yard.person[:, None], place]
+    curves = [
+        (over_optimization(promised, reward, sizes) - yard.level[i][:, None])
+        / yard.spread[i][:, None]
+        for i, reward in enumerate((promised, true))
+    ]
+    rows = []
+    for k, size in enumerate(sizes):
+        best = place[np.arange(shape[0]), promised[:, :size].argmax(1)]
+        measured = yard.measure([flat[i] for i in best], kl_bound(size))
+        names = ("promised_reward", "true_reward")
+        measured |= {name: float(c[:, k].mean()) for name, c in zip(names, curves, strict=True)}
+        rows += tidy("best-of-n", size, measured)
+    return rows
+
+
+def serve_steered(
+    name: str, decode, strengths, yard: Yard, shorter: np.ndarray, model: lm.LanguageModel,
+    config: Config,
+) -> list[dict]:  # fmt: skip
+    """One way at all its strengths; the heads also at equal KL, and steered to few words."""
+
+    def serve(about: str, strength: float, weight: np.ndarray) -> list[dict]:
+        steered = decode(strength, weight)
+        return tidy(about, strength, yard.measure(decode_texts(model, steered), steered.kl))
+
+    rows = [row for strength in strengths for row in serve(name, strength, yard.weight)]
+    if name == "blockwise":
+        return rows
+    found = find_beta(
+        lambda beta: float(np.mean(decode(beta, yard.weight).kl)),
+        kl_bound(config.equal_to),
+        tolerance=0.1,
+        max_steps=config.search_steps,
+    )
+    rows += serve(f"{name} at the KL of best-of-{config.equal_to}", found.beta, yard.weight)
+    return rows + serve(f"{name} shorter", 2.0, shorter)
+
+
+def make_yard(sim, basis, weight, prompts, own, default) -> Yard:
+    """What everybody's responses to every prompt are measured by."""
+    flat = own.ravel().tolist()
+    promised = weight @ describe(sim, basis, flat).T
+    both = np.stack([promised, sim.true_reward(flat)[: len(weight)]])
+    both = both.reshape(2, len(weight) * len(prompts), -1)
+    person = np.repeat(np.arange(len(weight)), len(prompts))
+    return Yard(
+        sim, basis, weight[person], person, prompts * len(weight), default * len(weight),
+        both.mean(2), np.maximum(both.std(2), 1e-6),
+    )  # fmt: skip
+
+
+def run(config: Config) -> runs.Result:
+    """Trains the heads, then serves everybody in every way."""
+    model, sim = lm.load(config.model), Simulation(config.simulation, config.seed)
+    basis, static = sim.fit_pref(), {"max_new_tokens": config.max_new_tokens, "sampling": SAMPLING}
+    taught = teach(
+        jax.random.key(config.seed), model, sim.seen_prompts[: config.train_prompts],
+        partial(describe, sim, basis), num_samples=config.train_samples, config=config.train,
+        **static,
+    )  # fmt: skip
+    known = sim.interview(basis).weight[: config.num_people, config.num_answers]
+    # The utility counts once and words not at all; a person's reward has deviation 1.
+    weight = np.pad(known, [(0, 0), (0, 2)])
+    weight[:, -2] = 1
+    weight = weight / (taught.features @ weight.T).std(0)[:, None]
+    texts = sim.prompts[: config.num_prompts]
+    prompts = encode_prompts(model, texts, config.max_new_tokens)
+    drawn = draw(
+        jax.random.key(config.seed + 2), model.params, model.config, *prompts,
+        num_samples=config.num_samples + 1, num_ids=len(model.tokenizer), **static,
+    )  # fmt: skip
+    own = np.array(decode_texts(model, drawn), object).reshape(len(texts), -1)
+    yard = make_yard(sim, basis, weight, texts, own[:, 1:], own[:, 0].tolist())
+    rows = serve_best(yard, own[:, 1:], config)
+    shorter = np.zeros_like(yard.weight)
+    shorter[:, -1] = -1 / taught.features[:, -1].std()
+    repeated = Prompts(*(np.tile(array, (len(weight), 1)) for array in prompts))
+    for name, (decode, strengths) in ways(model, repeated, taught, config).items():
+        rows += serve_steered(name, decode, strengths, yard, shorter, model, config)
+    explained = np.column_stack([taught.explained[:, :-1].mean(1), taught.explained[:, -1]])
+    summary = (
+        f"{table(rows)}\n\nR² of the value head by fifths of the response, mean of φ and words: "
+        f"{explained.round(2).T.tolist()}\nPeople and judge are simulated; a small language model "
+        "wrote the responses. KL of best-of-n and blockwise is an upper bound."
+    )
+    return runs.Result(rows=rows, arrays={"explained": taught.explained}, summary=summary)
+
+
+def tidy(method: str, strength: float, measured: dict[str, float]) -> list[dict]:
+    """One row per metric."""
+    about = {"method": method, "dataset": "attributes", "strength": float(strength)}
+    return [{**about, "metric": name, "value": value} for name, value in measured.items()]
+
+
+METRICS = ("kl", "promised_reward", "true_reward", "win_rate", "words")
+
+
+def table(rows: list[dict]) -> str:
+    """Ways and strengths down, metrics across."""
+    lines = ["| way | strength | " + " | ".join(METRICS) + " |", "|---" * 7 + "|"]
+    values = {(row["method"], row["strength"], row["metric"]): row["value"] for row in rows}
+    for method, strength in dict.fromkeys((row["method"], row["strength"]) for row in rows):
+        cells = [f"{values[method, strength, metric]:.2f}" for metric in METRICS]
+        lines.append(f"| {method} | {strength:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(result: runs.Result) -> Figure:
+    """Promised and true reward against KL."""
+    rows = [row for row in result.rows if " " not in row["method"]]
+    values = {(row["method"], row["strength"], row["metric"]): row["value"] for row in rows}
+    with mpl.rc_context(plots.STYLE):
+        figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, metric in zip(panels, ("promised_reward", "true_reward"), strict=True):
+            for method in dict.fromkeys(row["method"] for row in rows):
+                strengths = dict.fromkeys(r["strength"] for r in rows if r["method"] == method)
+                points = [(values[method, s, "kl"], values[method, s, metric]) for s in strengths]
+                axes.plot(*zip(*sorted(points), strict=True), marker="o", ms=3, label=method)
+            axes.set_xscale("symlog", linthresh=1)
+            axes.set_xlabel("KL to the model's own responses, nats")
+            axes.set_title(metric.replace("_", " "))
+        panels[0].set_ylabel("standard deviations")
+        panels[0].legend()
+    return figure
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)
