@@ -32,7 +32,6 @@ from prefjax.encoders.batches import bucketed
 
 TOLERANCE = 5e-5
 PARTS = ("speed", "buckets", "prompts")
-MATRICES = ("query", "key", "value", "output", "gate", "up", "down")
 
 
 @partial(jax.jit, static_argnums=1)
@@ -42,14 +41,14 @@ def read(params, config, tokens, mask):
 
 
 @jax.jit
-def products(params, x, wide, narrow):
-    """The matrix products of the layers, on inputs of the right widths, and nothing else."""
-    inputs = {"output": narrow, "down": wide}
-    return [
-        lm.layers.linear(inputs.get(name, x), layer[name])[:, :1]
-        for layer in params["layers"]
-        for name in MATRICES
-    ]
+def products(params, x):
+    """The matrix products of the layers one after the other, and nothing else but sums."""
+    linear = lm.layers.linear
+    for layer in params["layers"]:
+        key_and_value = linear(x, layer["key"]) + linear(x, layer["value"])
+        x = linear(linear(x, layer["query"]), layer["output"]) + key_and_value[:, :1]
+        x = linear(linear(x, layer["gate"]) + linear(x, layer["up"]), layer["down"])
+    return x
 
 
 def measure_speed(model, other, shapes, repeats):
@@ -59,11 +58,10 @@ def measure_speed(model, other, shapes, repeats):
     for batch, token in shapes:
         tokens = rng.integers(0, config.vocab_size, (batch, token)).astype(np.int32)
         mask = np.ones((batch, token), bool)
-        width = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
-        inputs = [jnp.asarray(rng.normal(size=(batch * token, w)), jnp.float32) for w in width]
+        states = jnp.asarray(rng.normal(size=(batch * token, config.hidden_size)), jnp.float32)
         calls = {
             "prefjax": partial(read, model.params, config, tokens, mask),
-            "products": partial(products, model.params, *inputs),
+            "products": partial(products, model.params, states),
         }
         if other is not None:
             import torch

@@ -183,6 +183,7 @@ def test_prompts_that_cannot_be_continued_are_refused(qwen2):
     for wrong, prompts, new, sentence in (
         (model, [], 1, "No prompts"),
         (model, ["a", ""], 1, "Prompt 1 has no tokens"),
+        (model, ["a", "b\udce4"], 1, "Prompt 1 has a lone surrogate"),
         (model, ["a"], 64, "leaves no room for a prompt in the window of 64 tokens"),
         (model._replace(tokenizer=None), ["a"], 1, "has no tokenizer"),
         (small, ["a"], 1, "they do not belong together"),

@@ -1,13 +1,16 @@
 """Several devices compute what one does, and speak to each other only where they must."""
 
+import math
+
 import jax
 import lm_tiny
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from lm_tiny import TOLERANCE, error, forward, generate
 
 from prefjax import lm
+from prefjax.lm.params import layer_shapes, outer_shapes
 
 SUMS = "all-reduce("
 OTHERS = ("all-gather(", "all-to-all(", "collective-permute(", "reduce-scatter(")
@@ -63,6 +66,28 @@ def test_generation_on_several_devices_draws_the_same(mesh):
     placed = model._replace(params=lm.place(model.params, model.config, mesh, tensor_axis="model"))
     drawn = generate(placed, tokens, mask, max_new_tokens=12)
     assert np.array_equal(drawn.tokens, stored["greedy"])
+
+
+def test_four_devices_hold_a_quarter_each_of_the_seven_billion():
+    config = lm.QwenConfig(152064, 3584, 18944, 28, 28, 4, 128, tied=False)
+    mesh = jax.make_mesh((4,), ("model",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
+    specs = lm.tensor_parallel(config, "model")
+
+    def part(shape, spec):
+        return NamedSharding(mesh, spec).shard_shape(shape)
+
+    shapes = layer_shapes(config)
+    layer = {name: part(shape, specs["layers"][0][name]) for name, shape in shapes.items()}
+    assert layer["query"] == (7 * 128, 3584)
+    assert layer["key_bias"] == (128,)
+    assert layer["output"] == (3584, 896)
+    assert layer["gate"] == (4736, 3584)
+    assert layer["down"] == (3584, 4736)
+    outer = {name: part(shape, specs[name]) for name, shape in outer_shapes(config).items()}
+    assert outer["embedding"] == outer["head"] == (38016, 3584)
+    held = 28 * sum(map(math.prod, layer.values())) + sum(map(math.prod, outer.values()))
+    assert lm.num_params(config) == 7_615_616_512
+    assert held < 1.0001 * lm.num_params(config) / 4
 
 
 def test_a_layout_that_cannot_be_is_refused(mesh):

@@ -82,8 +82,8 @@ def complete(
         num_candidates: See ``generate``.
 
     Raises:
-        ValueError: There is no tokenizer, no prompt, a prompt without tokens, a token outside the
-            vocabulary, or no room in the window.
+        ValueError: There is no tokenizer, no prompt, a prompt without tokens or with a lone
+            surrogate, a token outside the vocabulary, or no room in the window.
     """
     config, tokenizer = model.config, model.tokenizer
     if tokenizer is None:
@@ -96,6 +96,9 @@ def complete(
             f"max_new_tokens {max_new_tokens} leaves no room for a prompt in the window of "
             f"{config.max_length} tokens"
         )
+    for index, prompt in enumerate(prompts):
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise ValueError(f"Prompt {index} has a lone surrogate, which is not a character.")
     rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
     empty = [index for index, row in enumerate(rows) if not row]
     if empty:
