@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from experiments import quickstart
+from experiments.quickstart.draw import draw
+from experiments.quickstart.methods import RULES
 from prefjax import factorization, runs
 from prefjax.data.attributes import WorldConfig
 from prefjax.factorization import rows as layout
@@ -20,6 +22,7 @@ TINY = dataclasses.replace(
     num_own_inputs=8,
     own_answers=5,
     num_answers=(0, 2, 4),
+    num_candidates=5,
 )
 
 
@@ -46,8 +49,7 @@ def values(result, metric="auc_user", **wanted):
 @pytest.mark.parametrize("metric", ["auc_user", "nll"])
 def test_nothing_is_known_of_a_person_before_the_first_answer(result, method, metric):
     curves = {
-        rule: values(result, metric, method=method, questions=rule, control=None)
-        for rule in quickstart.RULES
+        rule: values(result, metric, method=method, questions=rule, control=None) for rule in RULES
     }
     np.testing.assert_array_equal(curves["random"][:, 0], curves["d_optimal"][:, 0])
     if method == "pref":
@@ -67,13 +69,20 @@ def test_population_and_oracle_hear_no_answers(result):
     assert values(result, method="oracle").mean() > np.mean(others) + 0.1
 
 
+def test_the_best_of_the_candidates_by_the_true_weights_wins(result):
+    oracle = values(result, "win_rate", method="oracle")[:, 0]
+    for row in result.rows:
+        if row["metric"] == "win_rate":
+            assert 0 <= row["value"] <= oracle[row["seed"]] + 1e-6
+
+
 def test_every_seed_has_its_own_world(result):
     assert np.ptp(values(result, method="oracle")[:, 0]) > 0
     assert np.ptp(values(result, method="population")[:, 0]) > 0
 
 
 def test_new_people_and_new_prompts_are_kept_apart():
-    train, data = quickstart.draw(TINY, seed=0)
+    train, data = draw(TINY, seed=0)
     seen = set(data.seen.ravel().tolist())
     for batch, inside in ((data.practice, True), (data.validation, False), (data.test, False)):
         used = {*batch.first[batch.mask].tolist(), *batch.second[batch.mask].tolist()}
@@ -86,6 +95,7 @@ def test_new_people_and_new_prompts_are_kept_apart():
 def test_rows_are_tidy_and_the_figure_is_drawn_from_what_was_saved(result, tmp_path):
     assert result.table.column_names == list(runs.COLUMNS)
     assert "simulated" in result.summary
+    assert result.summary.count("after 4 answers:") == 2
     runs.save(tmp_path, result)
     figure = quickstart.plot(runs.load(tmp_path))
     legend = {text.get_text() for text in figure.legends[0].get_texts()}

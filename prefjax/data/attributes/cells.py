@@ -27,6 +27,7 @@ class Cells(NamedTuple):
         validation: Known people, new prompts.
         test: New people, new prompts.
         seen: Responses of each seen prompt, the pool of questions to new people.
+        unseen: Responses of each new prompt, what new people may be served.
         old: Known people of the world.
         new: New people of the world.
     """
@@ -35,6 +36,7 @@ class Cells(NamedTuple):
     validation: UserBatch
     test: UserBatch
     seen: Int[np.ndarray, "prompt response"]
+    unseen: Int[np.ndarray, "prompt response"]
     old: Int[np.ndarray, " user"]
     new: Int[np.ndarray, " user"]
 
@@ -76,6 +78,7 @@ def cut(world: World, *, new_users: float, seed: int) -> Cells:
         validation=batch(cell(~is_new & tested), len(old)),
         test=batch(cell(is_new & tested), len(new)),
         seen=np.flatnonzero(~is_test).reshape(-1, world.config.responses_per_prompt),
+        unseen=np.flatnonzero(is_test).reshape(-1, world.config.responses_per_prompt),
         old=old,
         new=new,
     )
