@@ -7,13 +7,17 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: quickstart test torture lint bench clean
+.PHONY: quickstart test test-slow torture lint bench clean
 
 quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
 
 test: lint
-	$(VENV)/bin/python -m pytest -n $(WORKERS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow and not multiprocess"
+
+# What takes long: planted worlds, several processes, kills.
+test-slow: $(STAMP)
+	$(VENV)/bin/python -m pytest -m "slow or multiprocess"
 
 # Many more kills than `make test`: 30 of one process, 10 of a pair.
 torture: $(STAMP)
