@@ -13,6 +13,7 @@ import pytest
 from transformers import Qwen2Tokenizer
 
 from prefjax import encoders, lm
+from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders.batches import bucketed
 from prefjax.encoders.template import make_rows, render
 
@@ -210,6 +211,21 @@ def test_what_cannot_be_read_is_refused_in_words(model, tmp_path):
 def test_folder_by_name(model):
     named = encoders.get_encoder(f"qwen:{model.directory}", SMALL)
     assert named.fingerprint == make(model).fingerprint
+
+
+def test_language_models_read_responses_after_their_prompts(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
+    dataset = make_world(WorldConfig(num_prompts=2, responses_per_prompt=2, num_users=3)).dataset
+    pairs = [
+        (dataset.prompts[i], r) for i, r in zip(dataset.prompt_of, dataset.responses, strict=True)
+    ]
+    encoder = make(model, window=64)
+    with pytest.warns(RuntimeWarning, match="4 of 4 texts"):
+        got = encoders.encode_responses(encoder, dataset)
+    np.testing.assert_array_equal(got, encoder.encode(pairs))
+    hashed = encoders.make_hashed()
+    got = encoders.encode_responses(hashed, dataset)
+    np.testing.assert_array_equal(got, hashed.encode(dataset.responses))
 
 
 KILLED = """

@@ -10,7 +10,7 @@ from prefjax.encoders.cache import default_folder, encode_cached
 from prefjax.encoders.contract import Encoder, Lengths, Text, TokenEncoder, check_texts
 from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
 from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
-from prefjax.encoders.named import get_encoder
+from prefjax.encoders.named import encode_responses, get_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
 from prefjax.encoders.template import chat_prompt
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_texts",
     "default_folder",
     "encode_cached",
+    "encode_responses",
     "fit_hashed",
     "get_encoder",
     "make_hashed",

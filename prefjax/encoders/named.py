@@ -1,32 +1,37 @@
-"""An encoder by its name.
+"""An encoder by its name, and the responses of a data set through it.
 
-hashed                          n-grams, no weights (see ``fit_hashed`` for the fitted one)
-minilm                          all-MiniLM-L6-v2
-offline-lm                      the small language model that comes with the package
-qwen:<folder>                   a Qwen2, Qwen2.5 or Qwen3 on disk
-qwen:<owner>/<name>@<commit>    the same from the hub, at a commit
+``hashed``: n-grams, without weights (``fit_hashed`` makes the fitted one). ``minilm``:
+all-MiniLM-L6-v2. ``offline-lm``: the small language model that comes with the package.
+``qwen:<folder>``: a Qwen2, Qwen2.5 or Qwen3 on disk. ``qwen:<owner>/<name>@<commit>``: the same
+from the hub, at a commit.
 """
 
-import dataclasses
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+
 from prefjax import lm
-from prefjax.encoders.contract import Encoder
+from prefjax.data.dataset import Dataset
+from prefjax.encoders.cache import encode_cached
+from prefjax.encoders.contract import Encoder, Text, TokenEncoder
 from prefjax.encoders.hashed import make_hashed
-from prefjax.encoders.language import LanguageConfig, make_language_encoder
+from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
 from prefjax.encoders.sentence import make_minilm
 from prefjax.lm.bundled import OFFLINE
 
-DEFAULT = LanguageConfig()
 NAMES = ("hashed", "minilm", "offline-lm", "qwen:<folder, or owner/name@commit>")
+OFFLINE_CONFIG = LanguageConfig(pooling="mean", bucket=32)
+"""How ``offline-lm`` reads: nothing in its training gives its last state a meaning."""
 
 
-def get_encoder(name: str, config: LanguageConfig = DEFAULT) -> Encoder:
+def get_encoder(name: str, config: LanguageConfig | None = None) -> Encoder:
     """The encoder of a name.
 
     Args:
         name: See the module docstring.
-        config: How the language models read; the others have no settings.
+        config: How a language model reads; by default the last state of the chat template, for
+            ``offline-lm`` the mean state of the response. The other encoders have no settings.
 
     Raises:
         ValueError: If there is no such name, or the model cannot be used.
@@ -39,12 +44,37 @@ def get_encoder(name: str, config: LanguageConfig = DEFAULT) -> Encoder:
     if name == "minilm":
         return make_minilm()
     if name == "offline-lm":
-        config = dataclasses.replace(config, bucket=min(config.bucket, 32))
-        return make_language_encoder(lm.load(OFFLINE), config)
+        return make_language_encoder(lm.load(OFFLINE), config or OFFLINE_CONFIG)
     kind, _, source = name.partition(":")
     if kind == "qwen" and source:
+        config = config or LanguageConfig()
         if Path(source).is_dir():
             return make_language_encoder(lm.load(source), config)
         place, _, revision = source.partition("@")
         return make_language_encoder(lm.load(place, revision=revision or None), config)
     raise ValueError(f"There is no encoder {name!r}; there are {', '.join(NAMES)}.")
+
+
+def encode_responses(
+    encoder: Encoder, dataset: Dataset, *, progress: bool = False
+) -> Float32[np.ndarray, "response feature"]:
+    """Embeddings of all responses of a data set, through the cache if the encoder reads tokens.
+
+    A language model reads a response after its prompt, another encoder the response alone: what
+    all responses to a prompt share cancels in comparisons.
+
+    Args:
+        encoder: The encoder.
+        dataset: Its responses and, where it has them, prompts.
+        progress: Show a progress bar.
+    """
+    texts: list[Text] = list(dataset.responses)
+    if isinstance(encoder, LanguageEncoder):
+        prompts = (dataset.prompts[index] for index in dataset.prompt_of)
+        texts = [
+            (prompt, response) if prompt else response
+            for prompt, response in zip(prompts, dataset.responses, strict=True)
+        ]
+    if isinstance(encoder, TokenEncoder):
+        return encode_cached(encoder, texts, progress=progress)
+    return encoder.encode(texts)

@@ -1,0 +1,290 @@
+"""Can the head rank, for one person, statements that nobody ever rated? It depends on the encoder.
+
+    python -m experiments.unseen_statements smoke    # hashed and offline-lm, one split
+    python -m experiments.unseen_statements paper    # all encoders and heads, five splits
+
+A fifth of the people is new and a quarter of the statements (or the test prompts of the simulated
+Attributes world) is unseen. The rest of the people and statements train the head; a new person
+answers about seen statements and is scored on the unseen ones, by the AUC of that person's own
+comparisons. Side by side for every encoder, on the same rows and principal components:
+
+    population        utility that everybody shares, a head with the factors shut off
+    pref              the linear head, penalties learned on held-out statements
+    pref, head mlp    the same with a hidden layer beside the linear map
+
+Intervals are Student's t over splits. ``hashed`` is fitted to the training statements (tf-idf).
+``minilm`` needs the package that its error names. Reads the votes below ``PREFJAX_DATA``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from prefjax import encoders, factorization, head, metrics, plots, runs
+from prefjax.adapt import adapt
+from prefjax.data import Dataset, load_dataset
+from prefjax.data.attributes import make_world
+from prefjax.data.group import group_by_user
+from prefjax.data.split import group_responses
+from prefjax.factorization import EMConfig, Rows, Strength
+from prefjax.head import HeadConfig
+from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        datasets: ``attributes`` or sets that `load_dataset` knows.
+        encoders: Names for `get_encoder`.
+        heads: ``linear`` and ``mlp``.
+        num_splits: Divisions of people and statements.
+        new_users: Part of the people who are new.
+        new_units: Part of the statements that is unseen, where there are no test prompts.
+        num_factors: J.
+        num_inputs: Principal components of the embedding; training statements define them.
+        hidden: Width of the hidden layer of ``mlp``.
+        num_answers: Where the curves are read off.
+    """
+
+    datasets: tuple[str, ...] = ("polis_bowling_green", "attributes")
+    encoders: tuple[str, ...] = ("hashed", "minilm", "offline-lm")
+    heads: tuple[str, ...] = ("linear", "mlp")
+    num_splits: int = 5
+    new_users: float = 0.2
+    new_units: float = 0.25
+    num_factors: int = 6
+    num_inputs: int = 64
+    hidden: int = 32
+    num_answers: tuple[int, ...] = (0, 5, 10, 20, 40)
+
+
+PRESETS = {
+    "smoke": Config(datasets=("attributes",), encoders=("hashed", "offline-lm"), num_splits=1),
+    "paper": Config(),
+}
+SHUT = 1e6
+"""Penalty under which the factors vanish and the shared utility remains."""
+
+
+class Division(NamedTuple):
+    """Four cells, of which a new person's unseen statements score.
+
+    Attributes:
+        train: Rows of known people on seen statements.
+        num_known: Number of known people.
+        answers: What the new people say about seen statements, in random order.
+        tests: What they say about unseen ones.
+        is_unseen: Responses that are unseen.
+        unit: Group of each response that no division cuts.
+    """
+
+    train: Comparisons
+    num_known: int
+    answers: UserBatch
+    tests: UserBatch
+    is_unseen: np.ndarray
+    unit: np.ndarray
+
+
+def load(name: str, seed: int) -> Dataset:
+    """A set of people and texts; the simulated world is written anew for every seed."""
+    return make_world(seed=seed).dataset if name == "attributes" else load_dataset(name)
+
+
+def divide(dataset: Dataset, seed: int, config: Config) -> Division:
+    """Divide people and statements."""
+    rng = np.random.default_rng(seed)
+    rows = dataset.comparisons
+    if "test_prompts" in dataset.meta:
+        unit = dataset.prompt_of
+        unseen = np.asarray(dataset.meta["test_prompts"])
+    else:
+        unit = group_responses(dataset, "response")
+        num_groups = int(unit.max()) + 1
+        unseen = rng.permutation(num_groups)[: round(config.new_units * num_groups)]
+    is_unseen = np.isin(unit, unseen)
+    order = rng.permutation(dataset.num_users)
+    num_known = round((1 - config.new_users) * dataset.num_users)
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order)) % num_known
+    is_new = np.isin(rows.user, order[num_known:])
+    tested = is_unseen[rows.first]
+    whole = (rows.second == BASELINE) | (is_unseen[rows.second] == tested)
+    shuffled = rng.permutation(len(rows.user))
+
+    def cell(inside) -> Comparisons:
+        chosen = shuffled[(inside & whole)[shuffled]]
+        return Comparisons(*(column[chosen] for column in rows._replace(user=place[rows.user])))
+
+    batch = partial(group_by_user, num_users=len(order) - num_known, longer="truncate")
+    return Division(
+        train=cell(~is_new & ~tested),
+        num_known=num_known,
+        answers=batch(cell(is_new & ~tested), length=max(config.num_answers)),
+        tests=batch(cell(is_new & tested), length=80),
+        is_unseen=is_unseen,
+        unit=unit.astype(np.int32),
+    )
+
+
+def embed(
+    name: str, dataset: Dataset, is_unseen: np.ndarray, config: Config
+) -> Float[np.ndarray, "response input"]:
+    """Principal components of the embeddings; seen statements define them."""
+    seen = [text for text, new in zip(dataset.responses, is_unseen, strict=True) if not new]
+    encoder = encoders.fit_hashed(seen) if name == "hashed" else encoders.get_encoder(name)
+    embedding = encoders.encode_responses(encoder, dataset, progress=True)
+    axes = PCA(config.num_inputs, svd_solver="full").fit(embedding[~is_unseen])
+    values = axes.transform(embedding)
+    return (values / np.sqrt(np.mean(np.sum(values**2, axis=1)))).astype(np.float32)
+
+
+def gaps(table: Float[np.ndarray, "response *feature"], batch: UserBatch) -> np.ndarray:
+    """First minus second entry of a table for every pair of a batch."""
+    extended = np.concatenate([table, np.zeros_like(table[:1])])
+    return extended[batch.first] - extended[np.where(batch.second == BASELINE, -1, batch.second)]
+
+
+class Trained(NamedTuple):
+    """Items of every response with the prior of a new person."""
+
+    items: Items
+    prior: GaussianPrior
+
+
+def train(key: jax.Array, rows: Rows, embedding, unit, num_known: int, config: Config):
+    """A model by head, and the utility of the population."""
+    static = {"num_users": num_known, "num_responses": len(embedding)}
+    flat = EMConfig(num_factors=config.num_factors)
+    learned, search = _fit_learned(key, rows, embedding, unit, config=flat, **static)
+    chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)
+    shut = Strength(jnp.float32(SHUT), chosen.utility_penalty, jnp.float32(0.0))
+    population = _fit(key, rows, embedding, shut, config=flat, **static)
+    models = {"linear": Trained(learned.items, learned.prior)}
+    if "mlp" in config.heads:
+        deep = HeadConfig(num_factors=config.num_factors, hidden=(config.hidden,))
+        fitted = _fit_head(key, rows, embedding, chosen, config=deep, **static)
+        models["mlp"] = Trained(fitted.items, fitted.prior)
+    return models, population.items.utility
+
+
+_STATIC = ("num_users", "num_responses", "config")
+_fit_learned = jax.jit(
+    lambda key, rows, embedding, unit, **static: factorization.fit_learned(
+        key, rows, embedding, unit=unit, **static
+    ),
+    static_argnames=_STATIC,
+)
+_fit = jax.jit(factorization.fit, static_argnames=_STATIC)
+_fit_head = jax.jit(head.fit, static_argnames=(*_STATIC, "objective"))
+
+
+@partial(jax.jit, static_argnames="mirrored")
+def score(features, utility, weight, label, mask, mirrored):
+    """AUC of every new person: [user]."""
+    logit = jnp.einsum("upj,uj->up", features, weight) + utility
+    return jax.vmap(partial(metrics.auc, mirrored=mirrored))(logit, label, mask)
+
+
+def all_splits(name: str, config: Config) -> Iterator[dict]:
+    """Every division of a set; their training rows are padded alike and share one program."""
+    datasets = [load(name, seed) for seed in range(config.num_splits)]
+    divisions = [divide(dataset, seed, config) for seed, dataset in enumerate(datasets)]
+    trains = [division.train for division in divisions]
+    stacked = factorization.stack_rows(trains, datasets[0].num_responses)
+    for seed, (dataset, division) in enumerate(zip(datasets, divisions, strict=True)):
+        rows = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), stacked)
+        for record in one_split(dataset, division, rows, seed, config):
+            yield {"dataset": name, "seed": seed, **record}
+
+
+def one_split(
+    dataset: Dataset, division: Division, rows: Rows, seed: int, config: Config
+) -> Iterator[dict]:
+    """Mean AUC of the new people by encoder, head and number of answers."""
+    answers, tests = division.answers, division.tests
+    mirrored = not np.any(tests.second[tests.mask] == BASELINE)
+    for encoder in config.encoders:
+        embedding = embed(encoder, dataset, division.is_unseen, config)
+        models, utility = train(
+            jax.random.key(seed), rows, embedding, division.unit, division.num_known, config
+        )
+        shared = gaps(np.asarray(utility), tests)
+        nothing = np.zeros((len(shared), config.num_factors), np.float32)
+        zeros = np.zeros((*shared.shape, config.num_factors), np.float32)
+        population = np.asarray(score(zeros, shared, nothing, tests.label, tests.mask, mirrored))
+        yield {"encoder": encoder, "method": "population", "value": np.nanmean(population)}
+        for head_name in config.heads:
+            items, prior = models[head_name]
+            features, offset = (np.asarray(part) for part in items)
+            for count in config.num_answers:
+                seen = answers.weight * (np.arange(answers.label.shape[1]) < count)[None]
+                fitted = adapt(
+                    gaps(features, answers), gaps(offset, answers), answers.label, seen, prior=prior
+                )
+                here, there = gaps(features, tests), gaps(offset, tests)
+                auc = score(here, there, fitted.weight, tests.label, tests.mask, mirrored)
+                yield {
+                    "encoder": encoder,
+                    "method": "pref",
+                    "head": head_name,
+                    "num_answers": count,
+                    "value": np.nanmean(auc),
+                    "gain": np.nanmean(auc) - np.nanmean(population),
+                }
+
+
+def summarize(records: list[dict]) -> tuple[list[dict], list[str]]:
+    """Tidy rows with intervals over splits, and a line for each."""
+    curves: dict[tuple, list[dict]] = {}
+    names = ("dataset", "encoder", "method", "head", "num_answers")
+    for record in records:
+        curves.setdefault(tuple(record.get(name) for name in names), []).append(record)
+    rows, lines = [], []
+    for curve, entries in curves.items():
+        about = dict(zip(names, curve, strict=True))
+        text = (
+            f"{curve[0]:<20} {curve[1]:<11} {curve[3] or curve[2]:<10} {curve[4] or 0:>3} answers"
+        )
+        for metric, field in (("auc_user", "value"), ("personal_minus_population", "gain")):
+            values = np.array([entry[field] for entry in entries if field in entry])
+            if not len(values):
+                continue
+            value, low, high, _ = metrics.mean_interval(values)
+            numbers = {"value": float(value), "low": float(low), "high": float(high)}
+            rows.append({**about, "questions": "random", "metric": metric, **numbers})
+            each = " ".join(f"{v:+.3f}" for v in values) if field == "gain" else ""
+            text += f"  {field} {value:+.3f} [{low:+.3f}, {high:+.3f}] {each}"
+        lines.append(text)
+    return rows, lines
+
+
+def run(config: Config) -> runs.Result:
+    """Every set, split, encoder and head."""
+    records = [record for name in config.datasets for record in all_splits(name, config)]
+    rows, lines = summarize(records)
+    return runs.Result(rows=rows, summary="\n".join(lines), metrics=records)
+
+
+def plot(result: runs.Result) -> Figure:
+    """AUC against the number of answers with the linear head, a panel for each set of people."""
+    drawn = [
+        {**row, "method": row["encoder"]}
+        for row in result.rows
+        if row["metric"] == "auc_user" and row["head"] == "linear"
+    ]
+    return plots.learning_curves(runs.tidy(drawn), panel="dataset")
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)
