@@ -36,6 +36,7 @@ def small(dataset, encoder, seed):
     seen = {
         "embeddings": rng.normal(size=(12, 3)).astype(np.float32),
         "context": np.zeros((12, 0), np.float32),
+        "unit": np.arange(12, dtype=np.int32) // 2,
     }
     draws = (compare.Draw(*part, **seen) for part in (outer, inner))
     return compare.Source(*draws, rng.random((12, 1)).astype(np.float32), votes=False)
@@ -204,7 +205,7 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     ("change", "names"),
     [
         ({"families": ("prefs",)}, "bradley-terry"),
-        ({"datasets": ("prism",)}, "attributes"),
+        ({"datasets": ("prisms",)}, "attributes"),
         ({"encoders": ("bert",)}, "hashed"),
         ({"controls": ("none",)}, "wrong-user"),
     ],
@@ -221,3 +222,21 @@ def test_the_command_lists_what_can_be_compared(capsys):
     assert "ukpconvarg" in printed
     with pytest.raises(SystemExit, match="bradley-terry"):
         command.main(["smoke", "--families", "prefs"])
+
+
+def test_planted_people_choose_by_their_own_weights_and_groups_want_opposites():
+    config = compare.PlantedConfig(
+        num_users=40, num_prompts=8, num_groups=2, shared=0.0, sharpness=50.0
+    )
+    world = compare.make_planted(config, 0)
+    draw = world.source.draw
+    old = world.weight[~world.is_new]
+    rows, seen = draw.train, draw.embeddings
+    gap = np.sum((seen[rows.first] - seen[rows.second]) * old[rows.user], axis=1)
+    assert np.mean((gap > 0) == (rows.label > 0.5)) > 0.95
+    assert not np.isin(draw.tests.first[draw.tests.mask], rows.first).any()
+    np.testing.assert_array_equal(rows.first // 20, rows.second // 20)
+    one, other = (world.weight[world.group == group][0] for group in (0, 1))
+    np.testing.assert_allclose(one, -other, atol=1e-6)
+    with pytest.raises(ValueError, match="6 factors need as many inputs"):
+        compare.make_planted(compare.PlantedConfig(num_inputs=4), 0)

@@ -10,10 +10,21 @@ A new family is one line of `prefjax.families.REGISTRY`, a new set one line of `
 """
 
 from prefjax.compare.draw import Draw, Source, new_prompts, shared_items
-from prefjax.compare.measure import CONTROLS, Cases, Measured, make_cases, measure
+from prefjax.compare.measure import (
+    CONTROLS,
+    Case,
+    Cases,
+    Measured,
+    choose,
+    make_cases,
+    measure,
+    programs,
+    scores_of,
+)
+from prefjax.compare.planted import Planted, PlantedConfig, make_planted
 from prefjax.compare.report import manifest, report
 from prefjax.compare.represent import item_block, text_block
-from prefjax.compare.run import METHODS, Plan, check, run_cells
+from prefjax.compare.run import METHODS, Plan, check, run_cells, run_families
 from prefjax.compare.sources import SOURCES, attributes, make_source
 from prefjax.compare.store import Cell, load_cell, save_cell
 from prefjax.compare.table import tidy_rows
@@ -22,24 +33,32 @@ __all__ = [
     "CONTROLS",
     "METHODS",
     "SOURCES",
+    "Case",
     "Cases",
     "Cell",
     "Draw",
     "Measured",
     "Plan",
+    "Planted",
+    "PlantedConfig",
     "Source",
     "attributes",
     "check",
+    "choose",
     "item_block",
     "load_cell",
     "make_cases",
+    "make_planted",
     "make_source",
     "manifest",
     "measure",
     "new_prompts",
+    "programs",
     "report",
     "run_cells",
+    "run_families",
     "save_cell",
+    "scores_of",
     "shared_items",
     "text_block",
     "tidy_rows",

@@ -34,6 +34,7 @@ class Draw(NamedTuple):
         users: Index of every new person in the data set.
         embeddings: What the families see of every response.
         context: Embedding of every response's prompt; width 0 where there is one prompt or none.
+        unit: Group of every response; answers and tests of a person share none.
     """
 
     train: Comparisons
@@ -43,6 +44,7 @@ class Draw(NamedTuple):
     users: Int[np.ndarray, " user"]
     embeddings: Float[np.ndarray, "response input"]
     context: Float[np.ndarray, "response context"]
+    unit: Int[np.ndarray, " response"]
 
 
 class Source(NamedTuple):

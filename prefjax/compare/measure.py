@@ -112,6 +112,7 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
         [draw.embeddings for draw in draws],
         num_users=num_users,
         context=[draw.context for draw in draws],
+        unit=[draw.unit for draw in draws],
     )
 
     def shapes(of: Callable[[Draw], UserBatch]) -> tuple[int, int]:
@@ -165,6 +166,43 @@ def programs(family: Family, num_answers: tuple[int, ...], votes: bool):
     return jax.jit(family.fit), jax.jit(evaluate)
 
 
+def scores_of(
+    family: Family,
+    params: Any,
+    config: Any,
+    case: Case,
+    num_users: int,
+    num_answers: tuple[int, ...],
+    *,
+    votes: bool = False,
+) -> Measured:
+    """Scores of the first ``num_users`` new people of a case after each number of answers."""
+    _, evaluate = programs(family, num_answers, votes)
+    auc, nll = evaluate(params, case.answers, case.tests, config)
+    return Measured(np.asarray(auc)[:, :num_users], np.asarray(nll)[:, :num_users])
+
+
+def choose(
+    key: PRNGKey, family: Family, cases: Cases, num_answers: tuple[int, ...]
+) -> tuple[Any, list[float]]:
+    """The trial that suits held-out training people best, and the mean AUC of every trial.
+
+    A family with one trial learns its own strengths and needs no fit here; the list is then empty.
+    """
+    trials = family.trials(family.config)
+    if len(trials) == 1:
+        return trials[0], []
+    fit, _ = programs(family, num_answers, cases.votes)
+    tuned = []
+    for config in trials:
+        params = fit(key, cases.inner.data, config)
+        held = scores_of(
+            family, params, config, cases.inner, cases.num_held, num_answers, votes=cases.votes
+        )
+        tuned.append(float(np.nanmean(held.auc)))
+    return trials[int(np.argmax(np.nan_to_num(tuned)))], tuned
+
+
 def measure(
     key: PRNGKey,
     family: Family,
@@ -185,32 +223,24 @@ def measure(
         Scores by control, the family's own under ``""``; and what is to be kept of the fit:
         the AUC of every trial, the chosen config, and the alarms.
     """
-    fit, evaluate = programs(family, num_answers, cases.votes)
+    fit, _ = programs(family, num_answers, cases.votes)
+    config, tuned = choose(key, family, cases, num_answers)
 
-    def scores(params: Any, case: Case, config: Any, num_users: int) -> Measured:
-        auc, nll = evaluate(params, case.answers, case.tests, config)
-        return Measured(np.asarray(auc)[:, :num_users], np.asarray(nll)[:, :num_users])
+    def scores(params: Any, case: Case) -> Measured:
+        return scores_of(
+            family, params, config, case, cases.num_new, num_answers, votes=cases.votes
+        )
 
-    trials = family.trials(family.config)
-    tuned = []
-    if len(trials) > 1:
-        for config in trials:
-            params = fit(key, cases.inner.data, config)
-            held = scores(params, cases.inner, config, cases.num_held)
-            tuned.append(float(np.nanmean(held.auc)))
-    config = trials[int(np.argmax(np.nan_to_num(tuned)))] if tuned else trials[0]
     params = fit(key, cases.outer.data, config)
-    results = {"": scores(params, cases.outer, config, cases.num_new)}
+    results = {"": scores(params, cases.outer)}
     if "wrong-user" in controls:
-        other = wrong_user(cases.outer, cases.num_new)
-        results["wrong-user"] = scores(params, other, config, cases.num_new)
+        results["wrong-user"] = scores(params, wrong_user(cases.outer, cases.num_new))
     for name, case in (
         ("shuffled-users", cases.shuffled_users),
         ("shuffled-labels", cases.shuffled_labels),
     ):
         if name in controls:
-            null = fit(key, case.data, config)
-            results[name] = scores(null, case, config, cases.num_new)
+            results[name] = scores(fit(key, case.data, config), case)
     alarms = jax.jit(family.alarms)(params, cases.outer.data, config)
     kept = {
         "trials": tuned,

@@ -74,6 +74,24 @@ def item_utility(rows: Comparisons, num_responses: int) -> Float[np.ndarray, " r
     return model.coef_[0]
 
 
+def residual_matrix(
+    rows: Comparisons, num_users: int, num_responses: int
+) -> tuple[sparse.csr_array, Float[np.ndarray, " response"]]:
+    """A of the module's equation, people by items, and the utility t.
+
+    Args:
+        rows: Training rows.
+        num_users: How many people they are of.
+        num_responses: Items.
+    """
+    items = signed_items(rows, num_responses)
+    utility = item_utility(rows, num_responses)
+    residual = rows.weight * (rows.label - 1 / (1 + np.exp(-(items @ utility))))
+    places = rows.user, np.arange(len(rows.user))
+    people = sparse.csr_array((residual, places), shape=(num_users, len(rows.user)))
+    return (people @ items).astype(np.float64), utility
+
+
 def item_block(
     rows: Comparisons, num_users: int, num_responses: int, width: int
 ) -> Float[np.ndarray, "response input"]:
@@ -85,13 +103,7 @@ def item_block(
         num_responses: Items.
         width: Singular vectors; fewer where the matrix has fewer.
     """
-    items = signed_items(rows, num_responses)
-    utility = item_utility(rows, num_responses)
-    residual = rows.weight * (rows.label - 1 / (1 + np.exp(-(items @ utility))))
-    people = sparse.csr_array(
-        (residual, (rows.user, np.arange(len(rows.user)))), shape=(num_users, len(rows.user))
-    )
-    matrix = (people @ items).astype(np.float64)
+    matrix, utility = residual_matrix(rows, num_users, num_responses)
     width = min(width, min(matrix.shape) - 1)
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))
     _, values, right = svds(matrix, k=width, v0=start)

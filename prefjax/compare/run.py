@@ -1,7 +1,7 @@
 """All cells of a comparison, one after the other; those that are on disk are not computed again."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,37 @@ def run_cells(
     for dataset in plan.datasets:
         for encoder in plan.encoders:
             cells += _table(plan, folder, dataset, encoder, say, make)
+    return cells
+
+
+def run_families(
+    families: Sequence[str],
+    sources: Sequence[Source],
+    seeds: Sequence[int],
+    num_answers: tuple[int, ...],
+    *,
+    dataset: str,
+    encoder: str = "",
+    controls: tuple[str, ...] = (),
+) -> list[Cell]:
+    """The same for sources at hand, without files; what fails is raised.
+
+    Args:
+        families: Names in ``REGISTRY``.
+        sources: One for each seed, of one shape but for the numbers of rows and people.
+        seeds: Of the draws.
+        num_answers: After how many answers new people are scored.
+        dataset: Name in results.
+        encoder: Name in results.
+        controls: Which of ``CONTROLS`` to run.
+    """
+    cases = make_cases(list(sources), list(seeds))
+    cells = []
+    for name in families:
+        for seed, source, case in zip(seeds, sources, cases, strict=True):
+            key = jax.random.key(seed)
+            scores, kept = measure(key, get_family(name), case, num_answers, controls)
+            cells.append(Cell(dataset, encoder, seed, name, source.draw.users, scores, kept))
     return cells
 
 

@@ -6,20 +6,20 @@ the real sets the tests are items that training people met, never those of the p
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 import numpy as np
 
-from prefjax.compare.draw import Draw, Part, Source, new_prompts, shared_items
+from prefjax.compare.draw import HELD, Draw, Part, Source, new_prompts, shared_items
 from prefjax.compare.represent import item_block, text_block
-from prefjax.data import DATASETS, Dataset
+from prefjax.data import DATASETS, Dataset, prism, tldr
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.data.protocol import PROTOCOLS, Protocol, load_protocol
+from prefjax.data.split import four_cells, group_responses
 from prefjax.encoders import encode_cached, get_encoder
 from prefjax.types import BASELINE, Array
 
-NEW_USERS = 0.2
 TEXT_INPUTS = 64
 """Principal components of texts where text is all there is."""
 ITEM_INPUTS = 16
@@ -54,8 +54,36 @@ def contexts(dataset: Dataset, encoder: str) -> np.ndarray:
     return block[dataset.prompt_of]
 
 
+def unseen_prompts(
+    dataset: Dataset, is_new: Array, is_test: Array, group: Array, encoder: str, seed: int
+) -> Source:
+    """A set whose new people are tested on new prompts; text is all that is known of a response.
+
+    Args:
+        dataset: The set.
+        is_new: Of every person, whether new.
+        is_test: Of every response, whether its prompt is new.
+        group: Of every response, what must not be cut: its prompt or its conversation.
+        encoder: Name of an encoder.
+        seed: Of the inner draw, in which a fifth of the people and of the groups is held out.
+    """
+    rng = np.random.default_rng(seed)
+    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
+    outer = new_prompts(dataset.comparisons, is_new, is_test)
+    groups = rng.permutation(np.unique(group[~is_test]))
+    held = np.isin(group, groups[: max(round(HELD * len(groups)), 1)])
+    chosen = rng.permutation(outer.num_users)[: max(round(HELD * outer.num_users), 1)]
+    inner = new_prompts(outer.train, np.isin(np.arange(outer.num_users), chosen), held)
+
+    def embed(part: Part) -> Draw:
+        table = text_block(embedding, _shown(part.train), TEXT_INPUTS)
+        return Draw(*part, embeddings=table, context=context, unit=group.astype(np.int32))
+
+    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
+
+
 def attributes(encoder: str, seed: int, world: WorldConfig | None = None) -> Source:
-    """The simulated world; a fifth of the people and a quarter of the prompts are new.
+    """The simulated world; a fifth of the people and its test prompts are new.
 
     Args:
         encoder: Name of an encoder.
@@ -63,24 +91,30 @@ def attributes(encoder: str, seed: int, world: WorldConfig | None = None) -> Sou
         world: Size and noise; the defaults if None.
     """
     made = make_world(WorldConfig() if world is None else world, seed)
-    dataset, rng = made.dataset, np.random.default_rng(seed)
-    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
-    num_users, num_prompts = len(made.weight), dataset.num_prompts
-    order = rng.permutation(num_users)
-    num_new = round(NEW_USERS * num_users)
-    is_new = np.isin(np.arange(num_users), order[:num_new])
-    is_test = made.test_prompt[dataset.prompt_of]
-    outer = new_prompts(dataset.comparisons, is_new, is_test)
-    held = rng.permutation(np.flatnonzero(~made.test_prompt))[: num_prompts // 5]
-    is_held = np.isin(dataset.prompt_of, held)
-    chosen = rng.permutation(outer.num_users)[: round(NEW_USERS * outer.num_users)]
-    inner = new_prompts(outer.train, np.isin(np.arange(outer.num_users), chosen), is_held)
+    num_users, prompt_of = len(made.weight), made.dataset.prompt_of
+    order = np.random.default_rng(seed).permutation(num_users)
+    is_new = np.isin(np.arange(num_users), order[: round(HELD * num_users)])
+    is_test = made.test_prompt[prompt_of]
+    return unseen_prompts(made.dataset, is_new, is_test, prompt_of, encoder, seed)
 
-    def embed(part: Part) -> Draw:
-        table = text_block(embedding, _shown(part.train), TEXT_INPUTS)
-        return Draw(*part, embeddings=table, context=context)
 
-    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
+def from_hub(load: Callable[[], Dataset], encoder: str, seed: int) -> Source:
+    """A set of the hub, below ``PREFJAX_DATA``: a fifth of the people and of the prompts is new.
+
+    Args:
+        load: Loader of `prefjax.data.prism` or `prefjax.data.tldr`.
+        encoder: Name of an encoder.
+        seed: Of the split.
+
+    Raises:
+        FileNotFoundError: The files are not there; the message says where to put them.
+    """
+    dataset = load()
+    talk = dataset.meta.get("conversation")
+    group = group_responses(dataset, "prompt") if talk is None else np.asarray(talk)
+    split = four_cells(dataset, groups=group, seed=seed)
+    is_new = np.isin(np.arange(dataset.num_users), split.new_users)
+    return unseen_prompts(dataset, is_new, split.is_new_response, group, encoder, seed)
 
 
 def real(name: str, encoder: str, seed: int) -> Source:
@@ -116,6 +150,7 @@ def real(name: str, encoder: str, seed: int) -> Source:
             users=protocol.new_users,
             embeddings=np.concatenate(blocks, axis=1),
             context=context,
+            unit=protocol.unit,
         )
 
     return Source(embed(outer), embed(inner), log_words(dataset.responses), votes)
@@ -124,7 +159,9 @@ def real(name: str, encoder: str, seed: int) -> Source:
 SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
     {
         "attributes": attributes,
-        **{name: (lambda encoder, seed, name=name: real(name, encoder, seed)) for name in DATASETS},
+        **{name: partial(real, name) for name in DATASETS},
+        prism.NAME: partial(from_hub, prism.load),
+        tldr.NAME: partial(from_hub, tldr.load),
     }
 )
 """The sets by name."""

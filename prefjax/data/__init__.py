@@ -1,6 +1,7 @@
 """Preference data: what one person chose, the texts behind it, and how to cut it honestly.
 
-``load_dataset(name)`` loads the real sets by name; :mod:`prefjax.data.io` and
+``load_dataset(name)`` loads the real sets by name, :mod:`prefjax.data.prism` and
+:mod:`prefjax.data.tldr` those of the Hugging Face hub; :mod:`prefjax.data.io` and
 :mod:`prefjax.data.table` read and write a user's own data; :mod:`prefjax.data.split`,
 :mod:`prefjax.data.protocol` and :mod:`prefjax.data.audit` cut it and refuse leaks.
 """

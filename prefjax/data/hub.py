@@ -1,0 +1,61 @@
+"""Data sets of the Hugging Face hub: a folder with their files, or a pinned commit of the hub.
+
+Nothing is executed that comes from the hub: files are listed, fetched and read with pyarrow.
+"""
+
+import re
+from pathlib import Path
+
+from prefjax.data.files import DATA_VARIABLE, source_folder
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def hub_folder(
+    name: str, repository: str, files: tuple[str, ...], *, folder: Path | None, revision: str | None
+) -> Path:
+    """The folder that holds the files of a data set.
+
+    Args:
+        name: Name of the data set, the folder under ``PREFJAX_DATA``.
+        repository: Its ``owner/name`` on the hub.
+        files: What must lie there.
+        folder: The folder itself; None to look under ``PREFJAX_DATA``.
+        revision: A commit of the repository; the files then come from the hub, through its cache.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: The files are not in the folder; the message says what to put where.
+        ValueError: The revision is no full commit, or comes together with a folder.
+        ModuleNotFoundError: A revision is named and huggingface_hub is not installed.
+        OSError: The hub cannot be reached; the message says what to download and where to put it.
+    """
+    where = f"the data set {repository} of the Hugging Face hub"
+    if revision is None:
+        return source_folder(name, folder, files, where)
+    if folder is not None:
+        raise ValueError(f"{folder} is a folder; revision is for {where}.")
+    if not _COMMIT.fullmatch(revision):
+        raise ValueError(
+            f"revision must be a commit of {repository}, 40 hexadecimal digits, so that the rows "
+            f"cannot change; got {revision!r}."
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Data of the hub needs the extra: pip install 'prefjax[hub]'."
+        ) from error
+    try:
+        found = snapshot_download(
+            repository, repo_type="dataset", revision=revision, allow_patterns=list(files)
+        )
+    except OSError as error:
+        raise OSError(
+            f"Cannot get {repository} at commit {revision} ({type(error).__name__}): download "
+            f"{', '.join(files)} of that commit where there is a network, put them into {name}/ "
+            f"below the folder that {DATA_VARIABLE} names, and leave the revision out."
+        ) from error
+    return source_folder(name, Path(found), files, where)

@@ -1,0 +1,137 @@
+"""PRISM: people from 75 countries talk with language models and rate their answers, 1 to 100.
+
+In the first turn of a conversation a person reads up to four models' answers and rates each; later
+turns show two answers of the chosen model. A comparison is two answers of one turn whose ratings
+differ. CC BY 4.0 for what people wrote, CC BY-NC 4.0 for the models' answers.
+
+References:
+    H. R. Kirk et al., "The PRISM Alignment Dataset", arXiv 2404.16019.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.json
+
+from prefjax.data.dataset import Dataset
+from prefjax.data.files import check_table, naming
+from prefjax.data.hub import hub_folder
+from prefjax.data.votes import ratings_to_comparisons
+
+NAME = "prism"
+REPOSITORY = "HannahRoseKirk/prism-alignment"
+FILE = "utterances.jsonl"
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("turn", pa.int64()),
+        ("within_turn_id", pa.int64()),
+        ("user_prompt", pa.string()),
+        ("model_response", pa.string()),
+        ("score", pa.int64()),
+        ("if_chosen", pa.bool_()),
+    ]
+)
+"""The columns that are read; the file has more."""
+
+
+def load(
+    folder: Path | None = None,
+    *,
+    revision: str | None = None,
+    turns: Literal["first", "all"] = "first",
+    min_gap: float = 1.0,
+    seed: int = 0,
+) -> Dataset:
+    """Load the rated answers as pairs.
+
+    ``meta["conversation"]`` is the conversation of each response, the ``groups`` that `four_cells`
+    must not cut when later turns are in: they repeat what was said before.
+
+    Args:
+        folder: Holds ``utterances.jsonl``; ``PREFJAX_DATA/prism`` if None.
+        revision: Commit of the hub to fetch the file from instead.
+        turns: First turns, in which up to four models answer, or all.
+        min_gap: Smallest difference of two ratings that makes a pair.
+        seed: Of the orientation.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        OSError: If the hub cannot be reached.
+        ValueError: If the file is damaged or of another schema.
+    """
+    folder = hub_folder(NAME, REPOSITORY, (FILE,), folder=folder, revision=revision)
+    table = _read(folder / FILE)
+    with naming(folder / FILE):
+        order = np.lexsort([table[name].to_numpy() for name in ("within_turn_id", "turn")])
+        columns = {name: table[name].to_pylist() for name in SCHEMA.names}
+        rows = [{name: values[row] for name, values in columns.items()} for row in order.tolist()]
+        by_conversation: dict[str, list[dict]] = {}
+        for row in rows:
+            by_conversation.setdefault(row["conversation_id"], []).append(row)
+        prompts, prompt_of, kept = [], [], []
+        for conversation in by_conversation.values():
+            for prompt, answers in _turns(conversation, turns):
+                prompt_of += [len(prompts)] * len(answers)
+                kept += answers
+                prompts.append(prompt)
+        names, user = np.unique([row["user_id"] for row in kept], return_inverse=True)
+        _, talk = np.unique([row["conversation_id"] for row in kept], return_inverse=True)
+        pairs = ratings_to_comparisons(
+            user,
+            np.arange(len(kept)),
+            np.array([row["score"] for row in kept], np.float32),
+            min_gap=min_gap,
+            prompt_of=np.array(prompt_of, np.int32),
+            seed=seed,
+        )
+        return Dataset(
+            name=NAME,
+            comparisons=pairs,
+            responses=tuple(row["model_response"] for row in kept),
+            prompt_of=np.array(prompt_of, np.int32),
+            prompts=tuple(prompts),
+            users=tuple(names.tolist()),
+            meta={
+                "licence": "CC BY 4.0 (people), CC BY-NC 4.0 (models)",
+                "source": f"Hugging Face hub {REPOSITORY}",
+                "revision": revision,
+                "simulated": False,
+                "conversation": talk.tolist(),
+            },
+        )
+
+
+def _read(path: Path) -> pa.Table:
+    """The columns of the schema; a list where a text belongs is refused."""
+    options = pyarrow.json.ParseOptions(
+        explicit_schema=SCHEMA, unexpected_field_behavior="ignore", newlines_in_values=False
+    )
+    kinds = {
+        name: "text" if SCHEMA.field(name).type == pa.string() else "number"
+        for name in SCHEMA.names
+    }
+    try:
+        table = pyarrow.json.read_json(path, parse_options=options)
+    except pa.ArrowInvalid as error:
+        expected = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
+        raise ValueError(
+            f"{path} cannot be read as lines of JSON ({error}); expected columns {expected}."
+        ) from error
+    return check_table(table, path, kinds)
+
+
+def _turns(conversation: list[dict], turns: str) -> list[tuple[str, list[dict]]]:
+    """What was said before each turn, with the answers to it; a text said twice counts once."""
+    said, found = "", []
+    for turn in sorted({row["turn"] for row in conversation}):
+        rows = [row for row in conversation if row["turn"] == turn]
+        prompt = said + rows[0]["user_prompt"]
+        if turn == 0 or turns == "all":
+            found.append((prompt, list({row["model_response"]: row for row in rows}.values())))
+        chosen = [row["model_response"] for row in rows if row["if_chosen"]]
+        said = "\n\n".join([prompt, *chosen[:1], ""])
+    return found
