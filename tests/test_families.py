@@ -11,8 +11,11 @@ from prefjax.families import (
     REGISTRY,
     gather,
     get_family,
+    make_answers,
     make_data,
+    no_answers,
     score,
+    stack_data,
 )
 from prefjax.types import Comparisons, UserBatch
 
@@ -166,3 +169,66 @@ def test_soft_labels_lie_between_hard_ones(program, base):
     strength = [np.abs(kept(out["personal"])).mean() for out in (soft, base)]
     assert np.all(np.isfinite(soft["personal"]))
     assert strength[0] < 1.5 * strength[1]
+
+
+@pytest.mark.slow
+def test_one_person_with_one_answer_is_enough(family):
+    rows = Comparisons(*(column[:1] for column in ROWS))
+    data = make_data(rows, EMBEDDINGS, num_users=1, context=CONTEXT)
+    answers = answers_of(BATCH)
+    out = jax.jit(partial(run, family))(jax.random.key(0), data, answers, family.config)
+    assert np.all(np.isfinite(out["personal"]))
+    np.testing.assert_allclose(out["turned"], -out["personal"], atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side_are_seeds_one_by_one(family):
+    others = draw(1)
+    fewer = Comparisons(*(column[:-5] for column in others[0]))
+    tables, contexts = [EMBEDDINGS, others[1]], [CONTEXT, others[2]]
+    data = stack_data([ROWS, fewer], tables, num_users=USERS, context=contexts)
+    keys, answers = jax.random.split(jax.random.key(0)), answers_of(BATCH)
+    together = jax.vmap(partial(run, family), in_axes=(0, 0, None, None))
+    together = jax.jit(together)(keys, data, answers, family.config)["personal"]
+    alone = jax.jit(partial(run, family))
+    for seed in range(2):
+        part = jax.tree.map(lambda leaf, seed=seed: leaf[seed], data)
+        one = alone(keys[seed], part, answers, family.config)["personal"]
+        np.testing.assert_allclose(kept(together[seed]), kept(one), atol=1e-4, rtol=1e-4)
+
+
+def test_nobody_asked_is_anybody_silent():
+    family = get_family("per-user")
+    params = family.fit(jax.random.key(0), make(ROWS, EMBEDDINGS), family.config)
+    state = family.adapt(params, no_answers(INPUTS), family.config)
+    np.testing.assert_array_equal(state, np.zeros(INPUTS))
+
+
+def test_trials_are_at_most_eight_and_share_one_program():
+    for family in REGISTRY.values():
+        trials = family.trials(family.config)
+        assert 1 <= len(trials) <= 8
+        assert len({jax.tree.structure(trial) for trial in trials}) == 1
+        assert len({hash(trial) for trial in trials}) == len(trials)
+
+
+def test_bad_input_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"no family 'lora'; the families are bradley-terry, "):
+        get_family("lora")
+    with pytest.raises(ValueError, match="There are no comparisons"):
+        make(ROWS._replace(weight=np.zeros(len(ROWS.user))), EMBEDDINGS)
+    with pytest.raises(ValueError, match=r"comparisons\.user must lie in \[0, 2\)"):
+        make_data(ROWS, EMBEDDINGS, num_users=2)
+    broken = np.where(np.arange(RESPONSES)[:, None] == ROWS.first[0], np.nan, EMBEDDINGS)
+    with pytest.raises(ValueError, match=rf"not finite, first rows \[{ROWS.first[0]}\]"):
+        make(ROWS, broken)
+    with pytest.raises(ValueError, match="context must have one row for each of the 12 responses"):
+        make(ROWS, EMBEDDINGS, context=CONTEXT[:3])
+    with pytest.raises(ValueError, match=r"1 contexts are not finite"):
+        make(
+            ROWS, EMBEDDINGS, context=np.where(np.arange(RESPONSES)[:, None] == 2, np.inf, CONTEXT)
+        )
+    with pytest.raises(ValueError, match=r"comparisons\.first must lie in \[0, 12\)"):
+        make_answers(EMBEDDINGS, BATCH._replace(first=BATCH.first + RESPONSES))
+    with pytest.raises(ValueError, match="num_basis must be at least 1, got 0"):
+        type(get_family("lore").config)(num_basis=0)

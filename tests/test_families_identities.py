@@ -93,12 +93,17 @@ def test_pref_without_factors_is_bradley_terry(data):
     np.testing.assert_allclose(head[:, -1], linear.population(data, 5.0), atol=2e-3)
 
 
+def certain(weight):
+    """A person whose weights are known."""
+    return pref.Belief(jnp.asarray(weight), jnp.zeros((len(weight), len(weight))))
+
+
 def test_one_base_reward_with_one_weight_is_bradley_terry(answers):
     weight = jnp.arange(1.0, INPUTS + 1)
     head = jnp.stack([weight / 2, jnp.zeros(INPUTS)], axis=1)
     params = pref.Params(head, GaussianPrior(jnp.zeros(1), jnp.eye(1)))
     pair = answers.first[0], answers.second[0], NOTHING
-    shared = pref.logit(params, jnp.asarray([2.0]), *pair)
+    shared = pref.logit(params, certain([2.0]), *pair)
     np.testing.assert_allclose(shared, bt.logit(bt.Params(weight), (), *pair), rtol=1e-5)
 
 
@@ -128,7 +133,7 @@ def test_pal_a_with_squared_distances_is_pref_with_squared_norms_as_a_feature():
     far = pal_a.distance(points, jnp.stack([ideal, ideal])) ** 2
     features = jnp.concatenate([points, jnp.sum(points**2, axis=1, keepdims=True)], axis=1)
     params = pref.Params(jnp.eye(4, 5), GaussianPrior(jnp.zeros(4), jnp.eye(4)))
-    same = pref.logit(params, jnp.append(2 * ideal, -1.0), *features, NOTHING)
+    same = pref.logit(params, certain([*(2 * ideal), -1.0]), *features, NOTHING)
     np.testing.assert_allclose(far[1] - far[0], same, rtol=1e-4)
 
 

@@ -7,7 +7,7 @@
 
 A new person is the posterior over groups, ``s`` the log odds of the mixture; with ``argmax`` the
 likeliest group alone. The number of groups is the smallest whose loss on held-out answers of the
-training people cannot be told (one standard error over people) from the best one: if there are no
+training people cannot be told (two standard errors over people) from the best one: if there are no
 groups, one is found.
 
 The published code chooses K by eye and continues a language model for each group; it has no held-
@@ -28,10 +28,12 @@ from prefjax import factorization
 from prefjax.factorization import EMConfig, Strength
 from prefjax.factorization import rows as layout
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
+
+STANDARD_ERRORS = 2.0
 
 
 @jax.tree_util.register_dataclass
@@ -60,6 +62,9 @@ class Config:
     num_restarts: int = field(default=10, metadata=STATIC)
     num_reassign: int = field(default=3, metadata=STATIC)
     assign: Literal["posterior", "argmax"] = field(default="posterior", metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "max_clusters", "code_size", "num_restarts")
 
 
 class Params(NamedTuple):
@@ -173,7 +178,7 @@ def _fewest(by_user: Float[Array, "candidate user"]) -> Int[Array, ""]:
     total = by_user.sum(1)
     excess = by_user - by_user[jnp.argmin(total)][None]
     error = jnp.sqrt(jnp.sum(jnp.square(excess - excess.mean(1, keepdims=True)), axis=1))
-    return jnp.argmax(total <= jnp.min(total) + error) + 1
+    return jnp.argmax(total <= jnp.min(total) + STANDARD_ERRORS * error) + 1
 
 
 def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) -> Params:

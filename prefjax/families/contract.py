@@ -29,8 +29,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
+from prefjax.data.group import ungroup
 from prefjax.data.validate import validate_comparisons, validate_embeddings
 from prefjax.factorization import Rows, make_rows, stack_rows
 from prefjax.types import BASELINE, Array, Comparisons, UserBatch
@@ -52,6 +53,8 @@ class Data(NamedTuple):
         scale: Mean squared norm of the centred embeddings that are shown; penalties are multiplied
             by it, so that they mean the prior precision of one response's reward.
         count: Total weight of every user's rows.
+        unit: Group of each response, such as its prompt: what people answer and what is then
+            predicted of them share no unit. None if they may share responses.
     """
 
     rows: Rows
@@ -59,6 +62,7 @@ class Data(NamedTuple):
     context: Float[Array, "response context"]
     scale: Float[Array, ""]
     count: Float[Array, " user"]
+    unit: Int[Array, " response"] | None
 
 
 class Answers(NamedTuple):
@@ -99,6 +103,17 @@ class Family(NamedTuple):
     logit: Callable[..., jax.Array]
     alarms: Callable[..., dict[str, jax.Array]]
     trials: Callable[[Any], tuple[Any, ...]]
+
+
+def require_positive(config: Any, *names: str) -> None:
+    """Refuses a config in which one of the sizes named is below 1.
+
+    Raises:
+        ValueError: Names the setting and what it was.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
 def no_alarms(params: Any, data: Data, config: Any) -> dict[str, jax.Array]:
@@ -142,6 +157,22 @@ def gather(
     )
 
 
+def make_answers(
+    embeddings: Float[Array, "response input"],
+    batch: UserBatch,
+    context: Float[Array, "_ context"] | None = None,
+) -> Answers:
+    """`gather` from the host: the rows under the mask are checked before.
+
+    Raises:
+        ValueError: An id, a label, a weight or an embedding that is shown is not legal.
+    """
+    table = np.asarray(embeddings)
+    if np.any(batch.mask):
+        _check(ungroup(batch), table, len(batch.mask), context)
+    return gather(table, batch, context)
+
+
 def no_answers(num_inputs: int, num_contexts: int = 0) -> Answers:
     """The answers of somebody who was asked nothing; ``adapt`` makes the population of them."""
     return Answers(
@@ -168,7 +199,8 @@ def make_data(
     embeddings: Float[Array, "response input"],
     *,
     num_users: int,
-    context: Float[Array, "response context"] | None = None,
+    context: Float[Array, "_ context"] | None = None,
+    unit: Int[Array, " _"] | None = None,
 ) -> Data:
     """Checks training data and lays it out; a host function.
 
@@ -180,11 +212,12 @@ def make_data(
         embeddings: One row a response; rows that no comparison shows may hold anything.
         num_users: U.
         context: Embedding of each response's prompt.
+        unit: Group of each response.
 
     Raises:
         ValueError: A row, an id or an embedding is not legal; the message names it.
     """
-    rows, *rest = _prepare(comparisons, embeddings, num_users, context)
+    rows, *rest = _prepare(comparisons, embeddings, num_users, context, unit)
     return jax.tree.map(jnp.asarray, Data(make_rows(rows, len(rest[0])), *rest))
 
 
@@ -193,7 +226,8 @@ def stack_data(
     embeddings: Sequence[Float[Array, "response input"]],
     *,
     num_users: int,
-    context: Sequence[Float[Array, "response context"]] | None = None,
+    context: Sequence[Float[Array, "_ context"]] | None = None,
+    unit: Sequence[Int[Array, " _"]] | None = None,
 ) -> Data:
     """`make_data` of several seeds along a leading axis, to ``vmap`` or ``lax.map`` a fit over.
 
@@ -202,28 +236,24 @@ def stack_data(
         embeddings: Embeddings of each seed, of one shape.
         num_users: U, the same in every seed.
         context: Contexts of each seed.
+        unit: Units of each seed.
 
     Raises:
         ValueError: See `make_data`.
     """
-    contexts = [None] * len(sets) if context is None else context
+    contexts, units = ([None] * len(sets) if x is None else x for x in (context, unit))
     prepared = [
-        _prepare(rows, table, num_users, prompts)
-        for rows, table, prompts in zip(sets, embeddings, contexts, strict=True)
+        _prepare(rows, table, num_users, prompts, groups)
+        for rows, table, prompts, groups in zip(sets, embeddings, contexts, units, strict=True)
     ]
     rows = stack_rows([part[0] for part in prepared], len(prepared[0][1]))
-    rest = (np.stack(leaves) for leaves in zip(*(part[1:] for part in prepared), strict=True))
+    rest = jax.tree.map(lambda *leaves: np.stack(leaves), *(part[1:] for part in prepared))
     return jax.tree.map(jnp.asarray, Data(rows, *rest))
 
 
-def _prepare(comparisons, embeddings, num_users, context):
-    """Checked rows in one order, and the other fields of `Data`."""
-    present = ~(np.asarray(comparisons.weight) == 0)
-    rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
-    table = np.array(embeddings, np.float32)
-    rows = validate_comparisons(rows, num_users, len(table))
-    order = np.lexsort((rows.weight, rows.label, rows.second, rows.first, rows.user))
-    rows = Comparisons(*(column[order] for column in rows))
+def _check(comparisons, table, num_users, context):
+    """Valid rows; and the embeddings and contexts, zero where no row shows the response."""
+    rows = validate_comparisons(comparisons, num_users, len(table))
     shown = np.zeros(len(table), bool)
     shown[rows.first] = True
     shown[rows.second[rows.second != BASELINE]] = True
@@ -235,12 +265,27 @@ def _prepare(comparisons, embeddings, num_users, context):
         )
     table = validate_embeddings(np.where(shown[:, None], table, 0)).values
     prompts = np.where(shown[:, None], prompts, 0).astype(np.float32)
-    if not np.isfinite(prompts).all():
-        bad = np.flatnonzero(~np.isfinite(prompts).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(prompts).all(axis=1))
+    if len(bad):
         raise ValueError(f"{len(bad)} contexts are not finite, first responses {bad[:5].tolist()}")
+    return rows, table, prompts, shown
+
+
+def _prepare(comparisons, embeddings, num_users, context, unit):
+    """Checked rows in one order, and the other fields of `Data`."""
+    present = ~(np.asarray(comparisons.weight) == 0)
+    rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
+    rows, table, prompts, shown = _check(rows, np.asarray(embeddings), num_users, context)
+    order = np.lexsort((rows.weight, rows.label, rows.second, rows.first, rows.user))
+    rows = Comparisons(*(column[order] for column in rows))
     table = np.where(shown[:, None], table, table[shown].mean(axis=0))
     centred = table[shown] - table[shown].mean(axis=0)
     scale = np.mean(np.sum(centred**2, axis=1))
     scale = np.float32(max(scale, np.finfo(np.float32).tiny))
     count = np.bincount(rows.user, rows.weight, num_users).astype(np.float32)
-    return rows, table, prompts, scale, count
+    unit = None if unit is None else np.asarray(unit, np.int32)
+    if unit is not None and unit.shape != (len(table),):
+        raise ValueError(
+            f"unit must have one group for each of {len(table)} responses, got shape {unit.shape}"
+        )
+    return rows, table, prompts, scale, count, unit

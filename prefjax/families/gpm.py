@@ -23,7 +23,16 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, no_alarms
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    clean,
+    no_alarms,
+    require_positive,
+)
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
@@ -48,6 +57,9 @@ class Config:
     learning_rate: Number = 0.05
     num_planes: int = field(default=6, metadata=STATIC)
     num_steps: int = field(default=300, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "num_planes", "num_steps")
 
 
 class Params(NamedTuple):

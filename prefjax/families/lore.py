@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
 from prefjax.types import Array, PRNGKey
@@ -51,6 +51,9 @@ class Config:
     learning_rate: Number = 0.1
     num_basis: int = field(default=8, metadata=STATIC)
     num_steps: int = field(default=200, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "num_basis", "num_steps")
 
 
 class Params(NamedTuple):

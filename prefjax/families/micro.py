@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
@@ -49,6 +49,9 @@ class Config:
     spread: Number = 2.0
     num_heads: int = field(default=4, metadata=STATIC)
     num_steps: int = field(default=30, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "num_heads", "num_steps")
 
 
 class Params(NamedTuple):

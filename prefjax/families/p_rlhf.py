@@ -4,7 +4,7 @@
     min  Σ_r [α ℓ(s_{q_u}, y) + (1 − α) ℓ(s_{q_0}, y)] + ρ/2 Σ_u ‖o_u‖² + τ/2 (‖u‖² + ‖W‖²)
 
 q_0 is the generic person, trained on everybody's answers by the second term; who answers nothing is
-that person. A new person's o minimizes Σ ℓ + ρ/2 ‖o‖² by Gauss–Newton steps with the network
+that person. A new person's o minimizes Σ ℓ + ρ/2 ‖o‖² by damped Newton steps with the network
 frozen.
 
 The published method prepends q_u as soft prompt to a language model and trains with DPO; it also
@@ -30,9 +30,10 @@ from prefjax.families.contract import (
     Number,
     clean,
     no_alarms,
+    require_positive,
 )
 from prefjax.families.descent import adam, chunks, inputs
-from prefjax.families.person import minimize, ridge
+from prefjax.families.person import minimize
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
@@ -61,6 +62,9 @@ class Config:
     hidden: int = field(default=32, metadata=STATIC)
     num_steps: int = field(default=400, metadata=STATIC)
     batch: int = field(default=32, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "size", "hidden", "num_steps", "batch")
 
 
 class Network(NamedTuple):
@@ -158,9 +162,10 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " co
         first = reward(params.network, answers.first, code)
         return first - reward(params.network, answers.second, code)
 
-    return minimize(
-        logits, lambda own: ridge(own, config.user_penalty), jnp.zeros(config.size), answers
-    )
+    def prior(own):
+        return 0.5 * config.user_penalty * own @ own
+
+    return minimize(logits, prior, jnp.zeros(config.size), answers)
 
 
 def logit(

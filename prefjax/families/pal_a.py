@@ -30,6 +30,7 @@ from prefjax.families.contract import (
     Number,
     clean,
     no_alarms,
+    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
@@ -63,6 +64,9 @@ class Config:
     hidden: int = field(default=0, metadata=STATIC)
     loss: Literal["logistic", "hinge"] = field(default="logistic", metadata=STATIC)
     num_steps: int = field(default=400, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "num_prototypes", "size", "num_steps")
 
 
 class Params(NamedTuple):

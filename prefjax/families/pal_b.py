@@ -28,6 +28,7 @@ from prefjax.families.contract import (
     Number,
     clean,
     no_alarms,
+    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.pal_a import Map, apply_map, rescale_map, start_map
@@ -62,6 +63,9 @@ class Config:
     hidden: int = field(default=0, metadata=STATIC)
     context_hidden: int = field(default=8, metadata=STATIC)
     num_steps: int = field(default=200, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(self, "num_prototypes", "size", "context_hidden", "num_steps")
 
 
 class Heads(NamedTuple):

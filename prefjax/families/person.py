@@ -1,19 +1,16 @@
-"""One person's vector under a frozen reward that is not linear in it: damped Gauss–Newton.
+"""One person's vector under a frozen reward that is not linear in it: damped Newton steps.
 
-    θ = argmin Σ_i w_i ℓ(s_i(θ), y_i) + prior(θ),
-    (Jᵀ diag(w σ') J + P + γI) d = −(Jᵀ w (σ − y) + ∇prior),    J = ∂s/∂θ
+    θ = argmin F(θ),  F = Σ_i w_i ℓ(s_i(θ), y_i) + prior(θ),    (∇²F + γI) d = −∇F
 
-γ falls when a step lowers the objective and grows when it does not, in which case the step is not
-taken. For s linear in θ and a ridge this is Newton's method. Weights on the simplex are w = softmax
-θ with the prior κ KL(w ‖ w̄), whose curvature is taken as the Fisher information κ (diag w − wwᵀ);
-exponentiated gradient has the same minimum and needs hundreds of steps for it.
+γ falls when a step lowers F and grows when it does not, in which case the step is not taken, so
+that a Hessian that is not positive does no harm. Weights on the simplex are w = softmax θ with the
+prior κ KL(w ‖ w̄); exponentiated gradient has the same minimum and needs hundreds of steps for it.
 
 References:
     Levenberg (1944); Marquardt (1963). Kivinen and Warmuth (1997), for exponentiated gradient.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,33 +24,9 @@ NUM_STEPS = 40
 SLACK = 1e-6  # rounding of the objective must not stop the last steps
 
 
-class Prior(NamedTuple):
-    """A prior's value, gradient and curvature at some θ."""
-
-    value: Float[Array, ""]
-    gradient: Float[Array, " code"]
-    curvature: Float[Array, "code code"]
-
-
-def ridge(code: Float[Array, " code"], penalty: Number) -> Prior:
-    """``ρ/2 ‖θ‖²``."""
-    value = 0.5 * penalty * code @ code
-    return Prior(value, penalty * code, penalty * jnp.eye(len(code)))
-
-
-def divergence(
-    code: Float[Array, " code"], center: Float[Array, " code"], strength: Number
-) -> Prior:
-    """``κ KL(softmax θ ‖ w̄)``."""
-    log_weight = jax.nn.log_softmax(code)
-    weight, excess = jnp.exp(log_weight), log_weight - jnp.log(center)
-    fisher = jnp.diag(weight) - weight[:, None] * weight[None, :]
-    return Prior(strength * weight @ excess, strength * (fisher @ excess), strength * fisher)
-
-
 def minimize(
     logits: Callable[[jax.Array], jax.Array],
-    prior: Callable[[jax.Array], Prior],
+    prior: Callable[[jax.Array], jax.Array],
     start: Float[Array, " code"],
     answers: Answers,
 ) -> Float[Array, " code"]:
@@ -61,23 +34,18 @@ def minimize(
 
     Args:
         logits: s of every answered pair.
-        prior: Value, gradient and curvature.
+        prior: Its negative logarithm, up to a constant.
         start: Where the steps begin.
         answers: Labels and weights; rows of weight 0 must be clean.
     """
 
     def objective(code):
-        loss = softplus_loss(logits(code), answers.label)
-        return answers.weight @ loss + prior(code).value
+        return answers.weight @ softplus_loss(logits(code), answers.label) + prior(code)
 
     def step(state, _):
         code, value, damping = state
-        slope, probability = jax.jacobian(logits)(code), jax.nn.sigmoid(logits(code))
-        bent = answers.weight * probability * (1 - probability)
-        _, gradient, curvature = prior(code)
-        gradient = gradient + slope.T @ (answers.weight * (probability - answers.label))
-        curvature = curvature + (slope * bent[:, None]).T @ slope
-        trial = code - jnp.linalg.solve(curvature + damping * jnp.eye(len(code)), gradient)
+        hessian = jax.hessian(objective)(code) + damping * jnp.eye(len(code))
+        trial = code - jnp.linalg.solve(hessian, jax.grad(objective)(code))
         reached = objective(trial)
         better = reached <= value + SLACK * (1 + jnp.abs(value))
         code, value = jnp.where(better, trial, code), jnp.where(better, reached, value)
@@ -104,10 +72,9 @@ def simplex_weights(
         answers: Labels and weights; rows of weight 0 must be clean.
     """
     start = jnp.log(center)
-    code = minimize(
-        lambda code: logits(jax.nn.softmax(code)),
-        lambda code: divergence(code, center, strength),
-        start,
-        answers,
-    )
+
+    def divergence(code):
+        return strength * jax.nn.softmax(code) @ (jax.nn.log_softmax(code) - start)
+
+    code = minimize(lambda code: logits(jax.nn.softmax(code)), divergence, start, answers)
     return jnp.where(jnp.any(answers.weight > 0), jax.nn.softmax(code), center)

@@ -4,7 +4,8 @@
 
 θ maximizes the marginal likelihood (or the joint one, where held-out training users say that people
 answer with little noise) under penalties learned from held-out training users. A new person is the
-MAP under the population prior; without answers the shared utility t is all there is.
+MAP under the population prior, with its Laplace covariance: the logit is moderated by how uncertain
+it is, without answers as after them.
 
 The published method is `prefjax.families.pref_map`.
 
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from prefjax import logistic
 from prefjax.factorization import EMConfig, Factorization, LearnConfig, fit_learned
 from prefjax.families.contract import STATIC, Answers, Data, Family, clean, no_alarms
+from prefjax.laplace import moderated_logit
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 
@@ -51,6 +53,18 @@ class Params(NamedTuple):
     prior: GaussianPrior
 
 
+class Belief(NamedTuple):
+    """What is known of one person.
+
+    Attributes:
+        weight: λ, the MAP.
+        covariance: H⁻¹ there.
+    """
+
+    weight: Float[Array, " factor"]
+    covariance: Float[Array, "factor factor"]
+
+
 def to_params(fitted: Factorization) -> Params:
     """What is needed of a fit to predict."""
     return Params(head=fitted.head, prior=fitted.prior)
@@ -64,34 +78,39 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         data.embeddings,
         num_users=len(data.count),
         num_responses=len(data.embeddings),
+        unit=data.unit,
         config=config.em,
         learn_config=config.learn,
     )
     return to_params(fitted)
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " factor"]:
-    """λ, the MAP under the prior."""
+def adapt(params: Params, answers: Answers, config: Config) -> Belief:
+    """λ, the MAP under the prior, and how far it may be off."""
     answers = clean(answers)
     described = (answers.first - answers.second) @ params.head
-    return logistic.fit(
+    fitted = logistic.fit(
         described[:, :-1],
         answers.label,
         answers.weight,
         prior=params.prior,
         offset=described[:, -1],
-    ).weight
+    )
+    return Belief(fitted.weight, jnp.linalg.inv(fitted.hessian))
 
 
 def logit(
     params: Params,
-    state: Float[Array, " factor"],
+    state: Belief,
     first: Float[Array, " input"],
     second: Float[Array, " input"],
     context: Float[Array, " context"],
 ) -> Float[Array, ""]:
-    """``λ·(φ_a − φ_b) + t_a − t_b``."""
-    return (first - second) @ params.head @ jnp.append(state, 1.0)
+    """``m / √(1 + πv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, ``f = φ_a − φ_b``."""
+    described = (first - second) @ params.head
+    features = described[:-1]
+    mean = features @ state.weight + described[-1]
+    return moderated_logit(mean, features @ state.covariance @ features)
 
 
 def trials(config: Config) -> tuple[Config, ...]:

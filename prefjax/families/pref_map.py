@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from prefjax import factorization
 from prefjax.factorization import EMConfig, Strength
 from prefjax.families import pref
 from prefjax.families.contract import STATIC, Answers, Data, Family, Number, no_alarms
-from prefjax.types import Array, PRNGKey
+from prefjax.types import PRNGKey
 
 
 @jax.tree_util.register_dataclass
@@ -59,9 +58,10 @@ def fit(key: PRNGKey, data: Data, config: Config) -> pref.Params:
     return params._replace(prior=params.prior._replace(precision=ridge))
 
 
-def adapt(params: pref.Params, answers: Answers, config: Config) -> Float[Array, " factor"]:
-    """λ̂ of eq. 5."""
-    return pref.adapt(params, answers, pref.Config())
+def adapt(params: pref.Params, answers: Answers, config: Config) -> pref.Belief:
+    """λ̂ of eq. 5, taken as certain."""
+    belief = pref.adapt(params, answers, pref.Config())
+    return belief._replace(covariance=jnp.zeros_like(belief.covariance))
 
 
 def trials(config: Config) -> tuple[Config, ...]:

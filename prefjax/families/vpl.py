@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
 from prefjax.families.descent import adam, chunks, inputs
 from prefjax.families.p_rlhf import Network, reward, start_network
 from prefjax.numerics import softplus_loss
@@ -62,6 +62,11 @@ class Config:
     cycles: int = field(default=4, metadata=STATIC)
     num_steps: int = field(default=1000, metadata=STATIC)
     batch: int = field(default=32, metadata=STATIC)
+
+    def __post_init__(self):
+        require_positive(
+            self, "size", "hidden", "context", "targets", "cycles", "num_steps", "batch"
+        )
 
 
 Encoder: TypeAlias = Mapping[str, Float[Array, "_ _"]]
