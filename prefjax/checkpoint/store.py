@@ -233,11 +233,12 @@ class Store:
                 step,
                 args=ocp.args.Composite(state=ocp.args.StandardRestore(named_leaves(template))),
             )
-            state = restored.state
+            state = restored["state"]
         except Exception as error:
             failure = f"it cannot be read ({type(error).__name__}: {error})"
         if not all_agree(state is not None):
             raise DamagedError(failure or "another process could not read it")
+        assert state is not None
         sums = checksums(state)
         wrong = [name for name, leaf in content["leaves"].items() if sums[name] != leaf["checksum"]]
         if wrong:

@@ -17,6 +17,7 @@ References:
     JAX documentation, "Migrating from pmap to shard_map" and "Multi-process environments".
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -100,18 +101,15 @@ def _mapped_by_pmap(
 ) -> Callable[..., Any]:
     """``pmap`` over ``[device, rows of the device]`` views of the sharded leaves.
 
-    The views cost nothing: a reshape of a donated array shares its memory. Across processes
-    ``pmap`` sees the rows of one process, and takes its outputs as a flat tuple.
+    The view of a donated array shares its memory; that of another one is a copy, which is kept for
+    as long as the same array is passed again. Across processes ``pmap`` sees the rows of one
+    process, and takes its outputs as a flat tuple.
     """
     num_devices = mesh.size
+    whole = sharding(mesh, "sharded")
 
-    def split(flat, flat_specs):
-        return tuple(
-            x.reshape(num_devices, x.shape[0] // num_devices, *x.shape[1:])
-            if spec == "sharded"
-            else x
-            for x, spec in zip(flat, flat_specs, strict=True)
-        )
+    def split(*flat):
+        return tuple(x.reshape(num_devices, x.shape[0] // num_devices, *x.shape[1:]) for x in flat)
 
     def join(flat, flat_specs):
         return tuple(
@@ -146,12 +144,12 @@ def _mapped_by_pmap(
             devices=list(mesh.devices.flat),
             donate_argnums=donated,
         )
-        views = [i for i in donated if in_specs[i] == "sharded"]
-        to_views = jax.jit(
-            lambda *flat: split(flat, in_specs),
-            donate_argnums=views,
-            out_shardings=tuple(sharding(mesh, spec) for spec in in_specs),
-        )
+        sharded = [i for i, spec in enumerate(in_specs) if spec == "sharded"]
+        given_up = [i for i in sharded if i in donated]
+        kept = [i for i in sharded if i not in donated]
+        share = jax.jit(split, donate_argnums=tuple(range(len(given_up))), out_shardings=whole)
+        copy = jax.jit(split, out_shardings=whole)
+        held: list[tuple[Any, ...]] = [(), ()]
         from_views = jax.jit(
             lambda *flat: join(flat, out_specs),
             donate_argnums=tuple(range(len(out_specs))),
@@ -159,10 +157,17 @@ def _mapped_by_pmap(
         )
 
         def run(*arguments):
-            flat = to_views(*jax.tree.leaves(arguments))
+            flat = jax.tree.leaves(arguments)
+            passed = tuple(flat[i] for i in kept)
+            if len(held[0]) != len(passed) or any(map(operator.is_not, held[0], passed)):
+                held[:] = passed, copy(*passed)
+            for i, view in zip(kept, held[1], strict=True):
+                flat[i] = view
+            for i, view in zip(given_up, share(*(flat[i] for i in given_up)), strict=True):
+                flat[i] = view
             if jax.process_count() > 1:
                 flat = multihost_utils.global_array_to_host_local_array(
-                    flat, mesh, tuple(partition(spec) for spec in in_specs)
+                    tuple(flat), mesh, tuple(partition(spec) for spec in in_specs)
                 )
             flat = mapped(*flat)
             if jax.process_count() > 1:

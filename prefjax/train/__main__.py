@@ -99,7 +99,7 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 if __name__ == "__main__":

@@ -31,11 +31,11 @@ class Batch(NamedTuple):
 
 
 PADDING = Batch(
-    row=np.int32(0),
-    first=np.int32(0),
-    second=np.int32(BASELINE),
-    label=np.float32(0.5),
-    weight=np.float32(0),
+    row=np.asarray(0, np.int32),
+    first=np.asarray(0, np.int32),
+    second=np.asarray(BASELINE, np.int32),
+    label=np.asarray(0.5, np.float32),
+    weight=np.asarray(0, np.float32),
 )
 """A judgment that counts as absent."""
 

@@ -161,7 +161,8 @@ def _build(kind: Any, values: Any, where: str) -> Any:
             f"{sorted(fields)}."
         )
     built, hints = {}, get_type_hints(kind)
-    for name, value in values.items():
+    for name, given in values.items():
+        value: Any = given
         inner = f"{where}: {name}"
         if name in _NESTED:
             value = _build(_NESTED[name], value, inner)
@@ -179,6 +180,5 @@ def _build(kind: Any, values: Any, where: str) -> Any:
                 isinstance(value, bool) and not isinstance(default, bool)
             ):
                 raise ValueError(f"{inner} must be {type(default).__name__}, found {value!r}.")
-            value = type(default)(value)
-        built[name] = value
+        built[name] = float(value) if isinstance(default, float) else value
     return kind(**built)

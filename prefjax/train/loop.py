@@ -149,6 +149,7 @@ def train(
                     if due or status == "interrupted" or (improved and config.patience):
                         _save(store, state, progress, source, run)
                         saved_at = progress.clock
+                        watchdog.beat()
                 if ended or status != "finished":
                     break
         if store is not None and saved_at != progress.clock:

@@ -56,7 +56,7 @@ class MemorySource:
         self.num_judgments = len(rows.user)
         digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
         for column in rows:
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
         self._placed: tuple[Mesh, Columns] | None = None
         self.fingerprint = digest.hexdigest()
 

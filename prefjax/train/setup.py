@@ -143,8 +143,8 @@ def make_problem(
     return Problem(
         embeddings=embeddings,
         strength=(strength * scale / total_weight).astype(np.float32),
-        trunk_strength=np.float32(1 / total_weight),
-        steps_per_epoch=np.int32(steps_per_epoch),
+        trunk_strength=np.asarray(1 / total_weight, np.float32),
+        steps_per_epoch=np.asarray(steps_per_epoch, np.int32),
     )
 
 
@@ -205,7 +205,7 @@ def describe_run(
         config: Settings.
         named_optimizer: Whether the optimizer is that of ``config``.
     """
-    digest = hashlib.sha256(np.ascontiguousarray(embeddings)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(embeddings).data).hexdigest()
     return {
         "step": dataclasses.asdict(config.step),
         "optimizer": dataclasses.asdict(config.optimizer) if named_optimizer else "given",

@@ -76,7 +76,7 @@ def write_shards(
 
             for chunk in chunks:
                 rows = validate_comparisons(chunk, layout.num_users, num_responses)
-                partition, row = layout.locate(rows.user)
+                partition, row = layout.locate(np.asarray(rows.user))
                 np.add.at(mass, (partition, row), rows.weight)
                 counts += np.bincount(partition, minlength=num_partitions)
                 order = np.argsort(partition.astype(np.uint16), kind="stable")

@@ -174,7 +174,7 @@ class ShardSource:
             table = self._readers[partition](block)
             columns = Comparisons(*(table[name].to_numpy() for name in SCHEMA.names))
             rows = validate_comparisons(columns, self.layout.num_users, self.num_responses)
-            home, row = self.layout.locate(rows.user)
+            home, row = self.layout.locate(np.asarray(rows.user))
             if (home != partition).any():
                 stray = rows.user[home != partition][:5].tolist()
                 raise ValueError(f"block {block} has users of other partitions, such as {stray}.")

@@ -58,17 +58,10 @@ class Metrics(NamedTuple):
     finite: Bool[Array, "*step"]
 
 
-STATE_SPECS = TrainState(
-    params="replicated",
-    moments="replicated",
-    users="sharded",
-    key="replicated",
-    epoch="replicated",
-    t="replicated",
-    num_steps="replicated",
-    num_skipped="replicated",
-    skipped_in_a_row="replicated",
-)  # pyright: ignore[reportArgumentType]
+STATE_SPECS = TrainState._make(
+    "sharded" if name == "users" else "replicated" for name in TrainState._fields
+)
+"""How a state lies on the devices."""
 
 
 def init(
@@ -95,7 +88,7 @@ def init(
     table = np.zeros((*mass.shape, config.num_factors), np.float32)
     rows = np.zeros(mass.shape, np.float32)
     marginal = config.objective == "marginal"
-    zero = np.int32(0)
+    zero = np.asarray(0, np.int32)
     return TrainState(
         params=jax.tree.map(np.asarray, params),
         moments=jax.tree.map(np.asarray, optimizer.init(params)),
