@@ -11,7 +11,7 @@ from prefjax.types import BASELINE
 TINY = dataclasses.replace(
     unseen_statements.PRESETS["smoke"],
     encoders=("hashed",),
-    num_splits=2,
+    num_splits=1,
     num_factors=3,
     num_inputs=8,
     hidden=4,
