@@ -185,6 +185,6 @@ def _reason(error: Any) -> str:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """What a cell depends on beside its name; seeds are in, since their draws share one shape."""
+    """What a cell depends on beside its name."""
     given = asdict(plan)
     return {name: list(given[name]) for name in ("num_answers", "controls")}

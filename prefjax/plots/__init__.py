@@ -7,6 +7,7 @@ seeds; a row without a seed is a summary already and is drawn as it stands.
 
 from prefjax.plots.curves import learning_curves
 from prefjax.plots.diagnostics import reliability, scree
+from prefjax.plots.strips import lines, strip
 from prefjax.plots.style import LABELS, METHOD_COLORS, STYLE, label, method_colors
 from prefjax.plots.tables import make_table
 
@@ -16,8 +17,10 @@ __all__ = [
     "STYLE",
     "label",
     "learning_curves",
+    "lines",
     "make_table",
     "method_colors",
     "reliability",
     "scree",
+    "strip",
 ]

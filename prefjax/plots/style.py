@@ -37,7 +37,10 @@ METHOD_COLORS: Mapping[str, str] = {
     "per-user": "#009E73",
     "population": "#4D4D4D",
 }
-OTHER_COLORS = ("#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D", "#8C564B")
+OTHER_COLORS = (
+    *("#CC79A7", "#E69F00", "#56B4E9", "#B8A800", "#7F3C8D", "#8C564B"),
+    *("#A6CEE3", "#B2DF8A", "#FB9A99", "#1B7837"),
+)
 CONTROL_COLOR = "#999999"
 DASHES = ((0, ()), (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 CONTROL_DASHES = ((0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1)))
@@ -47,6 +50,18 @@ LABELS: Mapping[str, str] = {
     "pref-map": "PReF as published",
     "per-user": "per-user model",
     "population": "population model",
+    "bradley-terry": "Bradley–Terry",
+    "lore": "LoRe",
+    "clusters": "worker clusters",
+    "pal-a": "PAL-A",
+    "pal-b": "PAL-B",
+    "vpl": "VPL",
+    "micro": "MiCRo",
+    "gpm": "GPM",
+    "p-rlhf": "P-RLHF",
+    "length-only": "length only",
+    "prism-shaped": "PRISM's shape (simulated)",
+    "planted": "planted (simulated)",
     "random": "random questions",
     "d_optimal": "D-optimal questions",
     "bald": "BALD questions",
@@ -65,6 +80,8 @@ LABELS: Mapping[str, str] = {
     "nll": "negative log-likelihood (nats)",
     "ece": "expected calibration error",
     "win_rate": "win rate",
+    "minus_population": "AUC, personal − population",
+    "minus_bradley_terry": "AUC, personal − Bradley–Terry",
 }
 """What the names in results are called in figures; a name without an entry stands for itself."""
 
@@ -72,8 +89,8 @@ LABELS: Mapping[str, str] = {
 def label(name: str) -> str:
     """How a name in the results is called in figures.
 
-    >>> label("pref-map"), label("lore")
-    ('PReF as published', 'lore')
+    >>> label("pref-map"), label("unknown")
+    ('PReF as published', 'unknown')
     """
     return LABELS.get(name, name)
 

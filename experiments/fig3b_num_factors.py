@@ -1,0 +1,104 @@
+"""How many base rewards are needed? Fig. 3B of the paper.
+
+    python -m experiments.fig3b_num_factors smoke     # two seeds
+    python -m experiments.fig3b_num_factors paper     # five seeds
+
+New people of the Attributes world (simulated people who care for two of seven attributes, real
+differences in text) after 5, 10 and 20 random answers, with J = 1 … 16 base rewards, by the default
+and by the published fit. Published: no gain beyond J = 6.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from prefjax import compare, metrics, plots, runs
+from prefjax.data.attributes import WorldConfig
+from prefjax.factorization import EMConfig
+from prefjax.families import Family, get_family
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        factors: Candidates for J.
+        families: Of ``pref`` and ``pref-map``.
+        num_seeds: Worlds.
+        num_answers: After how many answers; the largest is drawn.
+        world: Size and noise of a world.
+    """
+
+    factors: tuple[int, ...] = (1, 2, 4, 6, 8, 12, 16)
+    families: tuple[str, ...] = ("pref", "pref-map")
+    num_seeds: int = 5
+    num_answers: tuple[int, ...] = (5, 10, 20)
+    world: WorldConfig = field(default_factory=WorldConfig)
+
+
+PRESETS = {
+    "smoke": Config(factors=(1, 2, 6), families=("pref-map",), num_seeds=2),
+    "paper": Config(),
+}
+PENALTIES = {"penalty": 1.0, "utility_penalty": 1.0}
+"""Of the published fit, the same for every J; chosen on no test row."""
+
+
+def with_factors(name: str, num_factors: int) -> Family:
+    """A family with J base rewards."""
+    family = get_family(name)
+    config = replace(family.config, em=EMConfig(num_factors=num_factors))
+    return family._replace(config=replace(config, **PENALTIES) if name == "pref-map" else config)
+
+
+def run(config: Config) -> runs.Result:
+    """AUC by J, with intervals over people."""
+    seeds = range(config.num_seeds)
+    sources = [compare.attributes("hashed", seed, config.world) for seed in seeds]
+    cases = compare.make_cases(sources, list(seeds))
+    rows, lines = [], ["| method | J | " + " | ".join(map(str, config.num_answers)) + " |"]
+    lines.append("|---" * (len(config.num_answers) + 2) + "|")
+    for name in config.families:
+        for num_factors in config.factors:
+            family = with_factors(name, num_factors)
+            fit, _ = compare.programs(family, config.num_answers, False)
+            people = []
+            for seed, case in zip(seeds, cases, strict=True):
+                params = fit(jax.random.key(seed), case.outer.data, family.config)
+                scores = compare.scores_of(
+                    family, params, family.config, case.outer, case.num_new, config.num_answers
+                )
+                people.append(scores.auc.T)
+            value, low, high, _ = metrics.mean_interval(np.concatenate(people))
+            rows += [
+                {
+                    "method": name,
+                    "dataset": "attributes",
+                    "questions": "random",
+                    "num_answers": number,
+                    "num_factors": num_factors,
+                    "metric": "auc_user",
+                    "value": value[place],
+                    "low": low[place],
+                    "high": high[place],
+                }
+                for place, number in enumerate(config.num_answers)
+            ]
+            shown = (f"{v:.3f} ± {(h - v):.3f}" for v, h in zip(value, high, strict=True))
+            lines.append(f"| {name} | {num_factors} | " + " | ".join(shown) + " |")
+    lines.append("\nAUC by number of answers; the people are simulated.")
+    return runs.Result(rows=rows, summary="\n".join(lines))
+
+
+def plot(result: runs.Result) -> Figure:
+    """AUC against J after the largest number of answers."""
+    most = max(row["num_answers"] for row in result.rows)
+    table = runs.tidy([row for row in result.rows if row["num_answers"] == most])
+    return plots.lines(table, x="num_factors", xlabel="base rewards J")
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)

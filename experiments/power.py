@@ -1,0 +1,119 @@
+"""How many people, with how many answers, until personalization can be detected?
+
+    python -m experiments.power smoke     # two sizes, four repeats
+    python -m experiments.power paper     # six sizes, ten repeats
+
+A study collects some answers from some people and asks whether a personal model beats one for
+everybody. In a planted world (simulated people) whose personal part is as strong as given, power is
+the share of repeats in which the interval of personal − population, over the new people, lies above
+0. Training and new people come out of the same study: a fifth of the people is new, and each new
+person's answers are as many as the others gave.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from prefjax import compare, metrics, plots, runs
+from prefjax.families import get_family
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        people: Numbers of people in the study.
+        answers: Numbers of answers of each person.
+        sharpness: Strengths of the personal part: standard deviation of a person's own logit.
+        shared: Length of what everybody shares, beside 1 for a person.
+        num_repeats: Studies of each kind.
+        family: Method.
+    """
+
+    people: tuple[int, ...] = (50, 100, 200)
+    answers: tuple[int, ...] = (20, 40)
+    sharpness: tuple[float, ...] = (0.5, 1.0)
+    shared: float = 1.0
+    num_repeats: int = 10
+    family: str = "pref"
+
+
+PRESETS = {
+    "smoke": Config(
+        people=(50, 100), answers=(20,), sharpness=(1.0,), num_repeats=4, family="pref-map"
+    ),
+    "paper": Config(),
+}
+
+
+def study(config: Config, people: int, answers: int, sharpness: float) -> np.ndarray:
+    """Personal − population of every repeat: value, low, high."""
+    world = compare.PlantedConfig(
+        num_users=people,
+        rows_per_user=answers,
+        tests_per_user=20,
+        sharpness=sharpness,
+        shared=config.shared,
+        num_inputs=16,
+    )
+    seeds = list(range(config.num_repeats))
+    sources = [compare.make_planted(world, seed).source for seed in seeds]
+    family, numbers = get_family(config.family), (0, answers)
+    fit, _ = compare.programs(family, numbers, False)
+    found = []
+    for seed, case in zip(seeds, compare.make_cases(sources, seeds), strict=True):
+        params = fit(jax.random.key(seed), case.outer.data, family.config)
+        auc = compare.scores_of(
+            family, params, family.config, case.outer, case.num_new, numbers
+        ).auc
+        found.append(metrics.paired_difference(auc[1], auc[0])[:3])
+    return np.array(found)
+
+
+def run(config: Config) -> runs.Result:
+    """Power of every kind of study."""
+    rows, lines = (
+        [],
+        ["| personal logit | answers each | people | gain | power |", "|---" * 5 + "|"],
+    )
+    for sharpness in config.sharpness:
+        for answers in config.answers:
+            for people in config.people:
+                found = study(config, people, answers, sharpness)
+                power = float(np.mean(found[:, 1] > 0))
+                gain = float(np.mean(found[:, 0]))
+                half = 1.96 * np.sqrt(power * (1 - power) / len(found))
+                shared = {
+                    "method": f"{answers} answers each",
+                    "dataset": f"personal logit {sharpness}",
+                    "num_answers": answers,
+                    "num_people": people,
+                }
+                rows += [
+                    {
+                        **shared,
+                        "metric": "power",
+                        "value": power,
+                        "low": max(power - half, 0.0),
+                        "high": min(power + half, 1.0),
+                    },
+                    {**shared, "metric": "minus_population", "value": gain},
+                ]
+                lines.append(f"| {sharpness} | {answers} | {people} | {gain:+.3f} | {power:.2f} |")
+    lines.append(
+        f"\nShare of {config.num_repeats} simulated studies whose interval over the new people "
+        "lies above 0."
+    )
+    return runs.Result(rows=rows, summary="\n".join(lines))
+
+
+def plot(result: runs.Result) -> Figure:
+    """Power against the number of people."""
+    return plots.lines(result.table, x="num_people", xlabel="people in the study", metric="power")
+
+
+if __name__ == "__main__":
+    runs.main(PRESETS, run, plot)
