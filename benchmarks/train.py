@@ -156,10 +156,10 @@ class TorchLoop:
 
 def check_agreement(torch) -> dict[str, float]:
     """Held-out loss of both after as many passes over the same judgments."""
-    num_users, batch, epochs = 1000, 1024, 6
-    data, embeddings = make_world(num_users, 120_000, 64, 8, 1000, planted=True)
+    num_users, batch, epochs = 2000, 1024, 8
+    data, embeddings = make_world(num_users, 240_000, 64, 8, 1000, planted=True)
     parts = [
-        Comparisons(*(c[rows] for c in data)) for rows in (slice(100_000), slice(100_000, None))
+        Comparisons(*(c[rows] for c in data)) for rows in (slice(200_000), slice(200_000, None))
     ]
     config = make_config(8, batch, num_epochs=epochs, optimizer=OptimizerConfig(learning_rate=0.01))
     source = MemorySource(parts[0], 1000, UserLayout((num_users,)))
