@@ -27,6 +27,7 @@ from prefjax import lm
 from prefjax.encoders.batches import Batch, bucketed
 from prefjax.encoders.contract import Lengths, Text, check_texts
 from prefjax.encoders.template import TEMPLATES, Row, make_rows, render
+from prefjax.types import Array
 
 _VERSION = "language-1"
 _SLAB = 256  # texts whose prompts are held in memory at once
@@ -222,11 +223,11 @@ def make_language_encoder(
 
 
 def _pool(
-    hidden: Float[jax.Array, "batch token feature"],
-    mask: Bool[jax.Array, "batch token"],
-    counted: Bool[jax.Array, "batch token"],
+    hidden: Float[Array, "batch token feature"],
+    mask: Bool[Array, "batch token"],
+    counted: Bool[Array, "batch token"],
     pooling: str,
-) -> Float32[jax.Array, "batch feature"]:
+) -> Float32[Array, "batch feature"]:
     hidden = hidden.astype(jnp.float32)
     if pooling == "last":
         return lm.last_token(hidden, mask)
@@ -262,11 +263,11 @@ def _join(caches: list[lm.Cache]) -> lm.Cache:
 
 
 @partial(jax.jit, static_argnames="num_free")
-def _take(cache: lm.Cache, rows: Int[jax.Array, " batch"], *, num_free: int) -> lm.Cache:
+def _take(cache: lm.Cache, rows: Int[Array, " batch"], *, num_free: int) -> lm.Cache:
     """The cache of these rows, with slots for the tokens to come."""
     cache = lm.take_rows(cache, rows)
 
-    def widen(array: jax.Array, axis: int) -> jax.Array:
+    def widen(array: Array, axis: int) -> jax.Array:
         room = [(0, 0)] * array.ndim
         room[axis] = (0, num_free)
         return jnp.pad(array, room)
