@@ -7,6 +7,9 @@ Singular values of what people do that the shared utility does not explain, besi
 rows dealt out to random people: what stands above the null is personal. For Attributes the inputs
 are the principal components of texts, for the real sets the items themselves. Published: an elbow
 at about 6. Data below ``PREFJAX_DATA`` for the real sets.
+
+Expected on Attributes: 5.7 3.4 2.9 2.4 2.0 1.7, then 1.1 1.1 …, an elbow after 6; 16 values stand
+above the null, 20 of Polis (all that are kept, with no elbow after the third) and 6 of DICES-350.
 """
 
 from dataclasses import dataclass

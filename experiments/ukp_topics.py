@@ -3,6 +3,9 @@
     python -m experiments.ukp_topics smoke     # four topics, without PReF
     python -m experiments.ukp_topics paper     # all 32
 
+Expected, all 32 folds of the hashed encoder, ``bradley-terry``: accuracy .698, cross-entropy .578;
+workers with more than 50 pairs .710 / .568. PReF takes several times as long.
+
 One judgment of each pair by real crowd workers (``crowdsample``), read below ``PREFJAX_DATA``; all
 rows of one topic are tested by what the rows of the other 31 taught. Everything is text: items of
 the test topic are new. Accuracy and cross-entropy over all rows, and over those of workers with

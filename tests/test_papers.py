@@ -117,6 +117,7 @@ def test_the_page_takes_numbers_from_run_folders_and_says_what_was_not_run(tmp_p
     assert output.read_text() == page
 
 
+@pytest.mark.slow
 def test_rows_of_held_out_topics_are_predicted_with_the_state_of_their_worker():
     ukp = importlib.import_module("experiments.ukp_topics")
     rng = np.random.default_rng(0)

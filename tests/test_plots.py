@@ -59,7 +59,7 @@ def test_lines_are_means_over_seeds_and_bands_their_t_intervals(table):
     assert legend == [
         "PReF (marginal)",
         "population model",
-        "lore",
+        "LoRe",
         "D-optimal questions",
         "random questions",
     ]
@@ -118,3 +118,30 @@ def test_every_figure_can_be_printed(table, tmp_path):
     ):
         figure.savefig(tmp_path / f"{index}.png")
     np.testing.assert_array_equal(plots.scree(spectrum).axes[0].lines[0].get_ydata(), spectrum)
+
+
+def test_strips_have_a_point_a_seed_and_lines_a_band():
+    rows = [
+        {
+            "method": method,
+            "dataset": "attributes",
+            "metric": "auc_user",
+            "seed": seed,
+            "value": 0.5 + 0.1 * seed + place,
+        }
+        for place, method in enumerate(("pref", "lore"))
+        for seed in range(3)
+    ]
+    (axes,) = plots.strip(runs.tidy(rows)).axes
+    assert [len(points.get_offsets()) for points in axes.collections] == [3, 3]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in axes.lines], [0.6, 1.6])
+    summed = [
+        {**row, "seed": None, "size": row["seed"], "low": 0.4, "high": 0.9}
+        for row in rows[:3][::-1]
+    ]
+    (axes,) = plots.lines(runs.tidy(summed), x="size", xlabel="size", log=False).axes
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [0, 1, 2])
+    with pytest.raises(ValueError, match="nothing"):
+        plots.strip(runs.tidy(rows), metric="nothing")
+    with pytest.raises(ValueError, match="nothing"):
+        plots.lines(runs.tidy(rows), x="seed", xlabel="", metric="nothing")
