@@ -18,8 +18,10 @@ Every candidate is checked to give the same embeddings before it is timed. About
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,7 @@ from benchmarks.qwen import SHAPES, load_torch, make
 from benchmarks.timing import interleaved, measure_ceilings
 from prefjax import lm
 from prefjax.encoders.batches import bucketed
+from prefjax.lm.layers import linear
 
 TOLERANCE = 5e-5
 PARTS = ("speed", "buckets", "prompts")
@@ -43,7 +46,6 @@ def read(params, config, tokens, mask):
 @jax.jit
 def products(params, x):
     """The matrix products of the layers one after the other, and nothing else but sums."""
-    linear = lm.layers.linear
     for layer in params["layers"]:
         key_and_value = linear(x, layer["key"]) + linear(x, layer["value"])
         x = linear(linear(x, layer["query"]), layer["output"]) + key_and_value[:, :1]
@@ -59,7 +61,7 @@ def measure_speed(model, other, shapes, repeats):
         tokens = rng.integers(0, config.vocab_size, (batch, token)).astype(np.int32)
         mask = np.ones((batch, token), bool)
         states = jnp.asarray(rng.normal(size=(batch * token, config.hidden_size)), jnp.float32)
-        calls = {
+        calls: dict[str, Callable[[], Any]] = {
             "prefjax": partial(read, model.params, config, tokens, mask),
             "products": partial(products, model.params, states),
         }
