@@ -9,6 +9,8 @@ from prefjax import lm
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.align.teach import teach
+from prefjax.align.temporal import TrainConfig
 from prefjax.data.attributes import WorldConfig
 from prefjax.elicit import ResponsePool
 
@@ -62,6 +64,7 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
     np.testing.assert_array_equal(again.interview(basis).weight, known.weight)
 
 
+@pytest.mark.slow
 def test_samples_come_by_prompt_and_fill_the_last_batch():
     model = lm.load(FOLDER / "qwen2")
     arguments = {"max_new_tokens": 4, "batch_size": 4}
@@ -73,3 +76,25 @@ def test_samples_come_by_prompt_and_fill_the_last_batch():
         jax.random.key(0), model, ["a b", "c"], 3, system=["be brief"] * 2, **arguments
     )
     assert told != texts
+
+
+@pytest.mark.slow
+def test_teaching_reads_what_was_drawn_and_explains_its_score():
+    model = lm.load(FOLDER / "qwen2")
+    seen = []
+
+    def score(texts):
+        seen.extend(texts)
+        return np.array([[len(text), text.count("a")] for text in texts], np.float32)
+
+    config = TrainConfig(num_steps=300, learning_rate=3e-3, width=32, rank=8)
+    taught = teach(
+        jax.random.key(0), model, ["a b", "c", "b"], score, num_samples=40, max_new_tokens=8,
+        config=config,
+    )  # fmt: skip
+    assert len(seen) == len(taught.features) == 120
+    np.testing.assert_array_equal(taught.features[:, 0], [len(text) for text in seen])
+    assert taught.explained.shape == (5, 2)
+    long = "word " * 600
+    with pytest.raises(ValueError, match="Prompt 1 has"):
+        teach(jax.random.key(0), model, ["a", long], score, num_samples=2, max_new_tokens=8)

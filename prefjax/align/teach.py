@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -26,6 +25,8 @@ from prefjax.align.temporal import (
 )
 from prefjax.encoders import chat_prompt
 from prefjax.types import Array, PRNGKey
+
+_ROWS = 96  # responses drawn and read together, which bounds the memory of the attention
 
 
 class Prompts(NamedTuple):
@@ -95,26 +96,36 @@ def teach(
     """
     keys = jax.random.split(key, 3)
     asked = encode_prompts(model, prompts, max_new_tokens)
-    drawn = draw(
-        keys[0],
-        model.params,
-        model.config,
-        *asked,
-        max_new_tokens=max_new_tokens,
-        num_samples=num_samples,
-        sampling=sampling,
-        num_ids=min(len(model.tokenizer), model.config.vocab_size),
-    )
-    repeated = (np.repeat(array, num_samples, axis=0) for array in asked)
+    step, parts, texts = max(1, _ROWS // num_samples), [], []
+    for start in range(0, len(prompts), step):
+        block = Prompts(*(array[start : start + step] for array in asked))
+        drawn = draw(
+            jax.random.fold_in(keys[0], start),
+            model.params,
+            model.config,
+            *block,
+            max_new_tokens=max_new_tokens,
+            num_samples=num_samples,
+            sampling=sampling,
+            num_ids=min(len(model.tokenizer), model.config.vocab_size),
+        )
+        repeated = (np.repeat(array, num_samples, axis=0) for array in block)
+        states = states_after(model.params, model.config, *repeated, drawn.tokens, drawn.mask)
+        parts.append(tuple(map(np.asarray, (states, drawn.tokens, drawn.mask, drawn.ended))))
+        texts += decode_texts(model, drawn)
+    states, tokens, mask, ended = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    features = np.asarray(score(texts), np.float32)
     data = Trajectories(
-        states=states_after(model.params, model.config, *repeated, drawn.tokens, drawn.mask),
-        tokens=jnp.pad(drawn.tokens, [(0, 0), (1, 0)]),
-        mask=jnp.pad(drawn.mask, [(0, 0), (1, 0)], constant_values=True),
-        ended=drawn.ended,
-        features=jnp.asarray(score(decode_texts(model, drawn)), jnp.float32),
+        states=states,
+        tokens=np.pad(tokens, [(0, 0), (1, 0)]),
+        mask=np.pad(mask, [(0, 0), (1, 0)], constant_values=True),
+        ended=ended,
+        features=features,
     )
     head, _ = fit_value(keys[1], data, config)
     advantage, _ = fit_advantage(keys[2], data, head, model.params["embedding"], config)
-    features = np.asarray(data.features)
-    explained = explained_by_position(value(head, data.states), data.mask, features, 5)
+    values = np.concatenate(
+        [value(head, states[i : i + _ROWS]) for i in range(0, len(states), _ROWS)]
+    )
+    explained = explained_by_position(values, data.mask, features, 5)
     return Taught(head, advantage, features, explained)

@@ -51,15 +51,19 @@ class Cache:
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        connection = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=60)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            with self._connection:
-                self._connection.execute(_SCHEMA)
+            connection = sqlite3.connect(self.path, timeout=60)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            with connection:
+                connection.execute(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
+            if connection is not None:
+                connection.close()
             raise OSError(f"Cannot use {path} as a cache of answers: {error}.") from error
+        self._connection = connection
 
     def get(self, payload: Mapping[str, Any], choices: Sequence[str]) -> Result | None:
         """The stored result, read again with these choices, or None."""
