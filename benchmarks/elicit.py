@@ -12,14 +12,13 @@ with a refit after every answer, as one compiled program. Both take under two mi
 
 import argparse
 import json
-import statistics
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 
+from benchmarks import timing
 from prefjax.elicit import (
     RULES,
     Belief,
@@ -33,16 +32,6 @@ from prefjax.elicit import (
 from prefjax.types import GaussianPrior
 
 NUM_FACTORS = 6
-
-
-def measure(call, repeats):
-    """Median seconds of a call that blocks, after one call that compiles, and the first's."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:]), seconds[0]
 
 
 def make_search(num_prompts, num_responses, num_users):
@@ -112,16 +101,19 @@ def main():
     np.testing.assert_allclose(found.score, score, rtol=1e-5)
     if not np.array_equal(found.index, index):
         raise AssertionError("exact search and brute force chose different pairs")
-    seconds = {"brute_force": measure(lambda: brute_force(pool, belief), 1)[0]}
-    for rule in RULES:
-        name = "search" if rule == "d_optimal" else f"search_{rule}"
-        seconds[name], first = measure(search(rule), 5 if rule != "bald" else 1)
-        print(f"{name:22} {seconds[name]:8.3f} s   first call {first:6.2f} s")
+    searches = {"search" if r == "d_optimal" else f"search_{r}": search(r) for r in RULES}
+    for name, call in searches.items():
+        print(f"{name:22} first call {timing.first_call(call):6.2f} s")
+    searches["brute_force"] = lambda: brute_force(pool, belief)
+    seconds = timing.interleaved(searches, 3)
 
     study_size = (20, 2, 100, 5) if small else (500, 10, 1000, 20)
     study, keys_study, lanes = make_study(*study_size)
-    seconds["study"], first = measure(lambda: study(keys_study, lanes), 1 if not small else 3)
-    print(f"{'study':22} {seconds['study']:8.3f} s   first call {first:6.2f} s")
+    whole = {"study": lambda: study(keys_study, lanes)}
+    print(f"{'study':22} first call {timing.first_call(whole['study']):6.2f} s")
+    seconds |= timing.interleaved(whole, 1 if not small else 3)
+    for name, value in seconds.items():
+        print(f"{name:22} {value:8.3f} s")
     converged = bool(study(keys_study, lanes).converged.all())
 
     prompts, responses, users = search_size
@@ -138,6 +130,7 @@ def main():
         "ratios": {"brute_force": seconds["brute_force"] / seconds["search"]},
         "agrees": True,
         "converged": converged,
+        "environment": timing.environment(),
     }
     print(json.dumps(result))
 

@@ -124,6 +124,14 @@ def symmetric_sqrt(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return symmetric_power(matrix, 0.5)
 
 
+def positive_inverse(matrix: Float[Array, "n n"]) -> Float[jax.Array, "n n"]:
+    """Inverse of a positive definite matrix, symmetric by construction; NaN if it is not."""
+    root = jnp.linalg.cholesky(matrix)
+    eye = jnp.eye(root.shape[0], dtype=root.dtype)
+    half = jax.scipy.linalg.solve_triangular(root, eye, lower=True)
+    return half.T @ half
+
+
 class Quadrature(NamedTuple):
     """Nodes and weights with ``E g(z) ≈ Σ_k weight_k g(node_k)`` for z ~ N(0, 1)."""
 

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float, Int
 from prefjax import logistic
 from prefjax.elicit.acquisition import Belief, Rule, get_rule
 from prefjax.elicit.pool import Pool, Question, gap_at, select
+from prefjax.numerics import positive_inverse
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 Answer: TypeAlias = Callable[[PRNGKey, Int[jax.Array, ""]], Float[jax.Array, ""]]
@@ -129,21 +130,13 @@ def init(key: PRNGKey, prior: GaussianPrior, config: ElicitConfig) -> ElicitStat
     )
 
 
-def inverse(hessian: Float[Array, "factor factor"]) -> Float[jax.Array, "factor factor"]:
-    """Inverse of a positive definite matrix, symmetric by construction; NaN if it is not."""
-    root = jnp.linalg.cholesky(hessian)
-    eye = jnp.eye(root.shape[0], dtype=root.dtype)
-    half = jax.scipy.linalg.solve_triangular(root, eye, lower=True)
-    return half.T @ half
-
-
 def belief_of(fit: logistic.LogisticFit, prior: GaussianPrior, rule: Rule) -> Belief:
     """N(λ̂, H⁻¹), or with the rule's ridge in place of the prior's precision."""
     hessian = jnp.asarray(fit.hessian)
     if rule.ridge is not None:
         eye = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
         hessian = hessian - prior.precision + rule.ridge * eye
-    return Belief(weight=fit.weight, covariance=inverse(hessian))
+    return Belief(weight=fit.weight, covariance=positive_inverse(hessian))
 
 
 def ask(state: ElicitState, pool: Pool, prior: GaussianPrior, config: ElicitConfig) -> Question:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from prefjax.elicit import loop
 from prefjax.elicit.pool import PairPool, Pool, num_candidates, split_index
+from prefjax.numerics import positive_inverse
 from prefjax.types import GaussianPrior, PRNGKey
 
 
@@ -38,7 +39,7 @@ class Asked(NamedTuple):
 _init = jax.jit(loop.init, static_argnames="config")
 _ask = jax.jit(loop.ask, static_argnames="config")
 _tell = jax.jit(loop.tell, static_argnames="config")
-_inverse = jax.jit(loop.inverse)
+_inverse = jax.jit(positive_inverse)
 
 
 class Session:
