@@ -83,9 +83,11 @@ def is_primary() -> bool:
     return jax.process_index() == 0
 
 
-def is_preempted(step: int) -> bool:
-    """Whether all processes should stop after this step, because one of them got SIGTERM.
+def is_preempted(count: int) -> bool:
+    """Whether all processes should stop now, because one of them got SIGTERM.
 
-    Every process calls it with the same steps; all of them get True at the same step.
+    Args:
+        count: Number of this call, counted up by one from call to call. All processes agree on a
+            number to stop at, and get True at that one only.
     """
-    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
+    return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(count)

@@ -96,7 +96,7 @@ def train(
         if store is not None and resuming:
             state, progress = resume(store, run, source, grow=grow)
             _log(history, folder, {"step": progress.clock, "resumed": True})
-        saved_at = progress.clock
+        saved_at, num_calls = progress.clock, 0
         watchdog = stack.enter_context(Watchdog(config.step_timeout, config.start_timeout))
         interrupts = stack.enter_context(Interrupts())
         bar = stack.enter_context(_bar(source, config, progress, run))
@@ -141,7 +141,8 @@ def train(
                     watchdog.beat()
                     if config.patience and progress.num_worse >= config.patience:
                         status = "stopped early"
-                if is_preempted(progress.clock) or interrupts.wanted:
+                num_calls += 1
+                if is_preempted(num_calls) or interrupts.wanted:
                     status = "interrupted"
                 if store is not None:
                     store.check()
