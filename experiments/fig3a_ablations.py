@@ -34,6 +34,7 @@ from prefjax.data.group import group_by_user
 from prefjax.encoders import make_hashed
 from prefjax.factorization import EMConfig, Strength
 from prefjax.factorization.rows import gap
+from prefjax.factorization.svd import start as singular_start
 from prefjax.families import Data, gather, get_family, make_data, pref, score
 from prefjax.families.descent import adam, mean_loss
 from prefjax.types import GaussianPrior
@@ -81,7 +82,7 @@ def joint(key: Any, data: Data, config: Config, strength: float) -> pref.Params:
         num_responses=len(data.embeddings),
         config=EMConfig(num_factors=NUM_FACTORS),
     )
-    return ridge(fitted.head, config.penalty)
+    return ridge(jnp.asarray(fitted.head), config.penalty)
 
 
 def descent(key: Any, data: Data, config: Config, strength: float, start: str) -> pref.Params:
@@ -91,7 +92,7 @@ def descent(key: Any, data: Data, config: Config, strength: float, start: str) -
     num_users = len(data.count)
     head_key, user_key, begin_key = jax.random.split(key, 3)
     if start == "svd":
-        begun = factorization.svd.start(
+        begun = singular_start(
             begin_key,
             data.rows,
             table,

@@ -95,7 +95,7 @@ def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray
     data = stack_data(sets, tables, num_users=num_users)
     fit, predict = jax.jit(family.fit), predictor(family)
     longest = max(MOST_HELD, int(np.bincount(topic).max()))
-    trials = family.trials(family.config)
+    trials = list(family.trials(family.config))
     logit = np.full(len(topic), np.nan)
 
     def guess(params, answers, tested: np.ndarray, trial) -> np.ndarray:

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from prefjax import metrics
 from prefjax.compare.draw import Draw, Source
 from prefjax.families import Answers, Data, Family, gather, score, stack_data
-from prefjax.types import Array, PRNGKey, UserBatch
+from prefjax.types import BASELINE, Array, PRNGKey, UserBatch
 
 CONTROLS = ("wrong-user", "shuffled-users", "shuffled-labels")
 
@@ -64,7 +64,7 @@ class Cases(NamedTuple):
 def pad_batch(batch: UserBatch, users: int, pairs: int) -> UserBatch:
     """More users and pairs, all masked."""
     missing = (0, users - batch.label.shape[0]), (0, pairs - batch.label.shape[1])
-    fills = UserBatch(first=0, second=-1, label=0.5, weight=0, mask=False)
+    fills = 0, BASELINE, 0.5, 0, False
     return UserBatch(
         *(
             np.pad(column, missing, constant_values=fill)

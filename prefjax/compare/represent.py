@@ -89,7 +89,7 @@ def residual_matrix(
     residual = rows.weight * (rows.label - 1 / (1 + np.exp(-(items @ utility))))
     places = rows.user, np.arange(len(rows.user))
     people = sparse.csr_array((residual, places), shape=(num_users, len(rows.user)))
-    return (people @ items).astype(np.float64), utility
+    return sparse.csr_array(people @ items, dtype=np.float64), utility
 
 
 def item_block(
@@ -104,8 +104,9 @@ def item_block(
         width: Singular vectors; fewer where the matrix has fewer.
     """
     matrix, utility = residual_matrix(rows, num_users, num_responses)
-    width = min(width, min(matrix.shape) - 1)
-    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    smaller = min(num_users, num_responses)
+    width = min(width, smaller - 1)
+    start = np.random.default_rng(0).standard_normal(smaller)
     _, values, right = svds(matrix, k=width, v0=start)
     leading = np.argsort(-values)
     vectors = (right * values[:, None])[leading].T

@@ -66,9 +66,10 @@ def blind(source: Source) -> Source:
     columns = [source.length - source.length.mean()]
     if source.votes:
         columns.append(np.ones_like(source.length))
-    seen = {"embeddings": np.concatenate(columns, axis=1).astype(np.float32)}
-    draws = (draw._replace(**seen) for draw in (source.draw, source.inner))
-    return Source(*draws, source.length, source.votes)
+    seen = np.concatenate(columns, axis=1).astype(np.float32)
+    return source._replace(
+        draw=source.draw._replace(embeddings=seen), inner=source.inner._replace(embeddings=seen)
+    )
 
 
 def run_cells(

@@ -77,7 +77,7 @@ def unseen_prompts(
 
     def embed(part: Part) -> Draw:
         table = text_block(embedding, _shown(part.train), TEXT_INPUTS)
-        return Draw(*part, embeddings=table, context=context, unit=group.astype(np.int32))
+        return Draw(*part, embeddings=table, context=context, unit=np.asarray(group, np.int32))
 
     return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
 

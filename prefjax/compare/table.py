@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prefjax import metrics
+from prefjax.compare.measure import Measured
 from prefjax.compare.store import Cell
 
 BASE = "bradley-terry"
@@ -89,25 +90,18 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
 
 
 def _metrics(control: str, base: Mapping[int, np.ndarray]) -> dict[str, Callable]:
-    def scores(cell: Cell):
-        return cell.scores.get(control)
+    def read(of: Callable[[Measured, int], np.ndarray | None]) -> Callable:
+        def value(cell: Cell) -> np.ndarray | None:
+            measured = cell.scores.get(control)
+            return None if measured is None else of(measured, cell.seed)
 
-    def auc(cell: Cell):
-        return scores(cell).auc if scores(cell) else None
-
-    def nll(cell: Cell):
-        return scores(cell).nll if scores(cell) else None
-
-    def gain(cell: Cell):
-        return scores(cell).auc - scores(cell).auc[:1] if scores(cell) else None
-
-    def against(cell: Cell):
-        known = scores(cell) is not None and cell.seed in base
-        return scores(cell).auc - base[cell.seed] if known else None
+        return value
 
     return {
-        "auc_user": auc,
-        "nll": nll,
-        "minus_population": gain,
-        "minus_bradley_terry": against,
+        "auc_user": read(lambda measured, _: measured.auc),
+        "nll": read(lambda measured, _: measured.nll),
+        "minus_population": read(lambda measured, _: measured.auc - measured.auc[:1]),
+        "minus_bradley_terry": read(
+            lambda measured, seed: measured.auc - base[seed] if seed in base else None
+        ),
     }

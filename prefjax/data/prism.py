@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import check_table, naming
+from prefjax.data.files import Kind, check_table, naming
 from prefjax.data.hub import hub_folder
 from prefjax.data.votes import ratings_to_comparisons
 
@@ -110,7 +110,7 @@ def _read(path: Path) -> pa.Table:
     options = pyarrow.json.ParseOptions(
         explicit_schema=SCHEMA, unexpected_field_behavior="ignore", newlines_in_values=False
     )
-    kinds = {
+    kinds: dict[str, Kind] = {
         name: "text" if SCHEMA.field(name).type == pa.string() else "number"
         for name in SCHEMA.names
     }

@@ -8,6 +8,7 @@ References:
     are what arXiv 2601.20760 clusters.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +16,19 @@ import numpy as np
 import pyarrow as pa
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import naming, open_parquet
+from prefjax.data.files import Kind, naming, open_parquet
 from prefjax.data.hub import hub_folder
 from prefjax.types import Comparisons
 
 NAME = "tldr"
 REPOSITORY = "openai/summarize_from_feedback"
 PARTS = ("train", "validation")
-COLUMNS = {"info": "text", "summaries": "text", "choice": "number", "worker": "text"}
+COLUMNS: Mapping[str, Kind] = {
+    "info": "text",
+    "summaries": "text",
+    "choice": "number",
+    "worker": "text",
+}
 
 
 def load(
