@@ -15,10 +15,11 @@ comparisons. Side by side for every encoder, on the same rows and principal comp
 Intervals are Student's t over splits. ``hashed`` is fitted to the training statements (tf-idf).
 ``minilm`` needs the package that its error names. Reads the votes below ``PREFJAX_DATA``.
 
-A split takes one to three minutes for an encoder. Expected, personal − population: Polis, 20
-answers, five splits, ``minilm`` +.024 [−.002, +.050] linear, +.039 [−.049, +.126] mlp, whose shared
-utility differs much between splits. AUC on Attributes, 10 answers: ``hashed`` .705 and ``minilm``
-.548 (three splits), ``offline-lm`` .574 (two); its population is at .49 to .53.
+A split takes one to three minutes for an encoder. Expected, personal − population on Polis after 20
+answers, five splits: ``minilm`` +.024 [−.002, +.050] linear and +.039 [−.049, +.126] mlp (its
+shared utility differs much between splits), ``hashed`` +.000 [−.039, +.040]. AUC on Attributes
+after 10 answers, linear, population at .49 to .53: ``hashed`` .705 and ``minilm`` .548 (three
+splits), ``offline-lm`` .574 (two).
 """
 
 from collections.abc import Iterator
