@@ -12,6 +12,11 @@ training people; the controls (another's answers, shuffled users, shuffled label
 by default. The folder holds one file for each finished cell, so a comparison that was stopped goes
 on with the same command, and more families or seeds cost only themselves. It is a run folder as
 well: ``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
+
+Expected on Attributes with two seeds after 20 answers, AUC: PReF .735, GPM .735, PReF as published
+.731, LoRe .700, P-RLHF .695, per-user .689, PAL-A .677, VPL .635, PAL-B .621, clusters .618,
+Bradley–Terry .493, MiCRo .489; with shuffled users every family's gain over its own population has
+an interval that covers 0.
 """
 
 import sys

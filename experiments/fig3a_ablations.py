@@ -3,6 +3,12 @@
     python -m experiments.fig3a_ablations smoke     # three seeds
     python -m experiments.fig3a_ablations paper     # ten seeds
 
+Expected with the smoke preset, new people, mean and standard deviation over seeds: ``pref`` .740,
+.0016; ``adam`` .734, .0001; from a random start .734, .0017; without penalty .726, .0002. As
+published the spread grows without the SVD, but all of it is small: with a shared utility and an
+exact solve for each new person the optimum hardly depends on the start. Without penalties the mean
+falls.
+
 One world of Attributes (simulated people, real differences in text), ten seeds of everything random
 in the fit. Published: without SVD or without regularization the mean falls and the spread over
 seeds grows. Side by side, on the same rows:
