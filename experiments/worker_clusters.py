@@ -3,9 +3,9 @@
     python -m experiments.worker_clusters smoke     # one world of two groups
     python -m experiments.worker_clusters paper     # one, two and three groups, five worlds each
 
-Expected with the smoke preset: two groups found, adjusted Rand 1, the reward of a group − one reward
-+.121 [+.100, +.142], of the smaller group +.125 [+.076, +.173]; with worker ids permuted one group,
-+.001 [−.000, +.001].
+Expected with the smoke preset: two groups found, adjusted Rand 1, the reward of a group − one
+reward +.121 [+.100, +.142], of the smaller group +.125 [+.076, +.173]; with worker ids permuted one
+group, +.001 [−.000, +.001].
 
 Planted worlds of simulated people over Gaussian embeddings, in which groups want opposite or
 unrelated things or, with one group, nobody differs. Reported: how many groups are found, their
