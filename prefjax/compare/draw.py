@@ -6,6 +6,7 @@ the same manner in which the outer draw holds out its own. Settings are chosen t
 test row is seen before the end.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -55,12 +56,15 @@ class Source(NamedTuple):
         inner: The draw inside its training rows.
         length: Logarithm of the number of words of every response.
         votes: Whether rows are votes on one response, against the zero baseline.
+        embed: Embeddings from training rows, where these enter; nulls are embedded anew by it, or
+            the true labels would be read from the embeddings.
     """
 
     draw: Draw
     inner: Draw
     length: Float[np.ndarray, "response one"]
     votes: bool
+    embed: Callable[[Comparisons], Float[np.ndarray, "response input"]] | None = None
 
 
 def shared_items(dataset: Dataset, rows: Comparisons, users: Array, unit: Unit, seed: int):

@@ -105,7 +105,10 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
     for source, seed in zip(sources, seeds, strict=True):
         rng = np.random.default_rng(seed)
         draw = source.draw
-        draws += [source.inner, draw, shuffle_users(rng, draw), shuffle_labels(rng, draw)]
+        nulls = shuffle_users(rng, draw), shuffle_labels(rng, draw)
+        if source.embed is not None:
+            nulls = (null._replace(embeddings=source.embed(null.train)) for null in nulls)
+        draws += [source.inner, draw, *nulls]
     num_users = max(draw.num_users for draw in draws)
     data = stack_data(
         [draw.train for draw in draws],

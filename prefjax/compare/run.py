@@ -68,7 +68,9 @@ def blind(source: Source) -> Source:
         columns.append(np.ones_like(source.length))
     seen = np.concatenate(columns, axis=1).astype(np.float32)
     return source._replace(
-        draw=source.draw._replace(embeddings=seen), inner=source.inner._replace(embeddings=seen)
+        draw=source.draw._replace(embeddings=seen),
+        inner=source.inner._replace(embeddings=seen),
+        embed=None,
     )
 
 

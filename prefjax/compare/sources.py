@@ -18,7 +18,7 @@ from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.data.protocol import PROTOCOLS, Protocol, load_protocol
 from prefjax.data.split import four_cells, group_responses
 from prefjax.encoders import encode_cached, get_encoder
-from prefjax.types import BASELINE, Array
+from prefjax.types import BASELINE, Array, Comparisons
 
 TEXT_INPUTS = 64
 """Principal components of texts where text is all there is."""
@@ -134,26 +134,30 @@ def real(name: str, encoder: str, seed: int) -> Source:
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
     votes = bool((outer.train.second == BASELINE).all())
 
-    def embed(protocol: Protocol) -> Draw:
-        num_users = len(protocol.train_users)
+    def table(rows: Comparisons, num_users: int) -> np.ndarray:
         blocks = [
-            text_block(embedding, _shown(protocol.train), ITEM_INPUTS),
-            item_block(protocol.train, num_users, dataset.num_responses, ITEM_INPUTS),
+            text_block(embedding, _shown(rows), ITEM_INPUTS),
+            item_block(rows, num_users, dataset.num_responses, ITEM_INPUTS),
         ]
         if votes:  # against a baseline of zeros a reward needs an intercept
             blocks.append(np.ones((dataset.num_responses, 1), np.float32))
+        return np.concatenate(blocks, axis=1)
+
+    def embed(protocol: Protocol) -> Draw:
+        num_users = len(protocol.train_users)
         return Draw(
             train=protocol.train,
             num_users=num_users,
             answers=protocol.answers,
             tests=protocol.tests,
             users=protocol.new_users,
-            embeddings=np.concatenate(blocks, axis=1),
+            embeddings=table(protocol.train, num_users),
             context=context,
-            unit=protocol.unit,
+            unit=protocol.unit.astype(np.int32),
         )
 
-    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes)
+    again = partial(table, num_users=len(outer.train_users))
+    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes, again)
 
 
 SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
