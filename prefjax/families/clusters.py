@@ -275,7 +275,7 @@ def logit(
     return mixture_logit(state, params.weight @ (first - second))
 
 
-def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+def alarms(params: Params, data: Data, config: Config) -> dict[str, Array]:
     """The number of groups, and the share of the smallest."""
     share = jnp.where(jnp.isfinite(params.log_prior), jnp.exp(params.log_prior), jnp.inf)
     return {"num_clusters": params.num_clusters, "smallest_share": jnp.min(share)}

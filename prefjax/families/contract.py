@@ -22,7 +22,7 @@ strengths share one compiled program and ``vmap`` can run them side by side; wha
 programs is static. It is hashable, hence also legal as a static argument.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,8 +100,8 @@ class Family(NamedTuple):
     config: Any
     fit: Callable[..., Any]
     adapt: Callable[..., Any]
-    logit: Callable[..., jax.Array]
-    alarms: Callable[..., dict[str, jax.Array]]
+    logit: Callable[..., Array]
+    alarms: Callable[..., Mapping[str, Array]]
     trials: Callable[[Any], tuple[Any, ...]]
 
 
@@ -116,7 +116,7 @@ def require_positive(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
-def no_alarms(params: Any, data: Data, config: Any) -> dict[str, jax.Array]:
+def no_alarms(params: Any, data: Data, config: Any) -> dict[str, Array]:
     """For families without a known way to collapse."""
     return {}
 
@@ -217,8 +217,11 @@ def make_data(
     Raises:
         ValueError: A row, an id or an embedding is not legal; the message names it.
     """
-    rows, *rest = _prepare(comparisons, embeddings, num_users, context, unit)
-    return jax.tree.map(jnp.asarray, Data(make_rows(rows, len(rest[0])), *rest))
+    rows, table, prompts, scale, count, groups = _prepare(
+        comparisons, embeddings, num_users, context, unit
+    )
+    data = Data(make_rows(rows, len(table)), table, prompts, scale, count, groups)
+    return jax.tree.map(jnp.asarray, data)
 
 
 def stack_data(
@@ -281,7 +284,7 @@ def _prepare(comparisons, embeddings, num_users, context, unit):
     table = np.where(shown[:, None], table, table[shown].mean(axis=0))
     centred = table[shown] - table[shown].mean(axis=0)
     scale = np.mean(np.sum(centred**2, axis=1))
-    scale = np.float32(max(scale, np.finfo(np.float32).tiny))
+    scale = np.asarray(max(scale, np.finfo(np.float32).tiny), np.float32)
     count = np.bincount(rows.user, rows.weight, num_users).astype(np.float32)
     unit = None if unit is None else np.asarray(unit, np.int32)
     if unit is not None and unit.shape != (len(table),):

@@ -114,7 +114,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
 
 
 def _coordinates(params: Params, embedding: Float[Array, "*pairs input"]) -> jax.Array:
-    moved = embedding @ params.kernel
+    moved = jnp.asarray(embedding @ params.kernel)
     return moved + jnp.broadcast_to(params.bias, moved.shape)
 
 

@@ -98,7 +98,7 @@ def start_map(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Map:
 def apply_map(params: Map, embedding: Float[Array, "*pairs input"]) -> jax.Array:
     """``We + W₂ gelu(W₁ e)``."""
     bent = jax.nn.gelu(embedding @ params["inward"]) @ params["outward"]
-    return embedding @ params["straight"] + bent
+    return jnp.asarray(embedding @ params["straight"] + bent)
 
 
 def rescale_map(params: Map, scale: Float[Array, ""]) -> Map:

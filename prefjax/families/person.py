@@ -25,7 +25,7 @@ SLACK = 1e-6  # rounding of the objective must not stop the last steps
 
 
 def minimize(
-    logits: Callable[[jax.Array], jax.Array],
+    logits: Callable[[jax.Array], Array],
     prior: Callable[[jax.Array], jax.Array],
     start: Float[Array, " code"],
     answers: Answers,
@@ -58,7 +58,7 @@ def minimize(
 
 
 def simplex_weights(
-    logits: Callable[[jax.Array], jax.Array],
+    logits: Callable[[jax.Array], Array],
     center: Float[Array, " component"],
     strength: Number,
     answers: Answers,
