@@ -99,7 +99,8 @@ def test_training_lowers_the_loss_and_leaves_a_model(tmp_path):
     config = dataclasses.replace(train_offline_lm.PRESETS["smoke"], folder=tmp_path / "model")
     result = train_offline_lm.run(config)
     losses = [line["loss"] for line in result.metrics]
-    assert losses[-1] < losses[0] - 0.5
+    guessing = np.log(config.model.vocab_size)
+    assert losses[-1] < min(losses[0], guessing - 0.5)
     assert lm.load(config.folder).config.num_layers == 1
     assert {row["metric"] for row in result.rows} >= {"held_out_perplexity", "ended"}
     runs.save(tmp_path, result)
