@@ -172,7 +172,7 @@ def listed(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", map(listed, REGISTRY))
+@pytest.mark.parametrize("name", [listed(name) for name in REGISTRY])
 def test_people_planted_from_a_familys_own_model_are_told_apart(name):
     family = get_family(name)
     world = make_world(PLANTS[name], 0)
