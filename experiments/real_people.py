@@ -42,6 +42,7 @@ from prefjax.data.protocol import Protocol, load_protocol
 from prefjax.elicit import ElicitConfig, PairPool, elicit, make_recorded
 from prefjax.encoders import encode_responses, fit_hashed, get_encoder
 from prefjax.factorization import EMConfig, Strength
+from prefjax.numerics import positive_inverse
 from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
 
 
@@ -112,7 +113,7 @@ def random_path(features, offset, batch, counts, prior) -> Path:
     """Beliefs after the first answers of every user; they come in random order."""
     columns = features, offset, batch.label, batch.weight
     fits = adapt_path(*columns, counts, prior=prior)
-    return Path(jnp.asarray(fits.weight), jnp.linalg.inv(fits.hessian))
+    return Path(jnp.asarray(fits.weight), jax.vmap(jax.vmap(positive_inverse))(fits.hessian))
 
 
 @jax.jit
@@ -124,7 +125,9 @@ def adaptive_path(key, features, offset, batch, counts, prior) -> Path:
     def interview(key, features, offset, label, mask):
         pool = PairPool(features=features, offset=offset, mask=mask)
         path = elicit(key, pool, make_recorded(label), prior, config)
-        return Path(jnp.asarray(path.weight)[counts], jnp.linalg.inv(path.hessian[counts]))
+        return Path(
+            jnp.asarray(path.weight)[counts], jax.vmap(positive_inverse)(path.hessian[counts])
+        )
 
     keys = jax.random.split(key, num_users)
     paths = jax.vmap(interview)(keys, features, offset, batch.label, batch.mask)

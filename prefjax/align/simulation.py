@@ -27,6 +27,7 @@ from prefjax.data.group import group_by_user
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.encoders import chat_prompt, make_hashed
 from prefjax.factorization import EMConfig
+from prefjax.numerics import positive_inverse
 from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
 
 SAMPLING = lm.SamplingConfig(top_p=0.95)
@@ -174,7 +175,7 @@ class Simulation:
                 return choose(key, gap_at(truth, index).features @ weight, choice)
 
             path = elicit(ask_key, pool, answer, basis.prior, config)
-            return path.weight, jnp.linalg.inv(path.hessian)
+            return path.weight, jax.vmap(positive_inverse)(path.hessian)
 
         found = every(jnp.arange(len(self.weight)), jnp.asarray(self.weight))
         return Interviews(*(np.asarray(array) for array in found))

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.factorization import EMConfig, Factorization, LearnConfig, fit_learned
 from prefjax.families.contract import STATIC, Answers, Data, Family, clean, no_alarms
 from prefjax.laplace import moderated_logit
+from prefjax.numerics import positive_inverse
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 
@@ -96,7 +96,7 @@ def adapt(params: Params, answers: Answers, config: Config) -> Belief:
         prior=params.prior,
         offset=described[:, -1],
     )
-    return Belief(fitted.weight, jnp.linalg.inv(fitted.hessian))
+    return Belief(fitted.weight, positive_inverse(fitted.hessian))
 
 
 def logit(
