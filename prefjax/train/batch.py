@@ -5,8 +5,9 @@ partition's order. Which judgments meet in a batch is therefore fixed by P, the 
 never by the number of devices, and a device that owns partition p owns all users of its judgments.
 Partitions that end before others, and the last batch, are filled with judgments of weight 0.
 
-A feed holds what a program of several steps reads: all columns, from which it takes its batches
-(`Columns`), or these batches themselves (`Stacked`).
+A feed holds what a program of several steps reads: all judgments, from which it takes its batches
+(`Table`), or these batches themselves (`Stacked`). A table keeps the five numbers of a judgment
+side by side: in random order each would otherwise be fetched from memory on its own.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 
 from prefjax.train.order import Order, permute
 from prefjax.types import BASELINE, Array
@@ -40,13 +41,29 @@ PADDING = Batch(
 """A judgment that counts as absent."""
 
 
-class Columns(NamedTuple):
+def pack(batch: Batch) -> Int32[np.ndarray, "*lead word"]:
+    """The words of every judgment; floats as the bits they are. On the host."""
+    return np.stack([np.asarray(column).view(np.int32) for column in batch], axis=-1)
+
+
+def unpack(words: Int32[Array, "*lead word"]) -> Batch:
+    """Undoes `pack`; inside ``jit``."""
+    columns = (words[..., number] for number in range(len(Batch._fields)))
+    return Batch(
+        *(
+            jax.lax.bitcast_convert_type(column, pad.dtype)
+            for column, pad in zip(columns, PADDING, strict=True)
+        )
+    )
+
+
+class Table(NamedTuple):
     """All judgments of each partition, padded to one length, and how many there are.
 
-    ``order`` None takes them as they lie.
+    ``words`` are those of `pack`; ``order`` None takes the judgments as they lie.
     """
 
-    table: Batch
+    words: Int32[Array, "partition judgment word"]
     count: Int[Array, " partition"]
     order: Order | None
 
@@ -57,7 +74,7 @@ class Stacked(NamedTuple):
     table: Batch
 
 
-Feed: TypeAlias = Columns | Stacked
+Feed: TypeAlias = Table | Stacked
 
 
 def take(feed: Feed, index: Array, t: Array, num_slots: int) -> Batch:
@@ -66,21 +83,23 @@ def take(feed: Feed, index: Array, t: Array, num_slots: int) -> Batch:
     Args:
         feed: Where it comes from.
         index: Number of the step in this program; which of the stacked batches.
-        t: Number of the step in the epoch; the position in the columns.
+        t: Number of the step in the epoch; the position in the table.
         num_slots: b, judgments of a partition in a batch.
     """
     if isinstance(feed, Stacked):
         return Batch(*(column[:, index] for column in feed.table))
 
-    def of_partition(table: Batch, count, order):
+    def of_partition(words, count, order):
         place = t * num_slots + jnp.arange(num_slots)
         present = (place >= 0) & (place < count)
         place = jnp.where(present, place, 0)
         if order is not None:
             place = permute(order, place.astype(jnp.uint32)).astype(jnp.int32)
-        gathered = (column[place] for column in table)
         return Batch(
-            *(jnp.where(present, x, pad) for x, pad in zip(gathered, PADDING, strict=True))
+            *(
+                jnp.where(present, column, pad)
+                for column, pad in zip(unpack(words[place]), PADDING, strict=True)
+            )
         )
 
-    return jax.vmap(of_partition)(feed.table, feed.count, feed.order)
+    return jax.vmap(of_partition)(feed.words, feed.count, feed.order)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from prefjax import variational
 from prefjax.numerics import softplus_loss
 from prefjax.parallel import Specs, all_sum
-from prefjax.train.batch import Columns, take
+from prefjax.train.batch import Table, take
 from prefjax.train.objective import ModelConfig, Problem, gap
 from prefjax.train.state import STATE_SPECS, TrainState
 from prefjax.types import Array
@@ -48,7 +48,7 @@ def make_evaluation(
         num_steps: How often, to see all.
     """
 
-    def evaluate(state: TrainState, feed: Columns, problem: Problem, axis: str | None):
+    def evaluate(state: TrainState, feed: Table, problem: Problem, axis: str | None):
         def add(total, t):
             batch = take(feed, t, t, num_slots)
             present = batch.weight > 0

@@ -1,7 +1,7 @@
 """Judgments in memory, about 20 bytes each: the source for up to some 10⁸ of them.
 
-All columns go to the devices once, cut by partition, and every step forms its batch there; nothing
-is copied while training. Each process makes the columns of its own devices.
+All judgments go to the devices once, cut by partition, and every step forms its batch there;
+nothing is copied while training. Each process makes the table of its own devices.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from prefjax.data.validate import validate_comparisons
 from prefjax.parallel import padded_size, place, place_rows
-from prefjax.train.batch import PADDING, Batch, Columns
+from prefjax.train.batch import PADDING, Batch, Table, pack
 from prefjax.train.layout import UserLayout
 from prefjax.train.order import Order, make_order, permute_on_host
 from prefjax.types import Comparisons
@@ -57,7 +57,7 @@ class MemorySource:
         digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
         for column in rows:
             digest.update(np.ascontiguousarray(column).data)
-        self._placed: tuple[Mesh, Columns] | None = None
+        self._placed: tuple[Mesh, Table] | None = None
         self.fingerprint = digest.hexdigest()
 
     def num_steps(self, num_slots: int) -> int:
@@ -72,8 +72,8 @@ class MemorySource:
 
     def feeds(
         self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
-    ) -> Iterator[Columns]:
-        """What each program of the epoch reads, from step t on: always the same columns.
+    ) -> Iterator[Table]:
+        """What each program of the epoch reads, from step t on: always the same table.
 
         Args:
             seed: Of the order.
@@ -84,7 +84,7 @@ class MemorySource:
             mesh: The devices.
         """
         if self._placed is None or self._placed[0] != mesh:
-            self._placed = mesh, self._place_columns(mesh)
+            self._placed = mesh, self._place_table(mesh)
         feed = self._placed[1]
         if self.shuffle:
             orders = [self._order(p, seed, epoch) for p in range(feed.count.shape[0])]
@@ -108,20 +108,18 @@ class MemorySource:
         size = int(self.counts[partition]) if partition < len(self.counts) else 0
         return make_order(size, seed, partition, epoch)
 
-    def _place_columns(self, mesh: Mesh) -> Columns:
+    def _place_table(self, mesh: Mesh) -> Table:
         num_partitions = padded_size(self.layout.num_partitions, mesh)
         length = max(1, int(self.counts.max()))
+        padding = pack(PADDING)
 
-        def column(values, pad):
-            def rows_of(start, stop):
-                block = np.full((stop - start, length), pad)
-                for p in range(start, min(stop, self.layout.num_partitions)):
-                    mine = self._by_partition[self._starts[p] : self._starts[p + 1]]
-                    block[p - start, : len(mine)] = values[mine]
-                return block
+        def rows_of(start, stop):
+            block = np.broadcast_to(padding, (stop - start, length, len(padding))).copy()
+            for p in range(start, min(stop, self.layout.num_partitions)):
+                mine = self._by_partition[self._starts[p] : self._starts[p + 1]]
+                block[p - start, : len(mine)] = pack(Batch(*(c[mine] for c in self._columns)))
+            return block
 
-            return place_rows(rows_of, (num_partitions, length), mesh)
-
-        table = Batch(*map(column, self._columns, PADDING))
+        words = place_rows(rows_of, (num_partitions, length, len(padding)), mesh)
         counts = np.pad(self.counts, (0, num_partitions - len(self.counts))).astype(np.int32)
-        return Columns(table, place(counts, "sharded", mesh), None)
+        return Table(words, place(counts, "sharded", mesh), None)
