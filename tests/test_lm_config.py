@@ -50,6 +50,7 @@ def test_what_is_written_is_read_back(name, eos_ids):
         ({"model_type": "qwen3_moe"}, "'qwen3_moe'"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope type 'yarn'"),
         ({"rope_parameters": {"rope_type": "linear"}}, "rope type 'linear'"),
+        ({"rope_scaling": "yarn"}, "settings of rope must be an object, got 'yarn'"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"use_sliding_window": True}, "use_sliding_window is true"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "'sliding_attention'"),

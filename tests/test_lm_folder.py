@@ -178,6 +178,13 @@ def test_what_is_not_a_model_is_refused(folder, tmp_path):
             lm.load(folder)
 
 
+@pytest.mark.parametrize("text", ['{"model":', '{"model": 3}', ""])
+def test_a_damaged_tokenizer_is_named(folder, text):
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(ValueError, match=r"tokenizer in .*model cannot be read"):
+        lm.load(folder)
+
+
 def test_a_hub_id_needs_a_revision_and_says_when_the_hub_is_out_of_reach(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="name the commit with revision="):
         lm.load("Qwen/Qwen2.5-0.5B")

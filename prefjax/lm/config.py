@@ -149,7 +149,10 @@ def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
 
 
 def _rope(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return values.get("rope_parameters") or values.get("rope_scaling") or {}
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(rope, Mapping):
+        raise ValueError(f"the settings of rope must be an object, got {rope!r}")
+    return rope
 
 
 def _refuse(values: Mapping[str, Any]) -> None:

@@ -109,12 +109,23 @@ def read_config(directory: Path) -> QwenConfig:
 
 
 def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer in a folder, or None if there is none."""
+    """The tokenizer in a folder, or None if there is none.
+
+    Raises:
+        ValueError: Its files cannot be read.
+    """
     if not any((directory / name).is_file() for name in _TOKENIZER[:2]):
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    try:
+        return AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the tokenizers library raises bare exceptions
+        raise ValueError(
+            f"The tokenizer in {directory} cannot be read ({error}). Copy or download it again."
+        ) from error
 
 
 def fingerprint(directory: Path) -> str:
