@@ -16,6 +16,7 @@ from prefjax import encoders, lm
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders.batches import bucketed
 from prefjax.encoders.template import make_rows, render
+from prefjax.parallel import make_mesh
 
 TEXTS = [
     ("Why is the sky blue?", "Because air scatters blue light."),
@@ -105,6 +106,23 @@ def test_embedding_depends_on_its_own_text_only(model):
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
     np.testing.assert_array_equal(together, np.concatenate([alone, alone[::-1]]))
     assert together.dtype == np.float32
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_any_number_of_devices_gives_the_same_bits(model, shared):
+    asked = [
+        ("Why is the sky " + "blue, " * (i % 4) + "?", "No idea. " * (i % 5)) for i in range(20)
+    ]
+    texts = [*asked, *(("Why is the sky blue?", f"Since {i}.") for i in range(20)), *TEXTS]
+    config = dataclasses.replace(SMALL, share_prompts=shared)
+    one, *others = (
+        encoders.make_language_encoder(model, config, mesh=make_mesh(n)) for n in (1, 2, 8)
+    )
+    want = one.encode(texts)
+    for other in others:
+        assert other.fingerprint == one.fingerprint
+        np.testing.assert_array_equal(other.encode(texts), want)
+        np.testing.assert_array_equal(other.encode(texts[:1]), want[:1])
 
 
 def test_each_bucket_has_one_shape_and_each_text_one_row():

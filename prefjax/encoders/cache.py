@@ -51,7 +51,7 @@ def encode_cached(
         encoder: The encoder; its fingerprint names the folder of its shards.
         texts: Texts, or pairs of prompt and response, repetitions allowed; each is encoded once.
         folder: Root of the cache; ``default_folder()`` by default.
-        batch_size: Texts per call of the encoder, and per shard.
+        batch_size: Texts per call of the encoder, and per shard; some hundred for each device.
         progress: Show a progress bar in texts, and in tokens per second where there are tokens.
 
     Warns:

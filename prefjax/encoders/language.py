@@ -4,8 +4,8 @@
 
 of one layer, after the final norm by default. Texts of like length are read together: a length is
 rounded up to a bucket, and each bucket has one batch size, so the shapes and with them the
-embedding are those of the text alone, whatever is encoded beside it. A prompt is read once for all
-responses to it; its keys and values are then shared.
+embedding are those of the text alone, whatever is encoded beside it and on however many devices. A
+prompt is read once for all responses to it; its keys and values are then shared.
 
 References:
     arXiv 2503.06358, section 4 (the state of the last token of prompt and response).
@@ -15,23 +15,20 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jax.sharding import Mesh
+from jaxtyping import Float32
 
-from prefjax import lm
+from prefjax import lm, parallel
 from prefjax.encoders.batches import Batch, bucketed
 from prefjax.encoders.contract import Lengths, Text, check_texts
+from prefjax.encoders.reading import POOLINGS, Programs, make_programs
 from prefjax.encoders.template import TEMPLATES, Row, make_rows, render
-from prefjax.types import Array
 
 _VERSION = "language-1"
-_SLAB = 256  # texts whose prompts are held in memory at once
-POOLINGS = ("last", "mean")
+_SLAB = 256  # texts whose prompts a device holds in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +43,7 @@ class LanguageConfig:
         window: Most tokens of a text; the model's own length if that is less.
         share_prompts: Read a prompt once for all its responses; only with ``layer=-1``.
         bucket: Lengths are rounded up to a multiple of this many tokens.
-        batch_tokens: Tokens of a batch, padding included.
+        batch_tokens: Tokens of a batch on one device, padding included.
         dtype: ``float32``, ``bfloat16``, or None for what suits the device: bfloat16 on
             accelerators, float32 on a CPU.
 
@@ -85,10 +82,11 @@ class LanguageConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LanguageEncoder:
-    """A language model with settings; made by ``make_language_encoder``."""
+    """A language model with settings, on the devices of a mesh; see ``make_language_encoder``."""
 
     model: lm.LanguageModel
     config: LanguageConfig
+    mesh: Mesh
     fingerprint: str
 
     def lengths(self, texts: Sequence[Text]) -> Lengths:
@@ -121,12 +119,13 @@ class LanguageEncoder:
         rows = self._rows(texts)
         shares = self.config.share_prompts and self.config.layer == -1
         out = np.zeros((len(rows), self.model.config.hidden_size), np.float32)
-        for start in range(0, len(rows), _SLAB):
-            slab = {i: rows[i] for i in range(start, min(start + _SLAB, len(rows)))}
+        slab_size = _SLAB * self.mesh.size
+        for start in range(0, len(rows), slab_size):
+            slab = {i: rows[i] for i in range(start, min(start + slab_size, len(rows)))}
             whole = {i: r for i, r in slab.items() if r.after and not (shares and r.before)}
             shared = {i: r for i, r in slab.items() if shares and r.before}
-            for members, values in (*self._whole(whole), *self._shared(shared)):
-                out[members] = np.asarray(values)[: len(members)]
+            for batch, vectors in (*self._whole(whole), *self._shared(shared)):
+                out[batch.members] = np.asarray(vectors)[batch.places]
         return out
 
     def _rows(self, texts: Sequence[Text]) -> list[Row]:
@@ -136,67 +135,80 @@ class LanguageEncoder:
         window = min(config.window, self.model.config.max_length)
         return make_rows(self.model.tokenizer, rendered, window) if rendered else []
 
-    def _bucketed(self, rows: Mapping[int, Sequence[int]]) -> Iterator[Batch]:
-        return bucketed(rows, bucket=self.config.bucket, batch_tokens=self.config.batch_tokens)
+    def _programs(self) -> Programs:
+        config = self.config
+        return make_programs(self.model.config, config.layer, config.pooling, self.mesh)
 
-    def _whole(self, rows: Mapping[int, Row]) -> Iterator[tuple[list[int], jax.Array]]:
+    def _batches(
+        self, rows: Mapping[int, Sequence[int]], device_of: Mapping[int, int] | None = None
+    ) -> Iterator[Batch]:
+        return bucketed(
+            rows,
+            bucket=self.config.bucket,
+            batch_tokens=self.config.batch_tokens,
+            num_devices=self.mesh.size,
+            device_of=device_of,
+        )
+
+    def _place(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        return parallel.place(arrays, "sharded", self.mesh)
+
+    def _whole(self, rows: Mapping[int, Row]) -> Iterator[tuple[Batch, jax.Array]]:
         """Read prompt and response together."""
-        for batch in self._bucketed({i: row.before + row.after for i, row in rows.items()}):
+        for batch in self._batches({i: row.before + row.after for i, row in rows.items()}):
             num_before = np.full(len(batch.tokens), batch.tokens.shape[1])
-            num_before[: len(batch.members)] = [len(rows[i].before) for i in batch.members]
+            num_before[batch.places] = [len(rows[i].before) for i in batch.members]
             counted = batch.mask & (np.arange(batch.tokens.shape[1])[None] >= num_before[:, None])
-            yield (
-                batch.members,
-                _read(
-                    self.model.params,
-                    batch.tokens,
-                    batch.mask,
-                    counted,
-                    config=self.model.config,
-                    layer=self.config.layer,
-                    pooling=self.config.pooling,
-                ),
-            )
+            placed = self._place(batch.tokens, batch.mask, counted)
+            yield batch, self._programs().read(self.model.params, *placed)
 
-    def _shared(self, rows: Mapping[int, Row]) -> Iterator[tuple[list[int], jax.Array]]:
+    def _shared(self, rows: Mapping[int, Row]) -> Iterator[tuple[Batch, jax.Array]]:
         """Read each prompt once, then the responses to it."""
-        model = self.model
-        prompts = dict(enumerate(dict.fromkeys(row.before for row in rows.values())))
-        read: dict[int, list[tuple[Batch, lm.Cache]]] = {}
-        for batch in self._bucketed(prompts):
-            cache = _read_prompts(model.params, batch.tokens, batch.mask, config=model.config)
-            read.setdefault(batch.tokens.shape[1], []).append((batch, cache))
-        for parts in read.values():
-            slot_of: dict[tuple[int, ...], int] = {}
-            for number, (batch, _) in enumerate(parts):
-                first = number * len(batch.tokens)
-                slot_of |= {prompts[i]: first + at for at, i in enumerate(batch.members)}
-            cache = _join([cache for _, cache in parts])
-            here = {i: row.after for i, row in rows.items() if row.before in slot_of}
-            for batch in self._bucketed(here):
-                slots = np.zeros(len(batch.tokens), np.int32)
-                slots[: len(batch.members)] = [slot_of[rows[i].before] for i in batch.members]
-                yield (
-                    batch.members,
-                    _read_responses(
-                        model.params,
-                        _take(cache, slots, num_free=batch.tokens.shape[1]),
-                        batch.tokens,
-                        batch.mask,
-                        config=model.config,
-                        pooling=self.config.pooling,
-                    ),
-                )
+        by_size: dict[int, dict[int, Row]] = {}
+        for i, row in rows.items():
+            by_size.setdefault(-(-len(row.before) // self.config.bucket), {})[i] = row
+        for here in by_size.values():
+            yield from self._after_prompts(here)
+
+    def _after_prompts(self, rows: Mapping[int, Row]) -> Iterator[tuple[Batch, jax.Array]]:
+        """The same for prompts of one bucket; every device reads the prompts that it needs."""
+        programs, params = self._programs(), self.model.params
+        order = sorted(rows, key=lambda i: rows[i].before)
+        device_of = {i: k * self.mesh.size // len(order) for k, i in enumerate(order)}
+        prompts = list(dict.fromkeys((device_of[i], rows[i].before) for i in order))
+        slot_of: dict[tuple[int, tuple[int, ...]], int] = {}
+        parts = []
+        for batch in self._batches(
+            {k: before for k, (_, before) in enumerate(prompts)},
+            {k: device for k, (device, _) in enumerate(prompts)},
+        ):
+            num_rows = len(batch.tokens) // self.mesh.size
+            for k, place in zip(batch.members, batch.places, strict=True):
+                slot_of[prompts[k]] = len(parts) * num_rows + place % num_rows
+            parts.append(programs.read_prompts(params, *self._place(batch.tokens, batch.mask)))
+        read = programs.join(parts)
+        for batch in self._batches({i: row.after for i, row in rows.items()}, device_of):
+            slots = np.zeros(len(batch.tokens), np.int32)
+            slots[batch.places] = [slot_of[device_of[i], rows[i].before] for i in batch.members]
+            slots, tokens, mask = self._place(slots, batch.tokens, batch.mask)
+            taken = programs.take(read, slots, tokens)
+            yield batch, programs.read_responses(params, taken, tokens, mask)
 
 
 def make_language_encoder(
-    model: lm.LanguageModel, config: LanguageConfig = LanguageConfig()
+    model: lm.LanguageModel,
+    config: LanguageConfig = LanguageConfig(),
+    *,
+    mesh: Mesh | None = None,
 ) -> LanguageEncoder:
     """A loaded model as an encoder.
 
     Args:
         model: See ``prefjax.lm.load``; its parameters are cast to the dtype of the settings.
         config: How texts are read.
+        mesh: The devices, each of which gets a copy of the parameters and a part of the texts, see
+            ``prefjax.parallel.make_mesh``; all of this process by default. Many devices need many
+            texts in one call.
 
     Raises:
         ValueError: If there is no fast tokenizer, the tokenizer does not fit the model, or the
@@ -218,59 +230,7 @@ def make_language_encoder(
         )
     settings = json.dumps([lm.fingerprint(model.directory), dataclasses.asdict(config)])
     digest = hashlib.sha256(settings.encode()).hexdigest()[:32]
-    params = jax.tree.map(lambda leaf: leaf.astype(config.dtype), model.params)
-    return LanguageEncoder(model._replace(params=params), config, f"{_VERSION}-{digest}")
-
-
-def _pool(
-    hidden: Float[Array, "batch token feature"],
-    mask: Bool[Array, "batch token"],
-    counted: Bool[Array, "batch token"],
-    pooling: str,
-) -> Float32[Array, "batch feature"]:
-    hidden = hidden.astype(jnp.float32)
-    if pooling == "last":
-        return lm.last_token(hidden, mask)
-    total = jnp.sum(jnp.where(counted[:, :, None], hidden, 0.0), axis=1)
-    return total / jnp.maximum(jnp.sum(counted, axis=1), 1)[:, None]
-
-
-@partial(jax.jit, static_argnames=("config", "layer", "pooling"))
-def _read(params: Any, tokens, mask, counted, *, config: lm.QwenConfig, layer: int, pooling: str):
-    return _pool(lm.forward(params, config, tokens, mask, layer=layer), mask, counted, pooling)
-
-
-@partial(jax.jit, static_argnames="config")
-def _read_prompts(params: Any, tokens, mask, *, config: lm.QwenConfig) -> lm.Cache:
-    return lm.prefill(params, config, tokens, mask, tokens.shape[1])[1]
-
-
-@partial(jax.jit, static_argnames=("config", "pooling"))
-def _read_responses(params: Any, cache, tokens, mask, *, config: lm.QwenConfig, pooling: str):
-    return _pool(lm.extend(params, config, cache, tokens, mask)[0], mask, mask, pooling)
-
-
-@jax.jit
-def _join(caches: list[lm.Cache]) -> lm.Cache:
-    """Caches of as many slots as one, row after row."""
-    first, mask = caches[0], jnp.concatenate([cache.mask for cache in caches])
-    layers = jax.tree.map(
-        lambda *parts: jnp.concatenate(parts, axis=parts[0].ndim - 4),
-        *[cache.layers for cache in caches],
-    )
-    num_tokens = jnp.concatenate([cache.num_tokens for cache in caches])
-    return first._replace(layers=layers, mask=mask, num_tokens=num_tokens)
-
-
-@partial(jax.jit, static_argnames="num_free")
-def _take(cache: lm.Cache, rows: Int[Array, " batch"], *, num_free: int) -> lm.Cache:
-    """The cache of these rows, with slots for the tokens to come."""
-    cache = lm.take_rows(cache, rows)
-
-    def widen(array: Array, axis: int) -> jax.Array:
-        room = [(0, 0)] * array.ndim
-        room[axis] = (0, num_free)
-        return jnp.pad(array, room)
-
-    layers = jax.tree.map(lambda array: widen(array, array.ndim - 2), cache.layers)
-    return cache._replace(layers=layers, mask=widen(cache.mask, 1))
+    mesh = parallel.make_mesh(local=True) if mesh is None else mesh
+    params = jax.tree.map(lambda leaf: leaf.astype(config.dtype), lm.unstack_layers(model.params))
+    placed = model._replace(params=lm.place(params, model.config, mesh))
+    return LanguageEncoder(placed, config, mesh, f"{_VERSION}-{digest}")

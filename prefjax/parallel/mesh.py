@@ -22,16 +22,17 @@ Spec = Literal["replicated", "sharded"]
 AXIS = "data"
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
+def make_mesh(num_devices: int | None = None, *, local: bool = False) -> Mesh:
     """A line of devices; all of them by default.
 
     Args:
         num_devices: How many of the devices, in their order. In a run of several processes, all.
+        local: Only the devices of this process, for work that it does by itself.
 
     Raises:
         ValueError: There are fewer devices.
     """
-    devices = jax.devices()
+    devices = jax.local_devices() if local else jax.devices()
     count = len(devices) if num_devices is None else num_devices
     if not 1 <= count <= len(devices):
         raise ValueError(f"{count} devices were asked for, there are {len(devices)}.")
