@@ -150,6 +150,19 @@ def test_input_that_cannot_be_trained_on_is_refused():
         MemorySource(stranger, NUM_RESPONSES, LAYOUT)
 
 
+def test_a_batch_larger_than_the_data_is_one_padded_batch():
+    """What fills a batch changes nothing, however much of it there is."""
+    source, embeddings = make_source(num_judgments=20)
+    exact = replace(CONFIG, num_epochs=3, steps_per_call=1)
+    small, large = (
+        train(source, embeddings, replace(exact, step=replace(CONFIG.step, batch_size=size)))
+        for size in (512, 4096)
+    )
+    assert small.state.num_steps == large.state.num_steps == 3
+    for ours, other in zip(*(jax.tree.leaves(r.state.params) for r in (small, large)), strict=True):
+        np.testing.assert_allclose(ours, other, atol=1e-6)
+
+
 def test_a_second_interrupt_ends_at_once_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:

@@ -34,6 +34,7 @@ from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
 STANDARD_ERRORS = 2.0
+COLD_STEPS, WARM_STEPS = 4, 2  # of Newton, from the center of a group and from the last rewards
 
 
 @jax.tree_util.register_dataclass
@@ -193,9 +194,9 @@ def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) 
         mean = member.T @ code / jnp.maximum(member.sum(0), 1)[:, None]
         center = mean @ head[:, :-1].T + head[:, -1][None]
         given = member.T[:, data.rows.user][..., None] * data.rows.weight[None]
-        start = center if start is None else start
+        num_steps = COLD_STEPS if start is None else WARM_STEPS
         return linear.solve(
-            data, given.reshape(size, -1), center, config.penalty, start=start, num_steps=5
+            data, given.reshape(size, -1), center, config.penalty, start=start, num_steps=num_steps
         )
 
     def reassign(carry, _):
