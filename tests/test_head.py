@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from prefjax import factorization, head, metrics
 from prefjax.factorization import Strength, make_rows
@@ -108,6 +109,34 @@ def test_regression_on_factors_is_exact_for_a_linear_head_and_bends_for_an_mlp()
         return np.mean(np.square(items.features - bent[:, :-1])[150:])
 
     assert miss(config) < 0.5 * miss(LINEAR)
+
+
+def test_the_chosen_ridge_is_that_of_scikit_learn():
+    random = np.random.default_rng(3)
+    x = random.normal(size=(90, 5)).astype(np.float32)
+    target = 3 + x @ random.normal(size=(5, FACTORS + 1)) + 6 * random.normal(size=(90, 3))
+    known, fold = np.arange(90) < 60, random.integers(0, 3, 90)
+    centered = target - target[known].mean(0)[None]
+    search = GridSearchCV(
+        Ridge(fit_intercept=False),
+        {"alpha": [0.1, 30.0, 3000.0]},
+        scoring=lambda model, x, y: -np.sum(np.square(model.predict(x) - y)),
+        cv=PredefinedSplit(fold[known]),
+    ).fit(x[known], centered[known])
+    assert search.best_params_ == {"alpha": 30.0}
+    want = search.predict(x) + target[known].mean(0)[None]
+    target[~known] = np.nan
+    chosen = jax.jit(head.regress_chosen, static_argnames=("config", "num_folds"))(
+        jax.random.key(0),
+        x,
+        target.astype(np.float32),
+        known,
+        fold,
+        np.float32([0.1, 30.0, 3000.0]),
+        config=LINEAR,
+        num_folds=3,
+    )
+    np.testing.assert_allclose(chosen, want, atol=2e-5)
 
 
 def dense_objective(params, users, embeddings, table, strength, config):

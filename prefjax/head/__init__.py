@@ -13,7 +13,7 @@ embeddings as ``start`` for the two stages of the paper.
 from prefjax.head.fit import HeadFit, Objective, bound, fit
 from prefjax.head.nets import HeadConfig, RewardHead, apply, init
 from prefjax.head.per_user import fit_per_user
-from prefjax.head.regress import regress, ridge
+from prefjax.head.regress import regress, regress_chosen, ridge
 
 __all__ = [
     "HeadConfig",
@@ -26,5 +26,6 @@ __all__ = [
     "fit_per_user",
     "init",
     "regress",
+    "regress_chosen",
     "ridge",
 ]

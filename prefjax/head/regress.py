@@ -13,11 +13,11 @@ References:
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from prefjax.head import nets
 from prefjax.head.nets import HeadConfig
-from prefjax.types import Array, Params
+from prefjax.types import Array, Params, PRNGKey
 
 
 def ridge(
@@ -101,3 +101,53 @@ def regress(
     begun = solved(params), optimizer.init(params["trunk"])
     (params, _), _ = jax.lax.scan(step, begun, None, length=config.regression_steps)
     return solved(params)
+
+
+def regress_chosen(
+    key: PRNGKey,
+    embeddings: Float[Array, "response input"],
+    target: Float[Array, "response factor_and_utility"],
+    known: Bool[Array, " response"],
+    fold: Int[Array, " response"],
+    penalties: Float[Array, " candidate"],
+    *,
+    config: HeadConfig,
+    num_folds: int,
+) -> Float[Array, "response factor_and_utility"]:
+    """Features and utility that a head predicts for every response from those of some.
+
+    The penalty is the one that predicts held-out known responses best, all columns together.
+    Columns are centered, so what the embedding tells nothing about is predicted by its mean.
+
+    Args:
+        key: Draws the hidden layers.
+        embeddings: One row a response, of mean squared norm 1.
+        target: T, target features and in the last column the target utility.
+        known: Responses whose target is known; rows of the others may hold anything.
+        fold: Part, from 0, in which a response is held out; the same for what belongs together.
+        penalties: Candidates for τ of θ, in units of the mean variance of the targets.
+        config: Structure, number of steps and penalty of the hidden layers.
+        num_folds: Number of parts.
+    """
+    target = jnp.where(known[:, None], target, 0.0)
+    count = jnp.maximum(jnp.sum(known), 1)
+    center = jnp.sum(target, axis=0, keepdims=True) / count
+    spread = jnp.where(known[:, None], target - center, 0.0)
+    scale = jnp.maximum(jnp.sqrt(jnp.mean(jnp.sum(jnp.square(spread), axis=0)) / count), 1e-12)
+    wanted = spread / scale
+    begun = nets.init(key, embeddings.shape[1], config)
+
+    def predict(penalty, trains):
+        params = regress(begun, embeddings, wanted, penalty, config, trains.astype(target.dtype))
+        return nets.expand(params, embeddings, config) @ params["out"]["kernel"]
+
+    def miss(place):
+        penalty, held_fold = place
+        held = known & (fold == held_fold)
+        gap = predict(penalty, known & ~held) - wanted
+        return jnp.sum(jnp.where(held[:, None], jnp.square(gap), 0.0))
+
+    penalties, folds = jnp.asarray(penalties), jnp.arange(num_folds)
+    places = jnp.repeat(penalties, num_folds), jnp.tile(folds, len(penalties))
+    misses = jax.lax.map(miss, places).reshape(len(penalties), num_folds).sum(axis=1)
+    return predict(penalties[jnp.argmin(misses)], known) * scale + center
