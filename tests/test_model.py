@@ -7,6 +7,7 @@ import pytest
 
 import prefjax
 from prefjax import logistic
+from prefjax.factorization import EMConfig
 from prefjax.types import Comparisons
 
 NUM_USERS, NUM_RESPONSES, NUM_INPUTS = 60, 80, 12
@@ -30,7 +31,7 @@ def world():
 @pytest.fixture(scope="module")
 def model(world):
     embeddings, _, comparisons = world
-    return prefjax.fit(comparisons, embeddings, config=prefjax.model.EMConfig(num_factors=3))
+    return prefjax.fit(comparisons, embeddings, config=EMConfig(num_factors=3))
 
 
 def test_ten_questions_find_what_a_new_person_likes(world, model):
