@@ -206,8 +206,9 @@ def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
     counts = tuple(n for n in config.num_answers if n <= most)
     mirrored = not np.any(tests.second[tests.mask] == BASELINE)
     key = jax.random.key(seed)
+    per_user = per_user_model(dataset, protocol.train, config)
     models, utility, chosen = train(key, protocol, dataset.num_responses, config)
-    models["per-user"] = per_user_model(dataset, protocol.train, config)
+    models["per-user"] = per_user
 
     counted = jnp.asarray(counts)
 
