@@ -13,9 +13,9 @@ import optax
 from jaxtyping import Float, Int
 
 from prefjax.factorization.rows import Rows
-from prefjax.families.contract import Data, Number
+from prefjax.families.contract import Answers, Data, Number
 from prefjax.numerics import softplus_loss
-from prefjax.types import Array
+from prefjax.types import Array, PRNGKey
 
 
 def inputs(data: Data) -> Float[Array, "response_and_baseline input"]:
@@ -126,4 +126,57 @@ def chunks(
         second=table[rows.second[index]],
         label=jnp.where(weight > 0, rows.label[index], 0.5),
         weight=weight,
+    )
+
+
+class Deck(NamedTuple):
+    """Everybody's rows in several random orders, from `shuffle`.
+
+    Attributes:
+        slot: Flat slot of each row, people one after the other and padding last.
+        end: Where each person's rows end.
+        count: Rows of each person.
+    """
+
+    slot: Int[Array, "order row"]
+    end: Int[Array, " user"]
+    count: Int[Array, " user"]
+
+
+def shuffle(key: PRNGKey, data: Data, num_orders: int) -> Deck:
+    """Shuffles the rows of every person."""
+    present = data.rows.weight > 0
+    owner = jnp.where(present, data.rows.user[:, None], len(data.count)).reshape(-1)
+    drawn = jax.random.uniform(key, (num_orders, len(owner)))
+    slot = jax.vmap(lambda place: jnp.lexsort((place, owner)))(drawn)
+    count = jnp.bincount(owner, length=len(data.count) + 1)[:-1]
+    return Deck(slot, jnp.cumsum(count), count)
+
+
+def deal(
+    key: PRNGKey,
+    deck: Deck,
+    data: Data,
+    table: Float[Array, "response_and_baseline input"],
+    size: int,
+) -> Answers:
+    """At random a person, by number of rows, and ``size`` of the rows or all; none stands twice."""
+    order_key, row_key = jax.random.split(key)
+    order = jax.random.randint(order_key, (), 0, len(deck.slot))
+    row = jax.random.randint(row_key, (), 0, deck.end[-1])
+    user = jnp.searchsorted(deck.end, row, side="right")
+    count, begin = deck.count[user], deck.end[user] - deck.count[user]
+    place = jnp.arange(size)
+    slot = deck.slot[order, begin + (row - begin + place) % count]
+    first, second, label, weight = (
+        column.reshape(-1)[slot]
+        for column in (data.rows.first, data.rows.second, data.rows.label, data.rows.weight)
+    )
+    kept = place < count
+    return Answers(
+        first=table[first],
+        second=table[second],
+        context=jnp.zeros((size, 0)),
+        label=jnp.where(kept, label, 0.5),
+        weight=jnp.where(kept, weight, 0.0),
     )

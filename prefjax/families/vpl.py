@@ -25,12 +25,13 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
-from prefjax.families.descent import adam, chunks, inputs
+from prefjax.families.descent import adam, chunks, deal, inputs, shuffle
 from prefjax.families.p_rlhf import Network, reward, start_network
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
 ACTIVE_VARIANCE = 0.005
+NUM_ORDERS = 16
 MAX_LOG_VARIANCE = 8.0
 
 
@@ -156,30 +157,21 @@ def annealed(progress: Float[Array, ""], cycles: int) -> Float[Array, ""]:
     return 0.5 * (1 - jnp.cos(jnp.pi * jnp.minimum(2 * place, 1.0)))
 
 
-def _mix(key: PRNGKey, label, weight, first, second, config: Config):
-    """One chunk in random order, cut where the context ends; some of the rest are targets."""
-    order_key, size_key = jax.random.split(key)
-    slots = len(label)
-    drawn = jax.random.uniform(order_key, (slots,)) + jnp.where(weight > 0, 0.0, 1.0)
-    order = jnp.argsort(drawn)[: config.context + config.targets]
-    longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
-    count = jax.random.randint(size_key, (), 0, longest + 1)
-    return (first[order], second[order], label[order], weight[order]), count
-
-
 def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     """Encoder and reward by Adam; ``key`` draws the start, the contexts and z."""
     table, total = inputs(data), jnp.sum(data.rows.weight)
-    encoder_key, network_key, step_key = jax.random.split(key, 3)
-    num_chunks = len(data.rows.user)
+    encoder_key, network_key, deck_key, step_key = jax.random.split(key, 4)
+    deck = shuffle(deck_key, data, NUM_ORDERS)
 
-    def one(params, key, label, weight, first, second):
-        order_key, noise_key = jax.random.split(key)
-        rows, count = _mix(order_key, label, weight, first, second, config)
-        first, second, label, weight = rows
+    def one(params, key):
+        row_key, size_key, noise_key = jax.random.split(key, 3)
+        rows = deal(row_key, deck, data, table, config.context + config.targets)
+        first, second, label, weight = rows.first, rows.second, rows.label, rows.weight
+        longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
+        count = jax.random.randint(size_key, (), 0, longest + 1)
         asked = jnp.arange(len(label)) < count
-        size = min(config.context, len(label))
-        context = (part[:size] for part in (first, second, label, jnp.where(asked, weight, 0.0)))
+        heard = jnp.where(asked, weight, 0.0)
+        context = (part[: config.context] for part in (first, second, label, heard))
         latent = encode(params.encoder, *context)
         noise = jax.random.normal(noise_key, latent.mean.shape)
         z = latent.mean + jnp.exp(0.5 * latent.log_variance) * noise
@@ -189,17 +181,8 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         return told @ softplus_loss(logit, label), jnp.sum(told), divergence(latent)
 
     def loss(params, key, progress):
-        index_key, row_key = jax.random.split(key)
-        size = min(config.batch, num_chunks)
-        index = jax.random.randint(index_key, (size,), 0, num_chunks)
-        batch = chunks(data, table, index)
-        losses, count, kl = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0))(
-            params,
-            jax.random.split(row_key, size),
-            batch.label,
-            batch.weight,
-            batch.first,
-            batch.second,
+        losses, count, kl = jax.vmap(one, in_axes=(None, 0))(
+            params, jax.random.split(key, config.batch)
         )
         read = params.network.straight, params.network.inward, params.encoder["winner"]
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in (*read, params.encoder["loser"]))
