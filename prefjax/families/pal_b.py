@@ -95,14 +95,18 @@ class Params(NamedTuple):
     center: Float[Array, " component"]
 
 
-def directions(
-    heads: Heads, context: Float[Array, "*pairs context"]
-) -> Float[Array, "*pairs component point"]:
-    """g_k(h(x)) for every k."""
+def bend(heads: Heads, context: Float[Array, "*pairs context"]) -> Float[Array, "*pairs hidden"]:
+    """Hidden units over the prompt, which all g_k share."""
     moved = context @ heads.inward
-    hidden = jax.nn.gelu(moved + jnp.broadcast_to(heads.shift, moved.shape))
-    out = jnp.tensordot(hidden, heads.outward, 1)
-    return out + jnp.broadcast_to(heads.constant, out.shape)
+    return jax.nn.gelu(moved + jnp.broadcast_to(heads.shift, moved.shape))
+
+
+def ideal(
+    heads: Heads, weight: Float[Array, " component"], hidden: Float[Array, "*pairs hidden"]
+) -> Float[Array, "*pairs point"]:
+    """a_u(x) of one person, the heads mixed before they read the hidden units of a prompt."""
+    out = hidden @ jnp.tensordot(weight, heads.outward, ([0], [1]))
+    return out + jnp.broadcast_to(weight @ heads.constant, out.shape)
 
 
 def cosine(
@@ -131,11 +135,11 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     def loss(params):
         mapping, heads, log_temperature, logits = params
         first, second = pick(apply_map(mapping, table), rows)
-        flat = directions(heads, context).reshape(len(context), -1)
-        prototypes = pick(flat, rows)[0].reshape(*rows.label.shape, *shape)
-        ideal = jnp.einsum("ck,cskd->csd", jax.nn.softmax(logits)[rows.user], prototypes)
+        prompts = pick(bend(heads, context), rows)[0]
+        weight = jax.nn.softmax(logits)[rows.user]
+        aim = jax.vmap(ideal, in_axes=(None, 0, 0))(heads, weight, prompts)
         tau = temperature(log_temperature)
-        logit = tau * (cosine(first, ideal) - cosine(second, ideal))
+        logit = tau * (cosine(first, aim) - cosine(second, aim))
         ridge = 0.5 * config.penalty / total * jnp.square(tau)
         return mean_loss(logit, rows) + ridge
 
@@ -170,12 +174,12 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " co
     """Weights of a new person on the directions."""
     answers = clean(answers)
     first, second = apply_map(params.map, answers.first), apply_map(params.map, answers.second)
-    prototypes = directions(params.heads, answers.context)
+    prompts = bend(params.heads, answers.context)
     tau = temperature(params.log_temperature)
 
     def logits(weight):
-        ideal = jnp.einsum("k,pkd->pd", weight, prototypes)
-        return tau * (cosine(first, ideal) - cosine(second, ideal))
+        aim = ideal(params.heads, weight, prompts)
+        return tau * (cosine(first, aim) - cosine(second, aim))
 
     return simplex_weights(logits, params.center, config.prior, answers)
 
@@ -188,9 +192,9 @@ def logit(
     context: Float[Array, " context"],
 ) -> Float[Array, ""]:
     """τ times how much better the first response is aligned with the ideal direction."""
-    ideal = state @ directions(params.heads, context)
-    near = cosine(apply_map(params.map, first), ideal)
-    near = near - cosine(apply_map(params.map, second), ideal)
+    aim = ideal(params.heads, state, bend(params.heads, context))
+    near = cosine(apply_map(params.map, first), aim)
+    near = near - cosine(apply_map(params.map, second), aim)
     return temperature(params.log_temperature) * near
 
 
@@ -198,7 +202,7 @@ def trials(config: Config) -> tuple[Config, ...]:
     """Learning rate, ridge of the temperature and prior of a person."""
     return tuple(
         replace(config, learning_rate=rate, penalty=penalty, prior=prior)
-        for rate in (0.01, 0.03)
+        for rate in (0.03, 0.1)
         for penalty in (100.0, 1000.0)
         for prior in (0.3, 3.0)
     )
