@@ -84,6 +84,10 @@ def test_bad_input_is_named(problem):
         bon.best_of_n(pool._replace(mask=mask), weight)
     with pytest.raises(ValueError, match="weights of user 5"):
         bon.best_of_n(pool, np.where(np.arange(USERS)[:, None] == 5, np.nan, weight))
+    with pytest.raises(ValueError, match=r"have 3 features.*got shape \(7, 2\)"):
+        bon.best_of_n(pool, weight[:, :2])
+    with pytest.raises(ValueError, match=r"got shape \(0, 3\)"):
+        bon.best_of_n(pool, weight[:0])
     with pytest.raises(ValueError, match="lcb needs the covariance"):
         bon.best_of_n(pool, weight, rule="lcb")
 

@@ -76,6 +76,8 @@ def test_samples_come_by_prompt_and_fill_the_last_batch():
         jax.random.key(0), model, ["a b", "c"], 3, system=["be brief"] * 2, **arguments
     )
     assert told != texts
+    with pytest.raises(ValueError, match="Prompt 1 has"):
+        sample_texts(jax.random.key(0), model, ["a", "word " * 600], 1, max_new_tokens=4)
 
 
 @pytest.mark.slow

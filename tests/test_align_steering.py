@@ -248,6 +248,11 @@ def test_prompts_that_do_not_fit_and_rewards_that_are_not_finite_are_named(study
     tokens, mask = pad_prompts([[1, 2], [3, 4, 5]], CONFIG, LENGTH)
     np.testing.assert_array_equal(tokens[mask], [1, 2, 3, 4, 5])
 
+    with pytest.raises(ValueError, match="No prompts"):
+        pad_prompts([], CONFIG, LENGTH)
+
+    with pytest.raises(ValueError, match=r"512 responses were drawn.*got shape \(3, 2\)"):
+        temporal.fit_value(jax.random.key(0), study.data._replace(features=np.ones((3, 2))), TRAIN)
     features = study.data.features.copy()
     features[7, 1] = np.nan
     with pytest.raises(ValueError, match="Response 7 has a reward that is not finite"):

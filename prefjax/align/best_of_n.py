@@ -135,10 +135,16 @@ def best_of_n(
         block_size: See ``choose``.
 
     Raises:
-        ValueError: If features, utilities or weights are not finite, or a prompt has no response;
-            and as ``choose``.
+        ValueError: If features, utilities or weights are not finite, a prompt has no response, or
+            there is no user or one with another number of weights than there are features; and as
+            ``choose``.
     """
-    mask = np.asarray(pool.mask)
+    if np.ndim(weight) != 2 or not len(weight) or len(weight[0]) != np.shape(pool.features)[-1]:
+        raise ValueError(
+            f"The responses have {np.shape(pool.features)[-1]} features; the weights must be one "
+            f"row of as many for each user, got shape {np.shape(weight)}."
+        )
+    mask = np.asarray(pool.mask, bool)
     empty = np.flatnonzero(~mask.any(axis=1))
     if empty.size:
         raise ValueError(f"Prompt {empty[0]} has no response ({empty.size} prompts in all).")
@@ -154,7 +160,14 @@ def best_of_n(
             bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
             if bad.size:
                 raise ValueError(f"The {name} of user {bad[0]} are not finite ({bad.size} users).")
-    return _choose_jit(pool, weight, covariance, rule=rule, caution=caution, block_size=block_size)
+    return _choose_jit(
+        pool._replace(mask=mask),
+        weight,
+        covariance,
+        rule=rule,
+        caution=caution,
+        block_size=block_size,
+    )
 
 
 def kl_bound(num_responses: int) -> float:

@@ -30,8 +30,11 @@ def pad_prompts(
         max_new_tokens: Tokens that will follow.
 
     Raises:
-        ValueError: If a prompt is empty or leaves too little of the window; it is named.
+        ValueError: If there is no prompt, or one is empty or leaves too little of the window; it
+            is named.
     """
+    if not prompts:
+        raise ValueError("No prompts to answer.")
     room = config.max_length - max_new_tokens
     for index, prompt in enumerate(prompts):
         if not 1 <= len(prompt) <= room:

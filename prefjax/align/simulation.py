@@ -21,16 +21,15 @@ from sklearn.decomposition import PCA
 from prefjax import factorization, lm, metrics
 from prefjax.adapt import adapt
 from prefjax.align.judges import AttributeJudge
+from prefjax.align.samples import pad_prompts
 from prefjax.data.attributes import WorldConfig, choose, make_world, measure
 from prefjax.data.attributes.cells import cut
 from prefjax.data.group import group_by_user
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
-from prefjax.encoders import chat_prompt, make_hashed
+from prefjax.encoders import chat_prompt, fit_hashed
 from prefjax.factorization import EMConfig
 from prefjax.numerics import positive_inverse
 from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
-
-SAMPLING = lm.SamplingConfig(top_p=0.95)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class SimulationConfig:
     world: WorldConfig = field(default_factory=WorldConfig)
     new_users: float = 0.2
     num_factors: int = 6
-    num_inputs: int = 64
+    num_inputs: int = 256
     num_own_inputs: int = 32
     own_ridges: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     own_answers: int = 20
@@ -109,15 +108,16 @@ class Simulation:
         self.names = [dataset.users[user] for user in self.cells.new]
         self.prompts = [dataset.prompts[i] for i in np.flatnonzero(is_test)]
         self.seen_prompts = [dataset.prompts[i] for i in np.flatnonzero(~is_test)]
-        self._encoder = make_hashed()
+        seen = ~is_test[dataset.prompt_of]
+        texts = [text for text, use in zip(dataset.responses, seen, strict=True) if use]
+        self._encoder = fit_hashed(texts)
         raw = self._encoder.encode(dataset.responses)
         width = max(config.num_inputs, config.num_own_inputs)
-        seen = ~is_test[dataset.prompt_of]
         self._axes = PCA(min(width, int(seen.sum())), svd_solver="covariance_eigh").fit(raw[seen])
         self._embeddings = self._axes.transform(raw).astype(np.float32)
 
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "response input"]:
-        """Principal components of texts; those of the written responses to seen prompts."""
+        """Principal components of texts; encoder and axes are those of the seen prompts."""
         return self._axes.transform(self._encoder.encode(texts)).astype(np.float32)
 
     def fit_pref(self) -> Basis:
@@ -222,10 +222,9 @@ def sample_texts(
     *,
     system: Sequence[str] | None = None,
     max_new_tokens: int = 256,
-    sampling: lm.SamplingConfig = SAMPLING,
     batch_size: int = 104,
 ) -> list[list[str]]:
-    """Responses of a language model to each prompt, by its chat template.
+    """Responses of a language model to each prompt, by its chat template and its own policy.
 
     Args:
         key: Random key.
@@ -234,14 +233,19 @@ def sample_texts(
         num_samples: Responses to each.
         system: System text of each prompt; none by default.
         max_new_tokens: Most tokens of a response; what is longer is cut.
-        sampling: Temperature, top-k, top-p.
         batch_size: Responses drawn together.
+
+    Raises:
+        ValueError: If there is no prompt, or one leaves too little of the model's window; it is
+            named.
     """
-    turns = [
+    asked = [
         chat_prompt(prompt, *([] if system is None else [system[index]]))
         for index, prompt in enumerate(prompts)
-        for _ in range(num_samples)
     ]
+    rows = [model.tokenizer.encode(turns, add_special_tokens=False) for turns in asked]
+    pad_prompts(rows, model.config, max_new_tokens)  # refuses what does not fit
+    turns = [prompt for prompt in asked for _ in range(num_samples)]
     batch_size = min(batch_size, len(turns))
     texts: list[str] = []
     for start in range(0, len(turns), batch_size):
@@ -253,7 +257,6 @@ def sample_texts(
             model,
             filled,
             max_new_tokens=max_new_tokens,
-            sampling=sampling,
         )
         texts += drawn.texts[: len(batch)]
     return [texts[i : i + num_samples] for i in range(0, len(texts), num_samples)]

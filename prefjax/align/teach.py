@@ -68,7 +68,7 @@ def decode_texts(model: lm.LanguageModel, drawn: Any) -> list[str]:
     return [model.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in rows]
 
 
-def teach(
+def collect(
     key: PRNGKey,
     model: lm.LanguageModel,
     prompts: Sequence[str],
@@ -77,9 +77,10 @@ def teach(
     num_samples: int,
     max_new_tokens: int,
     sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
-    config: TrainConfig = DEFAULT,
-) -> Taught:
-    """Train both heads. All states are held in memory: ``batch · token · d`` numbers.
+) -> Trajectories:
+    """The model's own responses, scored, with its states along them.
+
+    All states are held in memory: ``batch · token · d`` numbers.
 
     Args:
         key: Random key.
@@ -89,18 +90,16 @@ def teach(
         num_samples: Responses to each prompt.
         max_new_tokens: Most tokens of a response.
         sampling: The policy π0.
-        config: Training.
 
     Raises:
-        ValueError: If a prompt does not fit the window or a score is not finite.
+        ValueError: If a prompt does not fit the window.
     """
-    keys = jax.random.split(key, 3)
     asked = encode_prompts(model, prompts, max_new_tokens)
     step, parts, texts = max(1, _ROWS // num_samples), [], []
     for start in range(0, len(prompts), step):
         block = Prompts(*(array[start : start + step] for array in asked))
         drawn = draw(
-            jax.random.fold_in(keys[0], start),
+            jax.random.fold_in(key, start),
             model.params,
             model.config,
             *block,
@@ -114,18 +113,57 @@ def teach(
         parts.append(tuple(map(np.asarray, (states, drawn.tokens, drawn.mask, drawn.ended))))
         texts += decode_texts(model, drawn)
     states, tokens, mask, ended = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    features = np.asarray(score(texts), np.float32)
-    data = Trajectories(
+    return Trajectories(
         states=states,
         tokens=np.pad(tokens, [(0, 0), (1, 0)]),
         mask=np.pad(mask, [(0, 0), (1, 0)], constant_values=True),
         ended=ended,
-        features=features,
+        features=np.asarray(score(texts), np.float32),
+    )
+
+
+def teach(
+    key: PRNGKey,
+    model: lm.LanguageModel,
+    prompts: Sequence[str],
+    score: Callable[[list[str]], Float[np.ndarray, "batch factor"]],
+    *,
+    num_samples: int,
+    max_new_tokens: int,
+    sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
+    config: TrainConfig = DEFAULT,
+) -> Taught:
+    """Train both heads.
+
+    Args:
+        key: Random key.
+        model: See ``collect``, as are ``prompts``, ``score``, ``num_samples``, ``max_new_tokens``
+            and ``sampling``.
+        prompts: See ``collect``.
+        score: See ``collect``.
+        num_samples: See ``collect``.
+        max_new_tokens: See ``collect``.
+        sampling: See ``collect``.
+        config: Training.
+
+    Raises:
+        ValueError: If a prompt does not fit the window or a score is not finite.
+    """
+    keys = jax.random.split(key, 3)
+    data = collect(
+        keys[0],
+        model,
+        prompts,
+        score,
+        num_samples=num_samples,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
     )
     head, _ = fit_value(keys[1], data, config)
     advantage, _ = fit_advantage(keys[2], data, head, model.params["embedding"], config)
+    states = data.states
     values = np.concatenate(
         [value(head, states[i : i + _ROWS]) for i in range(0, len(states), _ROWS)]
     )
-    explained = explained_by_position(values, data.mask, features, 5)
-    return Taught(head, advantage, features, explained)
+    explained = explained_by_position(values, data.mask, data.features, 5)
+    return Taught(head, advantage, data.features, explained)

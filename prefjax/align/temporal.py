@@ -117,9 +117,15 @@ def check_trajectories(data: Trajectories) -> None:
     """Refuse what cannot be trained on.
 
     Raises:
-        ValueError: If there are fewer than two responses, a feature is not finite, or a state that
-            exists is not finite.
+        ValueError: If there are fewer than two responses or not as many rewards, a reward is not
+            finite, or a state that exists is not finite.
     """
+    shape = np.shape(data.features)
+    if len(shape) != 2 or shape[0] != len(data.states):
+        raise ValueError(
+            f"{len(data.states)} responses were drawn; their rewards must have one row for each "
+            f"and one column for each factor, got shape {shape}."
+        )
     if len(data.features) < 2:
         raise ValueError(f"At least two scored responses are needed, got {len(data.features)}.")
     bad = np.flatnonzero(~np.isfinite(data.features).all(axis=1))

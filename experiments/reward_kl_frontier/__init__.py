@@ -15,7 +15,6 @@ true one does not, N is over-optimized. One more factor of the heads counts word
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +22,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.reward_kl_frontier.yard import Yard, describe, make_yard, table, tidy
 from prefjax import lm, metrics, plots, runs
 from prefjax.align.best_of_n import kl_bound, over_optimization
 from prefjax.align.blockwise import decode_blockwise
 from prefjax.align.decode import Steered, decode_advantage, decode_value
 from prefjax.align.heads import project_tokens
-from prefjax.align.judges import Question, compare
 from prefjax.align.samples import draw
-from prefjax.align.simulation import SAMPLING, Basis, Simulation, SimulationConfig
+from prefjax.align.simulation import Simulation, SimulationConfig
 from prefjax.align.strength import find_beta
 from prefjax.align.teach import Prompts, Taught, decode_texts, encode_prompts, teach
 from prefjax.align.temporal import TrainConfig
@@ -90,18 +89,11 @@ PRESETS = {
 }  # fmt: skip
 
 
-def describe(sim: Simulation, basis: Basis, texts: list[str]) -> np.ndarray:
-    """φ, t and the number of words of every text."""
-    items = basis.items(sim.embed(texts))
-    words = np.array([[len(text.split())] for text in texts], np.float32)
-    return np.concatenate([items.features, items.utility[:, None], words], axis=1)
-
-
 def ways(model: lm.LanguageModel, prompts: Prompts, taught: Taught, config: Config):
     """Functions (strength, weights) → responses, by name, with the strengths to try."""
     rows = jnp.asarray(project_tokens(taught.advantage, model.params["embedding"]))
     static = {
-        "config": model.config, "max_new_tokens": config.max_new_tokens, "sampling": SAMPLING,
+        "config": model.config, "max_new_tokens": config.max_new_tokens,
         "num_ids": len(model.tokenizer),
     }  # fmt: skip
     by_block = jax.jit(partial(decode_blockwise, **static), static_argnames="block_length")
@@ -127,38 +119,6 @@ def ways(model: lm.LanguageModel, prompts: Prompts, taught: Taught, config: Conf
     }
 
 
-class Yard(NamedTuple):
-    """What responses are measured by: one entry for every row, a person and a prompt."""
-
-    sim: Simulation
-    basis: Basis
-    weight: np.ndarray
-    person: np.ndarray
-    prompts: list[str]
-    default: list[str]
-    level: np.ndarray
-    spread: np.ndarray
-
-    def measure(self, texts: list[str], kl) -> dict[str, float]:
-        """Means over rows; rewards in deviations of the model's own responses."""
-        everyone = np.arange(len(texts))
-        promised = np.sum(describe(self.sim, self.basis, texts) * self.weight, axis=1)
-        true = self.sim.true_reward(texts)[self.person, everyone]
-        rewards = (np.stack([promised, true]) - self.level) / self.spread
-        names = [self.sim.names[u] for u in self.person]
-        questions = [
-            Question(*q) for q in zip(names, self.prompts, texts, self.default, strict=True)
-        ]
-        win = compare(self.sim.judge(), questions).win
-        return {
-            "kl": float(np.mean(kl)),
-            "promised_reward": float(rewards[0].mean()),
-            "true_reward": float(rewards[1].mean()),
-            "win_rate": float(metrics.win_rate(win, self.person).value),
-            "words": float(np.mean([len(text.split()) for text in texts])),
-        }
-
-
 def serve_best(yard: Yard, own: np.ndarray, config: Config) -> list[dict]:
     """Best-of-N for N = 1, 2, 4, …; rewards exact over subsets, the rest from the first N."""
     sizes = tuple(2**i for i in range(20) if 2**i <= config.num_samples)
@@ -178,7 +138,8 @@ def serve_best(yard: Yard, own: np.ndarray, config: Config) -> list[dict]:
         best = place[np.arange(shape[0]), promised[:, :size].argmax(1)]
         measured = yard.measure([flat[i] for i in best], kl_bound(size))
         names = ("promised_reward", "true_reward")
-        measured |= {name: float(c[:, k].mean()) for name, c in zip(names, curves, strict=True)}
+        for name, curve in zip(names, curves, strict=True):
+            measured[name] = metrics.clustered_mean(curve[:, k], yard.person)
         rows += tidy("best-of-n", size, measured)
     return rows
 
@@ -206,27 +167,14 @@ def serve_steered(
     return rows + serve(f"{name} shorter", 2.0, shorter)
 
 
-def make_yard(sim, basis, weight, prompts, own, default) -> Yard:
-    """What everybody's responses to every prompt are measured by."""
-    flat = own.ravel().tolist()
-    promised = weight @ describe(sim, basis, flat).T
-    both = np.stack([promised, sim.true_reward(flat)[: len(weight)]])
-    both = both.reshape(2, len(weight) * len(prompts), -1)
-    person = np.repeat(np.arange(len(weight)), len(prompts))
-    return Yard(
-        sim, basis, weight[person], person, prompts * len(weight), default * len(weight),
-        both.mean(2), np.maximum(both.std(2), 1e-6),
-    )  # fmt: skip
-
-
 def run(config: Config) -> runs.Result:
     """Trains the heads, then serves everybody in every way."""
     model, sim = lm.load(config.model), Simulation(config.simulation, config.seed)
-    basis, static = sim.fit_pref(), {"max_new_tokens": config.max_new_tokens, "sampling": SAMPLING}
+    basis, length = sim.fit_pref(), config.max_new_tokens
     taught = teach(
         jax.random.key(config.seed), model, sim.seen_prompts[: config.train_prompts],
-        partial(describe, sim, basis), num_samples=config.train_samples, config=config.train,
-        **static,
+        partial(describe, sim, basis), num_samples=config.train_samples, max_new_tokens=length,
+        config=config.train,
     )  # fmt: skip
     known = sim.interview(basis).weight[: config.num_people, config.num_answers]
     # The utility counts once and words not at all; a person's reward has deviation 1.
@@ -234,10 +182,10 @@ def run(config: Config) -> runs.Result:
     weight[:, -2] = 1
     weight = weight / (taught.features @ weight.T).std(0)[:, None]
     texts = sim.prompts[: config.num_prompts]
-    prompts = encode_prompts(model, texts, config.max_new_tokens)
+    prompts = encode_prompts(model, texts, length)
     drawn = draw(
         jax.random.key(config.seed + 2), model.params, model.config, *prompts,
-        num_samples=config.num_samples + 1, num_ids=len(model.tokenizer), **static,
+        num_samples=config.num_samples + 1, num_ids=len(model.tokenizer), max_new_tokens=length,
     )  # fmt: skip
     own = np.array(decode_texts(model, drawn), object).reshape(len(texts), -1)
     yard = make_yard(sim, basis, weight, texts, own[:, 1:], own[:, 0].tolist())
@@ -254,25 +202,6 @@ def run(config: Config) -> runs.Result:
         "wrote the responses. KL of best-of-n and blockwise is an upper bound."
     )
     return runs.Result(rows=rows, arrays={"explained": taught.explained}, summary=summary)
-
-
-def tidy(method: str, strength: float, measured: dict[str, float]) -> list[dict]:
-    """One row per metric."""
-    about = {"method": method, "dataset": "attributes", "strength": float(strength)}
-    return [{**about, "metric": name, "value": value} for name, value in measured.items()]
-
-
-METRICS = ("kl", "promised_reward", "true_reward", "win_rate", "words")
-
-
-def table(rows: list[dict]) -> str:
-    """Ways and strengths down, metrics across."""
-    lines = ["| way | strength | " + " | ".join(METRICS) + " |", "|---" * 7 + "|"]
-    values = {(row["method"], row["strength"], row["metric"]): row["value"] for row in rows}
-    for method, strength in dict.fromkeys((row["method"], row["strength"]) for row in rows):
-        cells = [f"{values[method, strength, metric]:.2f}" for metric in METRICS]
-        lines.append(f"| {method} | {strength:g} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def plot(result: runs.Result) -> Figure:
@@ -293,7 +222,3 @@ def plot(result: runs.Result) -> Figure:
         panels[0].set_ylabel("standard deviations")
         panels[0].legend()
     return figure
-
-
-if __name__ == "__main__":
-    runs.main(PRESETS, run, plot)
