@@ -13,17 +13,25 @@ numbers:
 
 with ``A[u, item] = Σ ±(y − σ(t_a − t_b))`` over the rows of training person u, so that V S are the
 leading singular vectors of what people do that the utility t does not explain. Only rows that the
-families are fitted to enter; the rows of held-out people never do.
+families are fitted to enter; the rows of held-out people never do. Singular values that people also
+reach when each unit's answers are dealt out anew among those who gave them are noise, and their
+columns are zero: a family that holds back training people of its own would find their answers in
+them again.
+
+References:
+    Horn (1965), A rationale and test for the number of factors (parallel analysis).
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.sparse.linalg import svds
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
 from prefjax.types import BASELINE, Array, Comparisons
+
+NUM_NULLS = 4
 
 
 def text_block(
@@ -92,25 +100,65 @@ def residual_matrix(
     return sparse.csr_array(people @ items, dtype=np.float64), utility
 
 
+def deal_units(
+    rng: np.random.Generator, rows: Comparisons, unit: Int[np.ndarray, " response"]
+) -> Comparisons:
+    """The same rows, each unit's dealt out as wholes among the people who answered about it.
+
+    What one person says inside a unit stays together, so that it is as consistent as it was; only
+    what one unit tells of another is lost. A row between units is a whole of its own.
+
+    Args:
+        rng: Of the deal.
+        rows: Training rows.
+        unit: Of every response.
+    """
+    first = unit[rows.first]
+    inside = (rows.second == BASELINE) | (unit[rows.second] == first)
+    user = np.array(rows.user)
+    user[~inside] = rng.permutation(user[~inside])
+    members = np.flatnonzero(inside)
+    members = members[np.argsort(first[members], kind="stable")]
+    for group in np.split(members, np.flatnonzero(np.diff(first[members])) + 1):
+        people, place = np.unique(user[group], return_inverse=True)
+        user[group] = rng.permutation(people)[place]
+    return rows._replace(user=user)
+
+
+def leading(
+    matrix: sparse.csr_array, width: int
+) -> tuple[Float[np.ndarray, " vector"], Float[np.ndarray, "vector column"]]:
+    """The largest singular values and their right vectors."""
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+    _, values, right = svds(matrix, k=min(width, min(matrix.shape) - 1), v0=start)
+    order = np.argsort(-values)
+    return values[order], right[order]
+
+
 def item_block(
-    rows: Comparisons, num_users: int, num_responses: int, width: int
+    rows: Comparisons,
+    num_users: int,
+    unit: Int[np.ndarray, " response"],
+    width: int,
 ) -> Float[np.ndarray, "response input"]:
     """``[t ; V S]``, both at unit mean squared length.
 
     Args:
         rows: Training rows.
         num_users: How many people they are of.
-        num_responses: Items.
-        width: Singular vectors; fewer where the matrix has fewer.
+        unit: Of every response; what is dealt out as a whole to tell taste from noise.
+        width: Singular vectors; fewer where the matrix has fewer, zero where they are noise.
     """
-    matrix, utility = residual_matrix(rows, num_users, num_responses)
-    smaller = min(num_users, num_responses)
-    width = min(width, smaller - 1)
-    start = np.random.default_rng(0).standard_normal(smaller)
-    _, values, right = svds(matrix, k=width, v0=start)
-    leading = np.argsort(-values)
-    vectors = (right * values[:, None])[leading].T
-    everybody = np.arange(num_responses)
+    matrix, utility = residual_matrix(rows, num_users, len(unit))
+    values, right = leading(matrix, width)
+    rng = np.random.default_rng(0)
+    nulls = [
+        leading(residual_matrix(deal_units(rng, rows, unit), num_users, len(unit))[0], width)[0]
+        for _ in range(NUM_NULLS)
+    ]
+    is_taste = np.cumprod(values > np.max(nulls, axis=0))
+    vectors = (right * (values * is_taste)[:, None]).T
+    everybody = np.arange(len(unit))
     return np.concatenate(
         [unit_size(utility[:, None], everybody), unit_size(vectors, everybody)], axis=1
     )

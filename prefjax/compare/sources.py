@@ -134,10 +134,12 @@ def real(name: str, encoder: str, seed: int) -> Source:
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
     votes = bool((outer.train.second == BASELINE).all())
 
+    units = outer.unit.astype(np.int32)
+
     def table(rows: Comparisons, num_users: int) -> np.ndarray:
         blocks = [
             text_block(embedding, _shown(rows), ITEM_INPUTS),
-            item_block(rows, num_users, dataset.num_responses, ITEM_INPUTS),
+            item_block(rows, num_users, units, ITEM_INPUTS),
         ]
         if votes:  # against a baseline of zeros a reward needs an intercept
             blocks.append(np.ones((dataset.num_responses, 1), np.float32))
