@@ -8,7 +8,7 @@ import pytest
 
 from experiments import compare as command
 from prefjax import compare, families
-from prefjax.compare.measure import shuffle_labels, shuffle_users, wrong_user
+from prefjax.compare.measure import shuffle_labels, shuffle_users, strongest, wrong_user
 from prefjax.compare.represent import item_utility, signed_items
 from prefjax.compare.run import LENGTH_ONLY
 from prefjax.compare.store import cell_path
@@ -263,3 +263,15 @@ def test_planted_people_choose_by_their_own_weights_and_groups_want_opposites():
     np.testing.assert_allclose(one, -other, atol=1e-6)
     with pytest.raises(ValueError, match="6 factors need as many inputs"):
         compare.make_planted(compare.PlantedConfig(num_inputs=4), 0)
+
+
+def test_the_strongest_trial_that_cannot_be_told_from_the_best_is_taken():
+    rng = np.random.default_rng(0)
+    person = rng.normal(0.7, 0.1, 40)
+    noise = 0.02 * rng.normal(size=(4, 40))
+    auc = person[None] + noise + np.array([0.0, 0.05, 0.0499, 0.02])[:, None]
+    assert strongest(auc) == 2
+    assert strongest(np.where(np.arange(4)[:, None] == 2, np.nan, auc)) == 1
+    auc[:, 3] = np.nan
+    assert strongest(auc) == 2
+    assert strongest(np.full((4, 5), np.nan)) == 3

@@ -1,8 +1,9 @@
 """One family on one draw: choose its settings, fit it, and score new people by answers given.
 
-The settings are those of `Family.trials`, at most eight, with the best mean AUC of held-out
-training people over all numbers of answers; the family is then fitted to all training people. With
-the same settings it is fitted to nulls:
+The settings are among those of `Family.trials`, at most eight, listed from weak to strong: the last
+one whose AUC for held-out training people, averaged over all numbers of answers, cannot be told
+from the best (one standard error of the difference, over people). The family is then fitted to all
+training people, and with the same settings to nulls:
 
     shuffled-users     training rows, and answers of new people, dealt out to people at random
     shuffled-labels    training labels, and labels of the answers, permuted among the rows
@@ -185,12 +186,27 @@ def scores_of(
     return Measured(np.asarray(auc)[:, :num_users], np.asarray(nll)[:, :num_users])
 
 
+def strongest(auc: Float[np.ndarray, "trial user"]) -> int:
+    """The last trial whose mean is within one standard error of the best, in pairs over people.
+
+    People without both labels among their tests are NaN and do not count; nor does a trial that is
+    NaN for everybody.
+    """
+    counted = auc[:, ~np.isnan(auc).all(axis=0)]
+    if not counted.size:
+        return len(auc) - 1
+    mean = np.nan_to_num(counted.mean(axis=1), nan=-np.inf)
+    lost = counted[np.argmax(mean)][None] - counted
+    error = lost.std(axis=1) / np.sqrt(counted.shape[1])
+    return int(np.flatnonzero(lost.mean(axis=1) <= error)[-1])
+
+
 def choose(
     key: PRNGKey, family: Family, cases: Cases, num_answers: tuple[int, ...]
 ) -> tuple[Any, list[float]]:
-    """The trial that suits held-out training people best, and the mean AUC of every trial.
+    """The trial that suits held-out training people, and the mean AUC of every trial.
 
-    A family with one trial learns its own strengths and needs no fit here; the list is then empty.
+    A family with one trial needs no fit here; the list is then empty.
     """
     trials = family.trials(family.config)
     if len(trials) == 1:
@@ -202,8 +218,9 @@ def choose(
         held = scores_of(
             family, params, config, cases.inner, cases.num_held, num_answers, votes=cases.votes
         )
-        tuned.append(float(np.nanmean(held.auc)))
-    return trials[int(np.argmax(np.nan_to_num(tuned)))], tuned
+        tuned.append(held.auc.mean(axis=0))
+    auc = np.stack(tuned)
+    return trials[strongest(auc)], [float(np.nanmean(row)) for row in auc]
 
 
 def measure(

@@ -93,7 +93,8 @@ class Family(NamedTuple):
         adapt: ``adapt(params, answers, config) -> state`` for one person.
         logit: ``logit(params, state, first, second, context) -> s`` for one pair.
         alarms: ``alarms(params, data, config)`` gives numbers that show a known way to collapse.
-        trials: At most eight configs, for tuning at an equal budget; they differ in numbers only.
+        trials: At most eight configs, weak to strong, for tuning at an equal budget; they differ in
+            numbers only.
     """
 
     name: str

@@ -202,7 +202,7 @@ def trials(config: Config) -> tuple[Config, ...]:
     """Learning rate, ridge of the temperature and prior of a person."""
     return tuple(
         replace(config, learning_rate=rate, penalty=penalty, prior=prior)
-        for rate in (0.03, 0.1)
+        for rate in (0.1, 0.03)
         for penalty in (100.0, 1000.0)
         for prior in (0.3, 3.0)
     )
