@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from prefjax.types import Array
 
@@ -33,26 +33,6 @@ def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) 
     """
     linear = (1 - label) * jnp.maximum(logit, 0) + label * jnp.maximum(-logit, 0)
     return jnp.asarray(linear) + jnp.log1p(jnp.exp(-jnp.abs(logit)))
-
-
-def sigmoid_slope(logit: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Derivative ``σ(s) σ(-s)`` of the logistic function, without cancellation for large s."""
-    return jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
-
-
-def masked_sum(
-    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis: int | None = None
-) -> jax.Array:
-    """Sum over the entries where ``mask`` is True; the others may be NaN, in gradients too."""
-    return jnp.sum(jnp.where(mask, values, 0), axis=axis)
-
-
-def masked_mean(
-    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis: int | None = None
-) -> jax.Array:
-    """Mean over the entries where ``mask`` is True, 0 where there are none."""
-    count = jnp.sum(mask, axis=axis)
-    return masked_sum(values, mask, axis) / jnp.maximum(count, 1)
 
 
 def solve_positive(

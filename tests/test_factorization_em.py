@@ -13,6 +13,7 @@ from prefjax.factorization import (
     EMConfig,
     LearnConfig,
     Strength,
+    choose_num_factors,
     dense_imputation,
     em,
     fit,
@@ -228,6 +229,19 @@ def test_planted_factors_are_found_and_too_many_do_no_harm():
         if wanted == num_factors:
             found = np.asarray(fitted.head[:, :num_factors])
             assert subspace_angles(found.T, head.T).max() < 10
+
+
+@pytest.mark.slow
+def test_as_many_factors_are_chosen_as_were_planted():
+    rng = np.random.default_rng(0)
+    features = 2 * rng.normal(size=(60, 3))
+    rows = lay(draw(rng.normal(size=(150, 3)), features, np.zeros(60), 60, rng), 60)
+    found = choose_num_factors(
+        jax.random.key(0), rows, None, num_users=150, num_responses=60, candidates=(1, 3)
+    )
+    assert found.num_factors == (1, 3)
+    assert found.chosen == 3
+    assert found.nll[1] < found.nll[0] - 0.02
 
 
 def rankings(noise, rng):

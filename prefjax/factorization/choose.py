@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prefjax.factorization.learn import LEARN_DEFAULT, LearnConfig, search
 from prefjax.factorization.rows import Rows
 from prefjax.factorization.state import DEFAULT, Embeddings, EMConfig
-from prefjax.types import PRNGKey
+from prefjax.types import Array, PRNGKey
 
 
 class Choice(NamedTuple):
@@ -28,6 +30,7 @@ def choose_num_factors(
     *,
     num_users: int,
     num_responses: int,
+    unit: Int[Array, " response"] | None = None,
     candidates: Sequence[int] = (1, 2, 4, 6, 8),
     config: EMConfig = DEFAULT,
     learn_config: LearnConfig = LEARN_DEFAULT,
@@ -36,21 +39,27 @@ def choose_num_factors(
 
     The default fit prunes factors it does not need, so J may simply be set large; this is for
     those who want the number itself.
+
+    Args:
+        key: Draws the held-out users and answers, the same for every J.
+        rows: From `make_rows`.
+        embeddings: One row a response, or None for free factors.
+        num_users: U.
+        num_responses: Number of responses.
+        unit: Group of each response, as in `fit_learned`.
+        candidates: J.
+        config: Settings of the fits; J is replaced.
+        learn_config: Settings of the search.
     """
-    losses = [
-        float(
-            np.min(
-                search(
-                    key,
-                    rows,
-                    embeddings,
-                    num_users=num_users,
-                    num_responses=num_responses,
-                    config=replace(config, num_factors=num_factors),
-                    learn_config=learn_config,
-                ).nll
-            )
+    losses = []
+    for num_factors in candidates:
+        run = partial(
+            search,
+            num_users=num_users,
+            num_responses=num_responses,
+            config=replace(config, num_factors=num_factors),
+            learn_config=learn_config,
         )
-        for num_factors in candidates
-    ]
+        found = jax.jit(run)(key, rows, embeddings, unit=unit)
+        losses.append(float(np.nanmin(found.nll)))
     return Choice(tuple(candidates), np.asarray(losses), candidates[int(np.argmin(losses))])
