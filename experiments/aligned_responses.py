@@ -1,7 +1,20 @@
 """Do people prefer the responses chosen for them? Win rate over the default, by number of answers.
 
     python -m experiments.aligned_responses smoke     # 1 seed, 8 prompts
-    python -m experiments.aligned_responses paper     # 3 seeds, 26 prompts each
+    python -m experiments.aligned_responses paper     # 3 seeds, 26 prompts each; 5 minutes of CPU
+
+Expected of ``paper``, win rate after 0, 5, 10, 20 and 40 answers (51 people; at equal length the
+same to .004):
+
+    pref         .557 ± .046   .690 ± .035   .723 ± .029   .745 ± .026   .757 ± .027
+    per-user     .497 ± .021   .604 ± .038   .659 ± .037   .693 ± .036   .713 ± .031
+    wrong-user   .557 ± .046   .500 ± .044   .517 ± .042   .534 ± .043   .535 ± .038
+    population   .557 ± .046
+    oracle       .860 ± .018
+
+and personal − population at 10 answers +.167 [+.122, +.212], per-user − population +.102 [+.046,
++.158]. What is lost to the oracle is lost about half by the embedding, in which the true weights
+reach about .79, and half by ten answers, with which the true attributes reach .79 (seed 0).
 
 Figure 2 (bottom) and Table 1 of the paper as a simulation: simulated people, a small language model
 and a simulated judge. New people answer questions about written responses to seen prompts. The

@@ -1,7 +1,7 @@
 """How much reward does each way to align buy for how much divergence, and is it really reward?
 
     python -m experiments.reward_kl_frontier smoke     # 2 people, 2 prompts, heads half trained
-    python -m experiments.reward_kl_frontier paper     # 8 people, 8 prompts
+    python -m experiments.reward_kl_frontier paper     # 8 people, 6 prompts
 
 A language model answers new prompts for new people, known by ten answers, in four ways: best-of-N,
 decoding with a value head, with an advantage head, and blockwise best-of-4. Of each the table gives
@@ -63,20 +63,20 @@ class Config:
     model: str = str(OFFLINE)
     seed: int = 0
     num_people: int = 8
-    num_prompts: int = 8
+    num_prompts: int = 6
     num_answers: int = 10
     num_samples: int = 32
-    train_prompts: int = 48
+    train_prompts: int = 40
     train_samples: int = 12
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(num_steps=1500, learning_rate=2e-3)
+        default_factory=lambda: TrainConfig(num_steps=600, learning_rate=2e-3, width=256)
     )
-    max_new_tokens: int = 192
+    max_new_tokens: int = 160
     num_candidates: int = 10
-    betas: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0)
-    block_lengths: tuple[int, ...] = (8, 24, 96)
+    betas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    block_lengths: tuple[int, ...] = (8, 32, 80)
     equal_to: int = 16
-    search_steps: int = 6
+    search_steps: int = 5
 
 
 PRESETS = {
