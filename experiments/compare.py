@@ -8,15 +8,17 @@
 
 Any families × data sets × encoders × seeds × numbers of answers. New people answer about one part
 of the questions and are scored on another; settings are chosen among at most eight on held-out
-training people; the controls (another's answers, shuffled users, shuffled labels, length only) run
-by default. The folder holds one file for each finished cell, so a comparison that was stopped goes
-on with the same command, and more families or seeds cost only themselves. It is a run folder as
-well: ``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
+training people, the strongest that cannot be told from the best; the controls (another's answers,
+shuffled users, shuffled labels, length only) run by default. The folder holds one file for each
+finished cell, so a comparison that was stopped goes on with the same command, and more families or
+seeds cost only themselves. It is a run folder as well: ``results.parquet``, ``manifest.json``,
+``summary.md``, ``figure.png``.
 
-Expected on Attributes with two seeds after 20 answers, AUC: PReF .735, GPM .735, PReF as published
-.731, LoRe .700, P-RLHF .695, per-user .689, PAL-A .677, VPL .635, PAL-B .621, clusters .618,
-Bradley–Terry .493, MiCRo .489; with shuffled users every family's gain over its own population has
-an interval that covers 0.
+Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .025: PReF .742, GPM
+.740, PReF as published .738, LoRe .710, P-RLHF .709, PAL-A .700, per-user .689, clusters .646,
+PAL-B .644, VPL .629, MiCRo .519, Bradley–Terry .514; PReF's gain over its own population is +.215
+[+.178, +.251], and with shuffled users every family's gain has an interval that covers 0. On
+DICES-350 of ``real`` PReF gains +.007 [+.003, +.012], on Value Portrait nothing.
 """
 
 import sys
