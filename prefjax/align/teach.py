@@ -166,4 +166,4 @@ def teach(
         [value(head, states[i : i + _ROWS]) for i in range(0, len(states), _ROWS)]
     )
     explained = explained_by_position(values, data.mask, data.features, 5)
-    return Taught(head, advantage, data.features, explained)
+    return Taught(head, advantage, np.asarray(data.features), explained)

@@ -22,6 +22,8 @@ References:
     Horn (1965), A rationale and test for the number of factors (parallel analysis).
 """
 
+from typing import cast
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
@@ -129,10 +131,11 @@ def leading(
     matrix: sparse.csr_array, width: int
 ) -> tuple[Float[np.ndarray, " vector"], Float[np.ndarray, "vector column"]]:
     """The largest singular values and their right vectors."""
-    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
-    _, values, right = svds(matrix, k=min(width, min(matrix.shape) - 1), v0=start)
+    smaller = min(cast(tuple[int, int], matrix.shape))
+    start = np.random.default_rng(0).standard_normal(smaller)
+    _, values, right = svds(matrix, k=min(width, smaller - 1), v0=start)
     order = np.argsort(-values)
-    return values[order], right[order]
+    return values[order], np.asarray(right)[order]
 
 
 def item_block(
