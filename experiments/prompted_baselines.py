@@ -7,8 +7,8 @@
 
 Section 5.3 of the paper. Best of sixteen by PReF is compared with one response of the same language
 model that was told whom it answers: ``system-prompt`` names the person's traits, ``in-context-n``
-lists n of their answers, excerpts of the liked and the disliked response, as many as fit. By
-default all of it is offline and simulated: people, the judge (``--judge simulated``), and a
+lists n of their answers, excerpts of the liked and the disliked response, as many as fit; ``default`` was
+told nothing, so that one sees whether telling did anything. By default all of it is offline and simulated: people, the judge (``--judge simulated``), and a
 language model of four million parameters that was never taught to follow instructions, so these
 baselines say only that the bench works. With a real model and judge they are those of the paper.
 """
@@ -118,10 +118,14 @@ def baselines(
     sim: Simulation, model: lm.LanguageModel, prompts: list[str], config: Config
 ) -> tuple[dict[str, list[str]], dict[str, float]]:
     """One response for every person and prompt by baseline, and the examples that did fit."""
-    rng, keys = np.random.default_rng(config.seed), iter(jax.random.split(jax.random.key(1), 99))
+    rng, key = (
+        np.random.default_rng(config.seed),
+        jax.random.fold_in(jax.random.key(config.seed), 1),
+    )
+    keys = iter(jax.random.split(key, 2 + len(config.num_answers)))
     repeated = prompts * config.num_people
 
-    def answer(system: list[str]) -> list[str]:
+    def answer(system: list[str] | None) -> list[str]:
         drawn = sample_texts(
             next(keys), model, repeated, 1, system=system, max_new_tokens=config.max_new_tokens
         )
@@ -129,7 +133,7 @@ def baselines(
 
     traits = [name.replace("+", " and ") for name in sim.names[: config.num_people]]
     system = [f"Give {trait} responses." for trait in traits for _ in prompts]
-    found, fitted = {"system-prompt": answer(system)}, {}
+    found, fitted = {"default": answer(None), "system-prompt": answer(system)}, {}
     lines = [examples(sim, user, rng, config) for user in range(config.num_people)]
     for number in config.num_answers:
         texts = [told(model, p, own[:number], config) for own in lines for p in prompts]
@@ -162,7 +166,7 @@ def run(config: Config) -> runs.Result:
     rows, lines = [], []
     for number in config.num_answers:
         index = np.asarray(best_of_n(pool, path[:, number]).index)
-        for name in ("system-prompt", f"in-context-{number}"):
+        for name in ("default", "system-prompt", f"in-context-{number}"):
             questions = [
                 Question(
                     names[u], prompts[p], texts[p][index[u, p]], others[name][u * len(prompts) + p]

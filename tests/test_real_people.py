@@ -7,6 +7,7 @@ import pytest
 
 from experiments import quickstart, real_people
 from experiments.quickstart.draw import embed
+from experiments.real_people import models
 from prefjax import encoders
 from prefjax.data.attributes import WorldConfig, make_world
 
@@ -41,10 +42,8 @@ def gram(table):
 
 def test_per_user_sees_the_text_through_the_named_encoder(world, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        real_people, "get_encoder", lambda name: asked.append(name) or Measured(world)
-    )
-    model = real_people.per_user_model(world.dataset, world.dataset.comparisons, CONFIG)
+    monkeypatch.setattr(models, "get_encoder", lambda name: asked.append(name) or Measured(world))
+    model = models.per_user_model(world.dataset, world.dataset.comparisons, CONFIG)
     assert asked == ["by-name"]
     np.testing.assert_allclose(gram(model.items.features), gram(world.attributes), atol=1e-4)
     assert model.prior.precision[0, 0] in np.float32(CONFIG.ridges)
@@ -53,7 +52,7 @@ def test_per_user_sees_the_text_through_the_named_encoder(world, monkeypatch):
 
 def test_an_encoder_that_does_not_exist_is_named(world):
     with pytest.raises(ValueError, match="no encoder 'by-name'; there are hashed, minilm"):
-        real_people.per_user_model(world.dataset, world.dataset.comparisons, CONFIG)
+        models.per_user_model(world.dataset, world.dataset.comparisons, CONFIG)
 
 
 @pytest.mark.slow
