@@ -7,10 +7,11 @@
 
 Section 5.3 of the paper. Best of sixteen by PReF is compared with one response of the same language
 model that was told whom it answers: ``system-prompt`` names the person's traits, ``in-context-n``
-lists n of their answers, excerpts of the liked and the disliked response, as many as fit; ``default`` was
-told nothing, so that one sees whether telling did anything. By default all of it is offline and simulated: people, the judge (``--judge simulated``), and a
-language model of four million parameters that was never taught to follow instructions, so these
-baselines say only that the bench works. With a real model and judge they are those of the paper.
+lists n of their answers, excerpts of the liked and the disliked response, as many as fit;
+``default`` was told nothing, so that one sees whether telling did anything. By default all of it is
+offline and simulated: people, the judge (``--judge simulated``), and a language model of four
+million parameters that was never taught to follow instructions, so these baselines say only that
+the bench works. With a real model and judge they are those of the paper.
 """
 
 from dataclasses import dataclass, field
@@ -118,11 +119,9 @@ def baselines(
     sim: Simulation, model: lm.LanguageModel, prompts: list[str], config: Config
 ) -> tuple[dict[str, list[str]], dict[str, float]]:
     """One response for every person and prompt by baseline, and the examples that did fit."""
-    rng, key = (
-        np.random.default_rng(config.seed),
-        jax.random.fold_in(jax.random.key(config.seed), 1),
-    )
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
     keys = iter(jax.random.split(key, 2 + len(config.num_answers)))
+    rng = np.random.default_rng(config.seed)
     repeated = prompts * config.num_people
 
     def answer(system: list[str] | None) -> list[str]:

@@ -10,9 +10,10 @@ large language model (its caption says win rate, its text AUC; in percent, ± 1.
 
     PReF 77 / 83 / 85        VPL 78 / 80 / 80        PAL 56 / 59 / 61
 
-Expected with two seeds, AUC: PReF .670 / .705 / .735, VPL .584 / .609 / .635, PAL-A .610 / .634 /
-.677, PAL-B .573 / .605 / .621, each ± .05. The world differs, so the order and the growth with
-answers can be compared, the level cannot.
+Expected (paper, 5 minutes of one core), AUC: PReF .659 / .704 / .738, as published .656 / .701 /
+.736, PAL-A .630 / .667 / .695, PAL-B .591 / .620 / .642, VPL .607 / .622 / .629, each ± .025, and
+.514 for everybody alike. The world differs, so the order and the growth with answers can be
+compared, the level cannot.
 """
 
 from dataclasses import dataclass, field
