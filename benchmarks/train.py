@@ -14,14 +14,11 @@
 
 import argparse
 import importlib.util
-import itertools
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 if "--devices" in sys.argv:  # threads enough for virtual devices that wait for each other
     os.environ.setdefault("PJRT_NPROC", "8")
@@ -33,20 +30,16 @@ import optax
 
 from benchmarks import timing
 from benchmarks.torch_loop import TorchLoop
-from prefjax.checkpoint import Store
 from prefjax.parallel import fetch, start_processes
 from prefjax.train import (
     MemorySource,
     ModelConfig,
     OptimizerConfig,
-    ShardSource,
     StepConfig,
     TrainConfig,
     UserLayout,
     train,
-    write_shards,
 )
-from prefjax.train.forms import template, to_disk
 from prefjax.train.setup import prepare
 from prefjax.types import Comparisons
 
@@ -143,49 +136,6 @@ def make_dense_adam(num_users, num_factors):
         return held["table"]
 
     return call
-
-
-def measure_disk(small: bool) -> dict[str, float]:
-    """Judgments a second from shards, and seconds to save and to verify a checkpoint."""
-    num_users = 200_000 if small else 2_000_000
-    data, embeddings = make_world(num_users, num_users, 64, 16)
-    layout = UserLayout((num_users,))
-    with tempfile.TemporaryDirectory() as home:
-        folder = Path(home)
-        start = time.perf_counter()
-        write_shards([data], folder / "data", layout=layout, num_responses=len(embeddings))
-        wrote = time.perf_counter()
-        source = ShardSource(folder / "data", verify=False)
-        run = prepare(source, embeddings, make_config(16), None, None)
-        feeds = source.feeds(0, 0, 0, run.num_slots, 16, run.mesh)
-        jax.block_until_ready(next(feeds))
-        began, count = time.perf_counter(), 0
-        for feed in itertools.islice(feeds, 12):
-            jax.block_until_ready(feed)
-            count += feed.table.row.size
-        read = time.perf_counter()
-        kept = to_disk(run.state, layout.num_partitions, run.mesh)
-        shape = template(run.state, layout.num_partitions, layout.num_rows, run.mesh)
-        jax.block_until_ready(kept)
-        blocked, whole, loaded = [], [], []
-        for number in range(4):
-            with Store(folder / "steps", run.identity) as store:
-                clock = time.perf_counter()
-                store.save(number + 1, kept, {})
-                blocked.append(time.perf_counter() - clock)
-                store.finish()
-                whole.append(time.perf_counter() - clock)
-                clock = time.perf_counter()
-                store.restore(number + 1, shape)
-                loaded.append(time.perf_counter() - clock)
-    return {
-        "write_rows_per_second": num_users / (wrote - start),
-        "read_rows_per_second": count / (read - began),
-        "state_MB": sum(x.nbytes for x in jax.tree.leaves(kept)) / 1e6,
-        "save_blocks_seconds": float(np.median(blocked)),
-        "save_seconds": float(np.median(whole)),
-        "verified_restore_seconds": float(np.median(loaded)),
-    }
 
 
 def worker(num_devices: int, small: bool) -> None:
@@ -297,7 +247,6 @@ def main() -> None:
         )
     )
     del wide, held, table
-    print("disk:", json.dumps(measure_disk(arguments.small)))
     scaling = measure_scaling(arguments.small)
     print("cores:", len(cores), "seconds a step:", json.dumps(scaling))
     one = scaling["devices_1"]
