@@ -7,13 +7,11 @@ them.
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from train_process import TRAIN, Run, children, is_alive, launch, until
 from train_world import LAYOUT, NUM_RESPONSES, make_world
 
 from prefjax.train import write_shards
@@ -23,7 +21,6 @@ pytestmark = [pytest.mark.multiprocess, pytest.mark.slow]
 
 NUM_KILLS = int(os.environ.get("PREFJAX_KILLS", "5"))
 NUM_PAIR_KILLS = int(os.environ.get("PREFJAX_PAIR_KILLS", "2"))
-START_SECONDS = 300.0
 HEARTBEAT_SECONDS = 10.0
 SAVE_EVERY = 16
 
@@ -52,88 +49,6 @@ def write_run(folder, *, num_epochs=2, **settings):
     }
     (folder / "run.json").write_text(json.dumps(config))
     return folder / "run.json"
-
-
-def environment(tmp):
-    """One virtual device a process, and compiled programs shared between the starts."""
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
-TRAIN = [sys.executable, "-m", "prefjax.train", "--config"]
-
-
-def launch(num_processes, restarts, *command):
-    options = ["--nproc", str(num_processes), "--max-restarts", str(restarts)]
-    return [sys.executable, "-m", "prefjax.launch", *options, "--", *map(str, command)]
-
-
-class Run:
-    """A process, its output in files, ended for sure."""
-
-    def __init__(self, command, folder):
-        self.log = folder / "output.txt"
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                list(map(str, command)), stdout=log, stderr=log, env=environment(folder)
-            )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            pids = children(self.process.pid)
-            self.process.kill()
-            self.process.wait()
-            for pid in pids:
-                end(pid)
-
-    def wait(self, seconds=START_SECONDS):
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running: {self.log.read_text()[-3000:]}") from None
-
-
-def end(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def children(pid):
-    """Processes that a process has started."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(child) for child in text.split()]
-
-
-def is_alive(pid):
-    """Whether a process runs; one that has ended but was not waited for does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def until(condition, seconds=START_SECONDS, run=None):
-    """Waits for a condition; gives its value."""
-    limit = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > limit or (run is not None and run.process.poll() is not None):
-            output = "" if run is None else run.log.read_text()[-3000:]
-            raise AssertionError(f"this did not happen in time; {output}")
-        time.sleep(0.02)
-    return value
 
 
 def lines(folder):
@@ -246,7 +161,6 @@ def test_a_frozen_process_is_noticed_and_the_run_goes_on(tmp_path):
 
 STUCK = """
 import sys, threading
-from pathlib import Path
 import jax, numpy as np
 from prefjax.parallel import start_processes
 from prefjax.train import __main__ as command
