@@ -40,7 +40,6 @@ from prefjax import lm, metrics, plots, runs
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.elicit import ResponsePool
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -68,23 +67,13 @@ class Config:
 PRESETS = {"smoke": Config(num_seeds=1, num_prompts=8), "paper": Config()}
 
 
-def make_pool(basis, embeddings, shape) -> ResponsePool:
-    """The responses of every prompt as a basis describes them."""
-    items = basis.items(embeddings)
-    return ResponsePool(
-        items.features.reshape(*shape, -1), items.utility.reshape(shape), np.ones(shape, bool)
-    )
-
-
 def choices(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str, np.ndarray]:
     """Index of the chosen sample, [user, prompt], by ``method/control/num_answers``."""
-    shape = len(texts), config.num_samples
     flat = [text for row in texts for text in row]
-    embeddings = sim.embed(flat)
-    truth = sim.true_reward(flat).reshape(-1, *shape)
+    truth = sim.true_reward(flat).reshape(-1, len(texts), config.num_samples)
     found = {"oracle//0": truth.argmax(2)}
     for name, basis in (("pref", sim.fit_pref()), ("per-user", sim.fit_own())):
-        pool, path = make_pool(basis, embeddings, shape), sim.interview(basis).weight
+        pool, path = sim.pool(basis, texts), sim.interview(basis).weight
         for number in config.num_answers:
             weight = path[:, number]
             found[f"{name}//{number}"] = np.asarray(best_of_n(pool, weight).index)

@@ -1,9 +1,18 @@
 """Against telling the model: rewards known by answers, beside a system prompt and examples.
 
-    python -m experiments.prompted_baselines smoke
-    python -m experiments.prompted_baselines paper
+    python -m experiments.prompted_baselines smoke     # 3 people, 3 prompts
+    python -m experiments.prompted_baselines paper     # 16 people, 12 prompts; 2 minutes of CPU
     python -m experiments.prompted_baselines paper --model DIR --judge openai --judge-model NAME \
         --base-url http://127.0.0.1:8000/v1 [--dry-run]
+
+Expected of ``paper``, simulated: win rate of PReF after 5, 10 and 20 answers over
+
+    default          .685 [.601, .768]   .734 [.669, .800]   .753 [.690, .815]
+    system-prompt    .656 [.573, .740]   .760 [.698, .823]   .779 [.699, .858]
+    in-context-n     .583 [.501, .665]   .740 [.675, .804]   .698 [.620, .776]
+
+Seven examples fit the window, so that 10 and 20 are the same text. The paper has 71.9 % over the
+system prompt (PRISM) and 56.1, 62.7 and 68.4 % over examples, with a model that reads them.
 
 Section 5.3 of the paper. Best of sixteen by PReF is compared with one response of the same language
 model that was told whom it answers: ``system-prompt`` names the person's traits, ``in-context-n``
@@ -36,7 +45,6 @@ from prefjax.align.judges import (
     quality,
 )
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.elicit import ResponsePool
 from prefjax.encoders import chat_prompt
 from prefjax.lm.bundled import OFFLINE
 
@@ -150,11 +158,8 @@ def run(config: Config) -> runs.Result:
         jax.random.key(config.seed), model, prompts, config.num_samples,
         max_new_tokens=config.max_new_tokens,
     )  # fmt: skip
-    basis, shape = sim.fit_pref(), (len(prompts), config.num_samples)
-    items = basis.items(sim.embed([text for row in texts for text in row]))
-    pool = ResponsePool(
-        items.features.reshape(*shape, -1), items.utility.reshape(shape), np.ones(shape, bool)
-    )
+    basis = sim.fit_pref()
+    pool = sim.pool(basis, texts)
     path = sim.interview(basis).weight[: config.num_people]
     others, fitted = baselines(sim, model, prompts, config)
     judge = make_judge(sim, model, config)

@@ -34,7 +34,6 @@ from prefjax import lm, metrics, plots, runs
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import ATTRIBUTES, AttributeJudge, Question
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.elicit import ResponsePool
 from prefjax.lm.bundled import OFFLINE
 
 ARMS = ("personalized", "other_user")
@@ -75,11 +74,8 @@ PRESETS = {
 
 def choose_texts(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str, np.ndarray]:
     """Index of the sample for every person and prompt, by arm."""
-    basis, shape = sim.fit_pref(), (len(texts), config.num_samples)
-    items = basis.items(sim.embed([text for row in texts for text in row]))
-    pool = ResponsePool(
-        items.features.reshape(*shape, -1), items.utility.reshape(shape), np.ones(shape, bool)
-    )
+    basis = sim.fit_pref()
+    pool = sim.pool(basis, texts)
     weight = sim.interview(basis).weight[: config.num_people, config.num_questions]
     other = np.roll(weight, len(weight) // 2, axis=0)
     return {

@@ -12,7 +12,6 @@ from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.align.teach import teach
 from prefjax.align.temporal import TrainConfig
 from prefjax.data.attributes import WorldConfig
-from prefjax.elicit import ResponsePool
 
 CONFIG = SimulationConfig(
     world=WorldConfig(num_prompts=24, responses_per_prompt=12, pairs_per_user=120),
@@ -24,9 +23,7 @@ CONFIG = SimulationConfig(
 
 def serve(sim, basis, weight, texts):
     """The best text of one pool for every person."""
-    items = basis.items(sim.embed(texts))
-    pool = ResponsePool(items.features[None], items.utility[None], np.ones((1, len(texts)), bool))
-    return np.asarray(best_of_n(pool, weight).index)[:, 0]
+    return np.asarray(best_of_n(sim.pool(basis, [texts]), weight).index)[:, 0]
 
 
 @pytest.mark.slow

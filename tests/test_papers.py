@@ -21,6 +21,10 @@ MODULES = (
     "worker_clusters",
     "power",
     "ukp_topics",
+    "aligned_responses",
+    "simulated_human_study",
+    "prompted_baselines",
+    "uses_of_uncertainty",
 )
 PLANTED = compare.PlantedConfig(
     num_users=20, num_prompts=8, responses_per_prompt=4, num_inputs=8, rows_per_user=80

@@ -120,6 +120,13 @@ class Simulation:
         """Principal components of texts; encoder and axes are those of the seen prompts."""
         return self._axes.transform(self._encoder.encode(texts)).astype(np.float32)
 
+    def pool(self, basis: Basis, texts: Sequence[Sequence[str]]) -> ResponsePool:
+        """Responses to prompts as a basis describes them, as many to each prompt."""
+        items = basis.items(self.embed([text for row in texts for text in row]))
+        shape = len(texts), len(texts[0])
+        features = items.features.reshape(*shape, -1)
+        return ResponsePool(features, items.utility.reshape(shape), np.ones(shape, bool))
+
     def fit_pref(self) -> Basis:
         """The default fit to what the known people chose on the seen prompts."""
         embeddings = self._embeddings[:, : self.config.num_inputs]

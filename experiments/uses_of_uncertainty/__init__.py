@@ -1,0 +1,157 @@
+"""What is it worth to know how uncertain one is? Safer responses, and sharper questions.
+
+    python -m experiments.uses_of_uncertainty smoke     # 1 seed, 6 + 6 prompts
+    python -m experiments.uses_of_uncertainty paper     # 3 seeds, 20 + 12 prompts each
+
+Responses. Of sixteen samples of a language model to a new prompt, each new person gets one, by the
+posterior N(ŵ, C) of their weights after a few answers:
+
+    mean     the best by ŵ
+    lcb      the best by ŵ·δφ − √(δφᵀCδφ)
+    pwin     the likeliest to beat the mean response
+    robust   the samples are dealt to ŵ and to three draws of the posterior, each names the best of
+             its four, and ŵ chooses among the four named: robust preference selection with
+             best-of-N as the generator
+
+Reported are the true reward, in deviations of the samples, and the win rate over one more sample.
+
+Questions. A person is asked about one pair of samples for each of ten seen prompts, chosen by
+
+    random    any pair of the four given samples
+    pool      the best of their pairs, exactly
+    steered   the best pair of these and of four more responses steered by ±κν along the least
+              certain direction: each is the best of seven samples, so that κ drops out; never
+              accepted below the best pair of the pool
+    all       the best pair of all 32 samples, which were drawn for ``steered`` as well
+
+Reported are the mean information of a question, ``log(1 + σ'v)``, which the search maximizes, the
+share of pairs with a steered response, and the AUC on the person's own comparisons of responses to
+new prompts. People and judge are simulated; intervals are Student's t over people.
+
+References:
+    Robust preference selection, arXiv 2510.20498; question pairs, arXiv 2503.06358, section 4.2.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.uses_of_uncertainty.ask import ask
+from experiments.uses_of_uncertainty.serve import WAYS, serve
+from prefjax import lm, metrics, plots, runs
+from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.lm.bundled import OFFLINE
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run.
+
+    Attributes:
+        simulation: People, prompts and fits.
+        model: Folder of the language model.
+        num_seeds: Worlds, each with its own people and samples.
+        num_answers: Where both are read off; as many questions are asked as the last says.
+        num_prompts: New prompts that are answered.
+        num_samples: Samples of which everybody gets one.
+        num_directions: Directions of ``robust``; divides ``num_samples``.
+        num_asked: Seen prompts of which each person is asked about some, in an order of their own.
+        num_given: Samples in the pool of a question.
+        num_steered: Responses steered for a question, even.
+        num_tried: Samples of which a steered response is the best.
+        rule: How the pair of a question is chosen.
+    """
+
+    simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(num_questions=10))
+    model: str = str(OFFLINE)
+    num_seeds: int = 3
+    num_answers: tuple[int, ...] = (3, 5, 10)
+    num_prompts: int = 20
+    num_samples: int = 16
+    num_directions: int = 4
+    num_asked: int = 12
+    num_given: int = 4
+    num_steered: int = 4
+    num_tried: int = 7
+    rule: str = "d_optimal"
+
+
+PRESETS = {
+    "smoke": Config(num_seeds=1, num_answers=(3, 5), num_prompts=6, num_asked=6),
+    "paper": Config(),
+}
+
+
+def one_seed(
+    model: lm.LanguageModel, config: Config, seed: int
+) -> dict[tuple[str, int, str], np.ndarray]:
+    """Everything measured in one world, ``[user, prompt]``, by method, answers and metric."""
+    sim, keys = Simulation(config.simulation, seed), jax.random.split(jax.random.key(seed), 2)
+    basis, prompts = sim.fit_pref(), sim.prompts[: config.num_prompts]
+    served = serve(
+        sim, basis, prompts, sample_texts(keys[0], model, prompts, config.num_samples + 1),
+        num_answers=config.num_answers, num_directions=config.num_directions, seed=seed,
+    )  # fmt: skip
+    num = config.num_given + config.num_steered * config.num_tried
+    asked = ask(
+        sim, basis, sample_texts(keys[1], model, sim.seen_prompts[: config.num_asked], num),
+        num_answers=config.num_answers, num_given=config.num_given,
+        num_steered=config.num_steered, rule=config.rule, seed=seed,
+    )  # fmt: skip
+    return served | asked
+
+
+def tidy_rows(found: dict[tuple[str, int, str], np.ndarray]) -> list[dict]:
+    """One row per method, number of answers and metric, and its difference from the plain way."""
+    rows = []
+    for (method, number, metric), values in found.items():
+        plain = "mean" if method in WAYS else "pool"
+        user = np.repeat(np.arange(len(values)), values.shape[1])
+        measured = {metric: values}
+        if method != plain:
+            measured[f"{metric}_minus_{plain}"] = values - found[plain, number, metric]
+        for name, each in measured.items():
+            about = metrics.clustered_mean(each.ravel(), user)
+            rows.append(
+                {
+                    "method": method, "dataset": "attributes", "num_answers": number,
+                    "metric": name, "value": float(about.value), "low": float(about.low),
+                    "high": float(about.high),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def run(config: Config) -> runs.Result:
+    """All seeds, their people side by side."""
+    model = lm.load(config.model)
+    seeds = [one_seed(model, config, seed) for seed in range(config.num_seeds)]
+    found = {name: np.concatenate([seed[name] for seed in seeds]) for name in seeds[0]}
+    rows = tidy_rows(found)
+    names = sorted({row["metric"] for row in rows if "share_steered_" not in row["metric"]})
+    tables = [plots.make_table(runs.tidy(rows), metric=name) for name in names]
+    about = "People and judge are simulated; a small language model wrote the responses."
+    return runs.Result(rows=rows, summary="\n\n".join([*tables, about]))
+
+
+def plot(result: runs.Result) -> Figure:
+    """What is gained over the plain way, by number of answers."""
+    shown = {"win_rate_minus_mean": "win rate − mean", "auc_user_minus_pool": "AUC − pool"}
+    with mpl.rc_context(plots.STYLE):
+        figure = Figure(figsize=(5.4, 2.2), layout="constrained")
+        for axes, (metric, label) in zip(figure.subplots(1, 2), shown.items(), strict=True):
+            rows = [row for row in result.rows if row["metric"] == metric]
+            for k, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+                own = [row for row in rows if row["method"] == method]
+                value = np.array([row["value"] for row in own])
+                ends = [value - [r["low"] for r in own], [r["high"] for r in own] - value]
+                place = np.array([row["num_answers"] for row in own]) + 0.15 * k
+                axes.errorbar(place, value, yerr=ends, fmt="o-", ms=3, label=plots.label(method))
+            axes.axhline(0, color="#999999", lw=0.8)
+            axes.set_xlabel("answers")
+            axes.set_ylabel(label)
+            axes.legend()
+    return figure
