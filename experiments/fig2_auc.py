@@ -7,6 +7,11 @@ Two sets of simulated people. ``attributes`` has real differences in text. ``pri
 shape of the paper's PRISM experiment, 1,500 people and 2,262 prompts with 50 responses each, over
 Gaussian embeddings with six planted base rewards and much that everybody shares; its texts do not
 exist. Published: personal − classic RLHF is + .10 to + .15 AUC below ten answers on both.
+
+Expected (paper, 3 minutes of one core), AUC after 5, 10, 20, 40 answers: ``attributes`` PReF .665
+.710 .740 .769, per-user .625 .662 .697 .735, one model for all .516, PReF − that after 10 answers
++.194 [+.151, +.237]; ``prism-shaped`` PReF .801 .817 .841 .862, per-user .565 .593 .635 .683, one
+model for all .774, PReF − that +.044 [+.037, +.050].
 """
 
 from dataclasses import dataclass
