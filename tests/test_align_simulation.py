@@ -1,5 +1,7 @@
 """Simulated people served with given texts: the common part of the experiments on alignment."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -64,6 +66,8 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
 @pytest.mark.slow
 def test_samples_come_by_prompt_and_fill_the_last_batch():
     model = lm.load(FOLDER / "qwen2")
+    # Its tokens are characters, and a system turn has many.
+    model = model._replace(config=dataclasses.replace(model.config, max_length=128))
     arguments = {"max_new_tokens": 4, "batch_size": 4}
     texts = sample_texts(jax.random.key(0), model, ["a b", "c"], 3, **arguments)
     assert [len(row) for row in texts] == [3, 3]
