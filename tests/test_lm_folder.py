@@ -144,7 +144,8 @@ def test_damaged_and_missing_files_are_named(folder):
     with pytest.raises(FileNotFoundError, match="lacks 1 of 3 shards: model-00002-of-00003"):
         lm.load(folder)
     index = folder / "model.safetensors.index.json"
-    for text in ("{", "[]", '{"weight_map": 3}'):
+    outside = '{"weight_map": {"a": "../other/model.safetensors"}}'
+    for text in ("{", "[]", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', outside):
         index.write_text(text)
         with pytest.raises(ValueError, match="is not an index of shards"):
             lm.load(folder)

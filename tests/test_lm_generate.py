@@ -190,5 +190,7 @@ def test_prompts_that_cannot_be_continued_are_refused(qwen2):
     ):
         with pytest.raises(ValueError, match=sentence):
             lm.complete(key, wrong, prompts, max_new_tokens=new)
+    with pytest.raises(TypeError, match="not one string"):
+        lm.complete(key, model, "ab", max_new_tokens=1)
     with pytest.raises(ValueError, match="row 0 has 3 tokens, more than 2"):
         lm.pad_left([[1, 2, 3]], 2)

@@ -73,6 +73,8 @@ class QwenConfig:
             raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
         if not (self.rope_theta > 0 and self.norm_eps > 0):
             raise ValueError("rope_theta and norm_eps must be positive")
+        if not all(isinstance(one, int) for one in self.eos_ids):
+            raise ValueError(f"eos_ids must be integers, got {self.eos_ids!r}")
 
 
 def from_dict(values: Mapping[str, Any]) -> QwenConfig:
@@ -107,7 +109,7 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
             num_kv_heads=values.get("num_key_value_heads") or num_heads,
             head_dim=head_dim,
             max_length=values.get("max_position_embeddings", 32768),
-            rope_theta=float(_rope(values).get("rope_theta", values.get("rope_theta", 10000.0))),
+            rope_theta=float(_rope_theta(values)),
             norm_eps=float(values.get("rms_norm_eps", 1e-6)),
             tied=bool(values.get("tie_word_embeddings", False)),
             architecture=architecture,
@@ -115,6 +117,8 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
         )
     except KeyError as error:
         raise ValueError(f"config.json lacks {error.args[0]!r}") from error
+    except (TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"config.json has an entry that is no such number ({error})") from error
 
 
 def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
@@ -148,20 +152,27 @@ def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
     }
 
 
-def _rope(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+def _rope_theta(values: Mapping[str, Any]) -> Any:
+    places = (values.get("rope_parameters"), values.get("rope_scaling"), values)
+    return next((place["rope_theta"] for place in places if "rope_theta" in (place or ())), 10000.0)
+
+
+def _refuse_rope(rope: Any) -> None:
     if not isinstance(rope, Mapping):
         raise ValueError(f"the settings of rope must be an object, got {rope!r}")
-    return rope
-
-
-def _refuse(values: Mapping[str, Any]) -> None:
-    rope = _rope(values)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
         raise ValueError(f"rope type {kind!r} is not supported, only 'default'")
-    if rope.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0)) != 1.0:
-        raise ValueError("partial_rotary_factor other than 1 is not supported")
+    if any(isinstance(value, Mapping) for value in rope.values()):
+        raise ValueError(f"settings of rope by layer are not supported, got {dict(rope)}")
+
+
+def _refuse(values: Mapping[str, Any]) -> None:
+    for name in ("rope_parameters", "rope_scaling"):  # a file may have both, and either may scale
+        _refuse_rope(values.get(name) or {})
+    for place in (values.get("rope_parameters") or {}, values.get("rope_scaling") or {}, values):
+        if place.get("partial_rotary_factor", 1.0) != 1.0:
+            raise ValueError("partial_rotary_factor other than 1 is not supported")
     if values.get("use_sliding_window"):
         raise ValueError("use_sliding_window is true: sliding windows are not supported")
     other = sorted(set(values.get("layer_types") or ()) - {"full_attention"})
@@ -172,5 +183,6 @@ def _refuse(values: Mapping[str, Any]) -> None:
     if values.get("model_type") == "qwen3" and values.get("attention_bias"):
         raise ValueError("attention_bias is true: Qwen3 with biases is not supported")
     if values.get("quantization_config"):
-        method = values["quantization_config"].get("quant_method", "unknown")
+        how = values["quantization_config"]
+        method = how.get("quant_method", "unknown") if isinstance(how, Mapping) else how
         raise ValueError(f"quantization_config ({method}): quantized weights are not supported")

@@ -82,12 +82,15 @@ def complete(
         num_candidates: See ``generate``.
 
     Raises:
+        TypeError: One string is passed in place of a batch.
         ValueError: There is no tokenizer, no prompt, a prompt without tokens or with a lone
             surrogate, a token outside the vocabulary, or no room in the window.
     """
     config, tokenizer = model.config, model.tokenizer
     if tokenizer is None:
         raise ValueError(f"{model.directory} has no tokenizer.")
+    if isinstance(prompts, str):
+        raise TypeError("Pass a sequence of prompts, not one string.")
     if not prompts:
         raise ValueError("No prompts to continue.")
     window = config.max_length - max_new_tokens

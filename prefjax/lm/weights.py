@@ -72,6 +72,9 @@ def weight_files(directory: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not an index of shards: {error!r}") from error
+    strays = [name for name in names if Path(str(name)).name != name]
+    if strays:
+        raise ValueError(f"{index} is not an index of shards: {strays[0]!r} is no file beside it.")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise FileNotFoundError(
