@@ -91,8 +91,8 @@ def test_less_data_is_weight_zero_and_a_smaller_encoder_fewer_columns():
     assert np.bincount(short.user).max() == 60
 
 
-def made_up_run(root, name, rows):
-    folder = root / name / "20260101T000000Z-paper-abc"
+def made_up_run(root, name, rows, run="20260101T000000Z-paper-abc"):
+    folder = root / name / run
     folder.mkdir(parents=True)
     runs.save(folder, runs.Result(rows=rows))
 
@@ -116,6 +116,13 @@ def test_the_page_takes_numbers_from_run_folders_and_says_what_was_not_run(tmp_p
     assert "ratio | 2.7 | not run |" in page
     assert "- `compare`: 20260101T000000Z-paper-abc" in page
     assert "- `ukp_topics`: not run" in page
+    smoke = [{**row, "method": "pref", "num_answers": 10, "value": 0.9}]
+    made_up_run(tmp_path, "compare", smoke, "smoke")
+    other = [{**row, "method": "pref", "num_answers": 5, "value": 0.3, "dataset": "dices350"}]
+    made_up_run(tmp_path, "compare", other, "real")
+    assert report.page([tmp_path]) == page, (
+        "runs that have no such number, or are small, change none"
+    )
     output = tmp_path / "docs" / "page.md"
     report.main(output, (tmp_path,))
     assert output.read_text() == page

@@ -1,30 +1,16 @@
-"""Published numbers beside ours, from the run folders: writes ``docs/results.md``.
+"""What was published, and which number of ours answers it."""
 
-    python -m experiments.report            # of runs/ and of PREFJAX_RUNS
-    python -m experiments.report --output page.md --runs other/runs
-
-For every published number the newest finished run of the experiment that answers it is looked up;
-what was not run says so. Nothing is computed here and nothing is written by hand.
-"""
-
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow.parquet as pq
-import tyro
-
-from prefjax import metrics
 
 OTHER_WORLD = "our Attributes world: other texts, simulated people, no language model as a judge"
 PLANTED = "planted world: Gaussian embeddings instead of texts"
 SMALL_ENCODER = "hashed n-grams instead of embeddings of a language model"
 OTHER_PAIRS = "another draw of test pairs and another protocol"
 NO_HUB = "needs data of the Hugging Face hub"
-NEEDS_PEOPLE = "needs people, or a language model as a judge"
+SIMULATED = "simulated people and judge, a small language model"
+EARLIER = "another draw of people"
 
 
 @dataclass(frozen=True)
@@ -132,10 +118,11 @@ def figures() -> list[Published]:
         Published(
             paper + "Fig. 9",
             "elbow of the singular values; ours: values above shuffled people",
-            6.0,
+            None,
             "fig9_scree",
             {"dataset": "attributes", "metric": "above_null"},
             OTHER_WORLD,
+            "6",
         ),
         Published(
             paper + "Fig. 11",
@@ -146,10 +133,44 @@ def figures() -> list[Published]:
             PLANTED,
         ),
         Published(
-            paper + "§5.2", "win rate among people, 15 + 15 questions", 0.67, why=NEEDS_PEOPLE
+            paper + "§5.1",
+            "win rate, personal − classic RLHF, Attributes; ours: win rate over another sample",
+            None,
+            "aligned_responses",
+            {"method": "pref", "metric": "win_rate", "num_answers": 10, "control": None},
+            SIMULATED,
+            "+.25",
         ),
         Published(
-            paper + "§5.3", "PRISM, win rate against a system prompt", 0.719, why=NEEDS_PEOPLE
+            paper + "§5.1",
+            "win rate, personal − classic RLHF, PRISM",
+            None,
+            why=NO_HUB,
+            shown="+.10",
+        ),
+        Published(
+            paper + "§5.2",
+            "win rate among people, 15 + 15 questions",
+            0.67,
+            "simulated_human_study",
+            {"method": "personalized", "metric": "win_rate"},
+            SIMULATED,
+        ),
+        *(
+            Published(
+                paper + "§5.3",
+                f"PRISM, win rate over {other}, {answers} answers",
+                value,
+                "prompted_baselines",
+                {"method": f"pref vs {other}", "num_answers": answers, "metric": "win_rate"},
+                SIMULATED,
+            )
+            for other, answers, value in (
+                ("system-prompt", 20, 0.719),
+                ("in-context-5", 5, 0.561),
+                ("in-context-10", 10, 0.627),
+                ("in-context-20", 20, 0.684),
+            )
         ),
         Published(
             "2601.20760",
@@ -159,11 +180,13 @@ def figures() -> list[Published]:
             {"dataset": "tldr", "metric": "minus_bradley_terry", "control": None},
             NO_HUB,
         ),
-        Published(
-            "a corrected fork of LoRe",
-            "PRISM, ridge around the population, accuracy",
-            0.6285,
-            why=NO_HUB,
+        *(
+            Published("a corrected fork of LoRe", f"PRISM, {model}, accuracy", value, why=NO_HUB)
+            for model, value in (
+                ("one head", 0.59),
+                ("LoRe", 0.59),
+                ("ridge around the population", 0.6285),
+            )
         ),
     ]
 
@@ -207,83 +230,22 @@ def real_people() -> list[Published]:
     return found
 
 
-def newest(roots: list[Path], experiment: str) -> tuple[Path, list[dict]] | None:
-    """Rows of the newest finished run that is no smoke run; of a smoke run if there is no other."""
-    found = [
-        folder
-        for root in roots
-        for folder in (root / experiment).glob("*")
-        if (folder / "results.parquet").is_file()
-    ]
-    if not found:
-        return None
-    folder = max(found, key=lambda path: ("smoke" not in path.name, path.name))
-    return folder, pq.read_table(folder / "results.parquet").to_pylist()
-
-
-def ours(rows: list[dict], wanted: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """Value with its interval; rows of single seeds are summed up over seeds."""
-    hits = [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
-    if not hits:
-        return None
-    single = [row for row in hits if row["seed"] is None]
-    if single:
-        ends = (single[0][name] for name in ("value", "low", "high"))
-        value, low, high = (np.nan if end is None else end for end in ends)
-        return value, low, high
-    value, low, high, _ = metrics.mean_interval(np.array([row["value"] for row in hits]))
-    return float(value), float(low), float(high)
-
-
-def page(roots: list[Path]) -> str:
-    """The page in Markdown."""
-    published = [*table_one(), *figures(), *real_people()]
-    runs = {name: newest(roots, name) for name in {p.experiment for p in published if p.experiment}}
-    lines = [
-        "# Published numbers and ours",
-        "Written by `python -m experiments.report` from run folders; intervals are 95 %. The gap "
-        "is ours minus the published number. Where the last column says something, the two are "
-        "not the same measurement: the gap then tells settings apart, not methods.",
-        "| source | setting | published | ours | gap | why not comparable |\n" + "|---" * 6 + "|",
-    ]
-    for entry in published:
-        run = runs.get(entry.experiment)
-        found = ours(run[1], entry.row) if run else None
-        shown = entry.shown or ("" if entry.value is None else f"{entry.value:g}")
-        mine, gap = "not run", ""
-        if found:
-            value, low, high = found
-            mine = f"{value:.3f}" + ("" if np.isnan(low) else f" [{low:.3f}, {high:.3f}]")
-            gap = "" if entry.value is None else f"{value - entry.value:+.3f}"
-        lines[-1] += (
-            f"\n| {entry.source} | {entry.setting} | {shown} | {mine} | {gap} | {entry.why} |"
-        )
-    lines += ["## Runs", "\n".join(sources(runs))]
-    return "\n\n".join(lines) + "\n"
-
-
-def sources(runs: Mapping[str, tuple[Path, list[dict]] | None]) -> list[str]:
-    """Which run each experiment's numbers come from."""
+def prototypes() -> list[Published]:
+    """The same protocols before there was a package: joint MAP, and users integrated out."""
+    curves = {
+        ("polis_bowling_green", "pref-map"): (0.736, 0.762, 0.775, 0.785, 0.803),
+        ("polis_bowling_green", "pref"): (0.735, 0.772, 0.788, 0.805, 0.820),
+        ("jester5k", "pref-map"): (0.684, 0.625, 0.622, 0.634, 0.655),
+        ("jester5k", "pref"): (0.684, 0.690, 0.695, 0.701, 0.705),
+    }
     return [
-        f"- `{name}`: {'not run' if run is None else run[0].name}"
-        for name, run in sorted(runs.items())
+        Published(
+            "prototype of the same protocol",
+            f"{dataset}, {method}, {answers} answers, AUC",
+            value,
+            **auc("real_people", method, dataset, answers),
+            why=EARLIER,
+        )
+        for (dataset, method), line in curves.items()
+        for answers, value in zip((0, 5, 10, 20, 40), line, strict=True)
     ]
-
-
-def main(
-    output: Path = Path("docs/results.md"),
-    runs: tuple[Path, ...] = (Path(os.environ.get("PREFJAX_RUNS", "runs")),),
-) -> None:
-    """Write the page.
-
-    Args:
-        output: Where to.
-        runs: Folders of run folders.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page(list(runs)))
-    print(output)
-
-
-if __name__ == "__main__":
-    tyro.cli(main)
