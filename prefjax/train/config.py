@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -23,12 +24,22 @@ class OptimizerConfig:
         learning_rate: At the start.
         decay_steps: Steps over which a cosine takes it to a tenth; 0 keeps it.
         clip: Largest norm of the gradient; 0 for none.
+
+    Raises:
+        ValueError: If a number is negative or not finite.
     """
 
     name: Literal["adam", "sgd", "adagrad", "lion", "rmsprop"] = "adam"
     learning_rate: float = 0.01
     decay_steps: int = 0
     clip: float = 0.0
+
+    def __post_init__(self):
+        if not (0 <= self.learning_rate < math.inf and self.clip >= 0 and self.decay_steps >= 0):
+            raise ValueError(
+                f"learning_rate {self.learning_rate}, clip {self.clip} and decay_steps "
+                f"{self.decay_steps} must be finite and not negative."
+            )
 
     def make(self) -> optax.GradientTransformation:
         """The optimizer."""
@@ -91,6 +102,11 @@ class TrainConfig:
         ]
         if low:
             raise ValueError(f"{', '.join(low)} must be at least 1.")
+        negative = [name for name in ("seed", "eval_every", "patience") if getattr(self, name) < 0]
+        if negative:
+            raise ValueError(f"{', '.join(negative)} must not be negative.")
+        if not (self.step_timeout > 0 and self.start_timeout > 0 and self.min_gain >= 0):
+            raise ValueError("The timeouts must be positive, and min_gain not negative.")
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,7 @@ def read_config(path: Path) -> RunConfig:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}).") from error
     config = _build(RunConfig, values, str(path))
     places = {
@@ -145,7 +161,7 @@ _NESTED: Mapping[str, type] = {
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:
-    """A dataclass from JSON values, every field checked against its default's type."""
+    """A dataclass from JSON values, every field checked against its type."""
     fields = {one.name: one for one in dataclasses.fields(kind)}
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected an object, found {values!r}.")
@@ -168,17 +184,28 @@ def _build(kind: Any, values: Any, where: str) -> Any:
             value = _build(_NESTED[name], value, inner)
         elif isinstance(value, list):
             value = tuple(value)
-        elif isinstance(value, str) and kind is RunConfig:
+        elif isinstance(value, str) and Path in (hints[name], *get_args(hints[name])):
             value = Path(value)
         choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
         if choices and value not in choices:
             raise ValueError(f"{inner} must be one of {', '.join(choices)}, found {value!r}.")
-        default = fields[name].default
-        if type(default) in (bool, int, float, str, tuple):
-            allowed = (int, float) if isinstance(default, float) else type(default)
-            if not isinstance(value, allowed) or (
-                isinstance(value, bool) and not isinstance(default, bool)
-            ):
-                raise ValueError(f"{inner} must be {type(default).__name__}, found {value!r}.")
-        built[name] = float(value) if isinstance(default, float) else value
-    return kind(**built)
+        if not choices and not _fits(value, hints[name]):
+            expected = hints[name] if get_args(hints[name]) else hints[name].__name__
+            raise ValueError(f"{inner} must be {expected}, found {given!r}.")
+        built[name] = float(value) if hints[name] is float else value
+    try:
+        return kind(**built)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value has a type; whole numbers are floats, truth values are not numbers."""
+    kinds = get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(one, kinds[0]) for one in value)
+    if kinds:
+        return any(_fits(value, kind) for kind in kinds)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

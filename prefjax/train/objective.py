@@ -18,6 +18,7 @@ References:
     arXiv 2503.06358, eq. 2 and 4; `prefjax.variational` for the expectation.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -50,6 +51,9 @@ class ModelConfig:
         utility_penalty: τ of the shared utility.
         trunk_penalty: Prior precision of hidden kernels, in units of their spread at the start.
         precision: Of the head's matrix products; sums and parameters are float32 always.
+
+    Raises:
+        ValueError: If a size is not positive, or a penalty negative or not finite.
     """
 
     num_factors: int = 8
@@ -60,6 +64,15 @@ class ModelConfig:
     utility_penalty: float = 1.0
     trunk_penalty: float = 1.0
     precision: Precision = "float32"
+
+    def __post_init__(self):
+        if min(self.num_factors, *self.hidden, 1) < 1:
+            raise ValueError(
+                f"num_factors {self.num_factors} and hidden {self.hidden} must be at least 1."
+            )
+        for name in ("penalty", "utility_penalty", "trunk_penalty"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative.")
 
     @property
     def head(self) -> HeadConfig:

@@ -15,6 +15,7 @@ References:
     Duchi et al., "Adaptive subgradient methods" (2011); row-wise as in arXiv 1906.00091, section 5.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,12 +43,19 @@ class StepConfig:
         batch_size: Judgments a step, a multiple of the number of partitions times ``accumulate``.
         accumulate: Parts in which a batch is computed, one after another, to save memory.
         user_rate: η of the users' Adagrad.
+
+    Raises:
+        ValueError: If ``user_rate`` is negative or not finite.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     batch_size: int = 8192
     accumulate: int = 1
     user_rate: float = 0.3
+
+    def __post_init__(self):
+        if not 0 <= self.user_rate < math.inf:
+            raise ValueError(f"user_rate {self.user_rate} must be finite and not negative.")
 
     def num_slots(self, num_partitions: int) -> int:
         """Judgments of one partition in a batch.
