@@ -32,9 +32,20 @@ import tyro
 from matplotlib.figure import Figure
 
 from prefjax import plots, runs
-from prefjax.compare import METHODS, SOURCES, Plan, check, manifest, report, run_cells, tidy_rows
+from prefjax.compare import (
+    CONTROLS,
+    LENGTH_ONLY,
+    SOURCES,
+    Plan,
+    check,
+    manifest,
+    report,
+    run_cells,
+    tidy_rows,
+)
 from prefjax.data import DATASETS
 from prefjax.encoders.named import NAMES
+from prefjax.families import REGISTRY
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,8 @@ class Config:
     Attributes:
         plan: Families, data sets, encoders, seeds, numbers of answers, controls.
         folder: Where cells and results lie; ``runs/compare/<preset>`` if None.
-        number: The number of answers at which differences are shown.
+        number: The number of answers at which differences are shown, or the nearest below it that
+            is measured.
     """
 
     plan: tyro.conf.OmitArgPrefixes[Plan] = field(default_factory=Plan)
@@ -62,11 +74,14 @@ PRESETS = {
 
 
 def listing() -> str:
-    """What can be compared."""
-    return "\n".join(
-        f"{kind}: {', '.join(names)}"
-        for kind, names in (("families", METHODS), ("data sets", SOURCES), ("encoders", NAMES))
-    )
+    """What can be compared; length only is a control that always runs."""
+    kinds = {
+        "families": REGISTRY,
+        "data sets": SOURCES,
+        "encoders": NAMES,
+        "controls": (*CONTROLS, LENGTH_ONLY),
+    }
+    return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
 def compare(config: Config, folder: Path) -> runs.Result:
@@ -81,7 +96,8 @@ def compare(config: Config, folder: Path) -> runs.Result:
         "cell_seconds": round(sum(cell.about.get("seconds", 0.0) for cell in cells), 1),
         "peak_memory_mib": runs.peak_memory_mib(),
     }
-    return runs.Result(rows=rows, summary=report(rows, cells, config.number), metrics=[cost])
+    number = max(n for n in config.plan.num_answers if n <= config.number)
+    return runs.Result(rows=rows, summary=report(rows, cells, number), metrics=[cost])
 
 
 def plot(result: runs.Result) -> Figure:
@@ -115,8 +131,10 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     runs.write_json(folder / "env.json", runs.environment(Path(__file__).resolve().parent))
     result = compare(config, folder)
     runs.save(folder, result)
-    runs.draw(folder, plot)
     print(result.summary)
+    if not result.rows:
+        raise SystemExit(f"No cell could be computed; {folder / 'summary.md'} has the reasons.")
+    runs.draw(folder, plot)
     print(folder)
     return folder
 

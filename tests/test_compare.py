@@ -243,8 +243,23 @@ def test_the_command_lists_what_can_be_compared(capsys):
     printed = capsys.readouterr().out
     assert "pref-map" in printed
     assert "ukpconvarg" in printed
+    assert "controls: wrong-user, shuffled-users, shuffled-labels, length-only" in printed
     with pytest.raises(SystemExit, match="bradley-terry"):
         command.main(["smoke", "--families", "prefs"])
+
+
+def test_where_nothing_could_be_computed_the_report_says_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PREFJAX_DATA", str(tmp_path))
+    settings = ["--datasets", "prism", "--families", "lore", "--folder", str(tmp_path / "run")]
+    with pytest.raises(SystemExit, match=r"No cell could be computed; .*summary\.md"):
+        command.main(["smoke", *settings])
+    assert "utterances.jsonl" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_differences_are_shown_at_a_number_of_answers_that_is_measured(compared):
+    folder, *_ = compared
+    config = command.Config(PLAN, number=20)
+    assert "Differences of AUC after 5 answers" in command.compare(config, folder).summary
 
 
 def test_planted_people_choose_by_their_own_weights_and_groups_want_opposites():

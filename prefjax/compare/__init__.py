@@ -24,14 +24,14 @@ from prefjax.compare.measure import (
 from prefjax.compare.planted import Planted, PlantedConfig, make_planted
 from prefjax.compare.report import manifest, report
 from prefjax.compare.represent import item_block, text_block
-from prefjax.compare.run import METHODS, Plan, check, run_cells, run_families
+from prefjax.compare.run import LENGTH_ONLY, Plan, check, run_cells, run_families
 from prefjax.compare.sources import SOURCES, attributes, make_source
 from prefjax.compare.store import Cell, load_cell, save_cell
 from prefjax.compare.table import tidy_rows
 
 __all__ = [
     "CONTROLS",
-    "METHODS",
+    "LENGTH_ONLY",
     "SOURCES",
     "Case",
     "Cases",

@@ -17,7 +17,6 @@ from prefjax.families import REGISTRY, Family, get_family
 
 LENGTH_ONLY = "length-only"
 """Bradley–Terry that sees nothing but the number of words."""
-METHODS = (*REGISTRY, LENGTH_ONLY)
 
 
 @dataclass(frozen=True)
