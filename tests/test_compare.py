@@ -224,6 +224,17 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
 
 
+def test_alarms_are_in_the_report():
+    def cell(seed, rank):
+        scores = {"": compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
+        about = {"alarms": {"effective_rank": rank}}
+        return compare.Cell("d", "e", seed, "lore", np.arange(2), scores, about)
+
+    cells = [cell(0, 1.0), cell(1, 4.0)]
+    text = compare.report(compare.tidy_rows(cells, (0,)), cells, 0)
+    assert "| lore | effective_rank | 2.5 | 1 | 4 | 1: one reward |" in text
+
+
 @pytest.mark.parametrize(
     ("change", "names"),
     [

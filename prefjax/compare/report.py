@@ -1,4 +1,4 @@
-"""A comparison in Markdown: scores, what answers bring, and whether the nulls are null."""
+"""A comparison in Markdown: scores, what answers bring, whether nulls are null, and alarms."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -30,6 +30,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
             _differences(some, number),
+            *_alarms([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
         ]
     failed = [cell for cell in cells if "error" in cell.about]
     if failed:
@@ -103,6 +104,35 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+COLLAPSED = {
+    "active_units": "0: answers are not read",
+    "kl": "0: answers are not read",
+    "effective_rank": "1: one reward",
+    "largest_cosine": "1: two rewards alike",
+    "router_entropy": "0: one head",
+    "head_spread": "0: heads alike",
+    "num_clusters": "1: one group",
+}
+"""Value of an alarm at which a family has collapsed, and to what."""
+
+
+def _alarms(cells: Sequence[Cell]) -> list[str]:
+    """What the families tell of their own fits, over draws; nothing where none has an alarm."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for cell in cells:
+        for name, value in cell.about.get("alarms", {}).items():
+            found.setdefault((cell.method, name), []).append(value)
+    if not found:
+        return []
+    lines = [
+        f"| {method} | {name} | {sum(values) / len(values):.3g} | {min(values):.3g} | "
+        f"{max(values):.3g} | {COLLAPSED.get(name, '')} |"
+        for (method, name), values in found.items()
+    ]
+    head = ["| method | alarm | mean of draws | least | most | collapsed at |", "|---" * 6 + "|"]
+    return ["Alarms: what shows a known way to collapse.", "\n".join([*head, *lines])]
 
 
 def _interval(row: Mapping[str, Any] | None, base: float) -> str:
