@@ -96,6 +96,9 @@ def test_embeddings_without_a_finite_row_or_without_rows_are_refused():
         validate_embeddings(np.full((2, 3), np.inf), on_bad="drop")
     with pytest.raises(ValueError, match="non-empty"):
         validate_embeddings(np.zeros((0, 3)))
+    for kind in (complex, str):
+        with pytest.raises(ValueError, match="must be real numbers, got dtype"):
+            validate_embeddings(np.ones((2, 3), dtype=kind))
 
 
 def test_excluded_responses_take_their_rows_with_them():

@@ -3,10 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
+from prefjax.data import Dataset
+from prefjax.data.io import write_folder
 from prefjax.train import ModelConfig
+from prefjax.train.__main__ import read_embeddings, read_validation
 from prefjax.train.config import read_config
+from prefjax.types import Comparisons
 
 GOOD = {
     "data": "choices",
@@ -72,3 +77,54 @@ def test_what_is_no_json_is_refused(tmp_path):
         (tmp_path / "run.json").write_bytes(content)
         with pytest.raises(ValueError, match=r"run.json cannot be read as JSON"):
             read_config(tmp_path / "run.json")
+
+
+def write_choices(folder, users, responses):
+    columns = (np.zeros(1, int), np.zeros(1, int), np.ones(1, int), np.ones(1), np.ones(1))
+    write_folder(
+        Dataset(
+            name="choices",
+            comparisons=Comparisons(*columns),
+            responses=responses,
+            prompt_of=np.zeros(len(responses), int),
+            prompts=("",),
+            users=users,
+            meta={},
+        ),
+        folder,
+    )
+
+
+@pytest.mark.parametrize(
+    ("users", "responses", "message"),
+    [
+        (("ada", "bo"), ("yes", "no", "maybe"), None),
+        (("ada",), ("yes", "no"), None),
+        (("bo", "ada"), ("yes", "no", "maybe"), "does not number its users as"),
+        (("ada", "bo"), ("no", "yes", "maybe"), "does not number its responses as"),
+    ],
+)
+def test_validation_judgments_of_other_people_or_responses_are_refused(
+    tmp_path, users, responses, message
+):
+    write_choices(tmp_path / "choices", ("ada", "bo"), ("yes", "no", "maybe"))
+    write_choices(tmp_path / "later", users, responses)
+    config = read(tmp_path, GOOD | {"validation": "later"})
+    if message is None:
+        assert len(read_validation(config).user) == 1
+    else:
+        with pytest.raises(ValueError, match=message):
+            read_validation(config)
+
+
+def test_a_file_that_holds_no_array_is_named(tmp_path):
+    path = tmp_path / "embeddings.npy"
+    np.save(path, np.zeros((9, 9)))
+    whole = path.read_bytes()
+    for content in (b"", b"hello", whole[:300]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"embeddings.npy cannot be read as .npy"):
+            read_embeddings(path)
+    np.savez(tmp_path / "embeddings.npz", np.zeros((9, 9)))
+    with pytest.raises(ValueError, match="is an archive of arrays"):
+        read_embeddings(tmp_path / "embeddings.npz")

@@ -142,6 +142,12 @@ def test_input_that_cannot_be_trained_on_is_refused():
         train(source, embeddings, replace(CONFIG, patience=1))
     with pytest.raises(ValueError, match="num_epochs must be at least 1"):
         replace(CONFIG, num_epochs=0)
+    data, _ = make_world(100)
+    nothing = data._replace(weight=np.zeros(100))
+    with pytest.raises(ValueError, match="All judgments have weight 0"):
+        train(MemorySource(nothing, NUM_RESPONSES, LAYOUT), embeddings, CONFIG)
+    with pytest.raises(ValueError, match="All validation judgments have weight 0"):
+        train(source, embeddings, CONFIG, validation=nothing)
     nobody = Comparisons(*(np.zeros(0, t) for t in "iiiff"))
     with pytest.raises(ValueError, match="no comparisons"):
         MemorySource(nobody, NUM_RESPONSES, LAYOUT)

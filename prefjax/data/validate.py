@@ -129,14 +129,17 @@ def validate_embeddings(
         The float32 table and the mask of responses that may be used.
 
     Raises:
-        ValueError: If the table is empty or does not have two axes; if a row is not finite in
-            float32 and ``on_bad="raise"``, naming the count and the first rows; if no row is left.
+        ValueError: If the table is empty, does not have two axes or does not hold real numbers; if
+            a row is not finite in float32 and ``on_bad="raise"``, naming the count and the first
+            rows; if no row is left.
     """
     table = np.asarray(embeddings)
     if table.ndim != 2 or table.size == 0:
         raise ValueError(
             f"Embeddings must be a non-empty table [response, feature], got shape {table.shape}."
         )
+    if table.dtype.kind in "cSUOMm":
+        raise ValueError(f"Embeddings must be real numbers, got dtype {table.dtype}.")
     with np.errstate(over="ignore"):
         table = np.asarray(table, dtype=np.float32)
     if np.isfinite(table.min()) and np.isfinite(table.max()):

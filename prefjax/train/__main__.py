@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 import traceback
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Num
 
 from prefjax.checkpoint.integrity import named_leaves
 from prefjax.data.io import read_folder
@@ -24,6 +26,7 @@ from prefjax.train.resume import layout_for
 from prefjax.train.setup import Source
 from prefjax.train.shard_files import MANIFEST
 from prefjax.train.shards import ShardSource
+from prefjax.types import Comparisons
 
 RESTART = "PREFJAX_RESTART"
 
@@ -63,10 +66,15 @@ def run(config: RunConfig, *, resuming: bool = False, grow: bool = False) -> Tra
         config: Where they are.
         resuming: Go on from the latest good step, if there is one.
         grow: The data may have more users than the saved run.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged or not legal, or the validation set is of other people or
+            responses; and see `train`, as for what else may go wrong.
     """
-    embeddings = np.load(config.embeddings, mmap_mode="r")
+    embeddings = read_embeddings(config.embeddings)
     source = read_source(config, grow=grow)
-    validation = None if config.validation is None else read_folder(config.validation).comparisons
+    validation = None if config.validation is None else read_validation(config)
     result = train(
         source,
         embeddings,
@@ -95,6 +103,39 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
         data.num_users, config.num_partitions, config.train.seed, config.folder, grow=grow
     )
     return MemorySource(data.comparisons, data.num_responses, layout)
+
+
+def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
+    """The array of a ``.npy`` file, mapped into memory."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as .npy ({error}).") from error
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{path} is an archive of arrays, not one .npy array.")
+    return values
+
+
+def read_validation(config: RunConfig) -> Comparisons:
+    """The validation judgments, whose ids must be those of the data.
+
+    A folder has its own numbers of users and responses, so its names and texts must be the first
+    ones of the data's, in the same order. Shards have no names to compare.
+    """
+    assert config.validation is not None
+    later = read_folder(config.validation)
+    if not (config.data / MANIFEST).is_file():
+        data = read_folder(config.data)
+        for what, ours, theirs in (
+            ("users", later.users, data.users),
+            ("responses", later.responses, data.responses),
+        ):
+            if ours != theirs[: len(ours)]:
+                raise ValueError(
+                    f"{config.validation} does not number its {what} as {config.data} does: cut "
+                    "both from one data set (prefjax.data.split), or its ids mean somebody else."
+                )
+    return later.comparisons
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

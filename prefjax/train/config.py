@@ -117,7 +117,8 @@ class RunConfig:
         data: Folder of a data set (`prefjax.data.io`) or of shards (`prefjax.train.shards`).
         embeddings: ``.npy`` file, one row a response; memory-mapped.
         folder: Where checkpoints, metrics and the result go.
-        validation: Folder of a data set with judgments of known users, on the same responses.
+        validation: Folder of a data set with judgments of known users on the same responses, which
+            it numbers as ``data`` does.
         num_partitions: P, in which users are cut; at least the number of devices.
         export: Whether to write the head and all users to ``result.npz`` at the end.
         train: The run.

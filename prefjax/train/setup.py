@@ -84,7 +84,8 @@ def prepare(
         validation: Judgments to evaluate on.
 
     Raises:
-        ValueError: An embedding is not finite, there is not one a response, or sizes do not fit.
+        ValueError: An embedding is not finite, there is not one a response, sizes do not fit, or
+            no judgment has weight.
     """
     embeddings = validate_embeddings(np.asarray(embeddings)).values
     if len(embeddings) != source.num_responses:
@@ -92,6 +93,8 @@ def prepare(
             f"One embedding a response: {len(embeddings)} rows for {source.num_responses} "
             "responses."
         )
+    if not source.total_weight > 0:
+        raise ValueError("All judgments have weight 0: there is nothing to learn from.")
     mesh = make_mesh(1 if config.backend == "single" else config.num_devices)
     num_partitions = source.layout.num_partitions
     num_slots = config.step.num_slots(num_partitions)
@@ -158,6 +161,8 @@ def make_measure(
 ) -> Callable[[TrainState], evaluate.Evaluation]:
     """``measure(state)`` on the validation cell, whose users must be those of the source."""
     cell = MemorySource(validation, source.num_responses, source.layout, shuffle=False)
+    if not cell.total_weight > 0:
+        raise ValueError("All validation judgments have weight 0: there is nothing to measure.")
     num_steps = cell.num_steps(num_slots)
     (feed,) = cell.feeds(0, 0, 0, num_slots, num_steps, mesh)
     program = _make_evaluation(config.step.model, num_slots, num_steps, config.backend, mesh)
