@@ -151,6 +151,20 @@ def test_a_shard_that_is_not_as_promised_is_named(data, tmp_path, change, messag
     assert "part-00003.parquet" in str(error.value)
 
 
+def test_weights_of_users_that_are_not_as_promised_are_named(data, tmp_path):
+    path = tmp_path / "shards"
+    write_shards([data], path, layout=LAYOUT, num_responses=NUM_RESPONSES, block_rows=BLOCK_ROWS)
+    memory = MemorySource(data, NUM_RESPONSES, LAYOUT)
+    np.testing.assert_array_equal(ShardSource(path).mass(), memory.mass())
+    file = path / "mass-00003.npy"
+    damage_bit(file)
+    with pytest.raises(ValueError, match=r"mass-00003.npy is damaged"):
+        ShardSource(path).mass()
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"mass-00003.npy"):
+        ShardSource(path).mass()
+
+
 def test_rows_that_are_not_legal_are_named_by_file(data, folder, tmp_path):
     path = tmp_path / "shards"
     write_shards([data], path, layout=LAYOUT, num_responses=NUM_RESPONSES, block_rows=BLOCK_ROWS)

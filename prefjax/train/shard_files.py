@@ -5,7 +5,7 @@ The layout is that of `prefjax.train.shards`.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Float32
 
 from prefjax.data.files import atomic_folder
 from prefjax.data.validate import validate_comparisons
@@ -92,8 +93,15 @@ def write_shards(
                 write(p, last=True)
         files = []
         for p, name in enumerate(names):
-            np.save(target / f"mass-{p:05d}.npy", mass[p].astype(np.float32))
-            files.append({"name": name, "rows": int(counts[p]), "sha256": digest(target / name)})
+            np.save(mass_path(target, p), mass[p].astype(np.float32))
+            files.append(
+                {
+                    "name": name,
+                    "rows": int(counts[p]),
+                    "sha256": digest(target / name),
+                    "mass_sha256": digest(mass_path(target, p)),
+                }
+            )
         about = {
             "version": 1,
             "layout": asdict(layout),
@@ -146,6 +154,27 @@ def open_blocks(path: Path, about: dict[str, Any], verify: bool) -> Any:
     return read
 
 
+def mass_path(folder: Path, partition: int) -> Path:
+    """The file with the weight of the answers of every row of a partition."""
+    return folder / f"mass-{partition:05d}.npy"
+
+
+def read_mass(folder: Path, files: Sequence[dict[str, Any]]) -> Float32[np.ndarray, "part row"]:
+    """The weight of the answers of every row of all partitions, as it was written.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged; the message names it.
+    """
+    paths = [mass_path(folder, p) for p in range(len(files))]
+    for path, about in zip(paths, files, strict=True):
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}, which {MANIFEST} promises.")
+        if digest(path) != about["mass_sha256"]:
+            raise ValueError(f"{path} is damaged: its digest is not that in {MANIFEST}.")
+    return np.stack([np.load(path) for path in paths])
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """What ``shards.json`` says.
 
@@ -156,12 +185,15 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: it is no folder of shards.")
     expected = {"version", "layout", "num_responses", "block_rows", "total_weight", "files"}
+    of_file = {"name", "rows", "sha256", "mass_sha256"}
     try:
         about = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}).") from error
     if not isinstance(about, dict) or set(about) != expected or about["version"] != 1:
         raise ValueError(f"{path}: expected fields {sorted(expected)} in version 1.")
+    if any(set(file) != of_file for file in about["files"]):
+        raise ValueError(f"{path}: expected fields {sorted(of_file)} of every file.")
     return about
 
 

@@ -29,7 +29,7 @@ from prefjax.parallel import own_rows, padded_size, place_rows
 from prefjax.train.batch import PADDING, Batch, Stacked
 from prefjax.train.layout import UserLayout
 from prefjax.train.order import make_order, permute_on_host
-from prefjax.train.shard_files import MANIFEST, SCHEMA, open_blocks, read_manifest
+from prefjax.train.shard_files import MANIFEST, SCHEMA, open_blocks, read_manifest, read_mass
 from prefjax.types import Comparisons
 
 WINDOW_BLOCKS = 16
@@ -70,10 +70,13 @@ class ShardSource:
         return max(1, -(-max(self._blocks) * self._block_rows // num_slots))
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
-        """Weight of the answers of every user."""
-        return np.stack(
-            [np.load(self.folder / f"mass-{p:05d}.npy") for p in range(len(self._files))]
-        )
+        """Weight of the answers of every user.
+
+        Raises:
+            FileNotFoundError: A file is missing.
+            ValueError: A file is damaged; the message names it.
+        """
+        return read_mass(self.folder, self._files)
 
     def feeds(
         self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
