@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from prefjax.encoders import HashedConfig, make_hashed
+from prefjax.encoders import HashedConfig, Lengths, make_hashed
+from prefjax.encoders.contract import joined
 from prefjax.encoders.corpus import encode_corpus, read_corpus
 
 ENCODER = make_hashed(HashedConfig(dimension=128))
@@ -82,6 +83,23 @@ def test_damage_is_noticed_put_aside_and_made_again(tmp_path):
                 embed(tmp_path, again)
         assert again.count == 8
         np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
+
+
+class Reading(Counting):
+    """An encoder with a window of three tokens."""
+
+    def lengths(self, texts):
+        count = np.array([len(joined(text).split()) for text in texts])
+        return Lengths(np.minimum(count, 3), count > 3)
+
+
+def test_pairs_are_embedded_as_pairs_and_cut_texts_are_counted(tmp_path):
+    pairs = [(f"prompt {i // 2}", "yes" if i % 2 else "yes indeed") for i in range(9)]
+    with pytest.warns(RuntimeWarning, match="5 texts are longer than the window"):
+        encode_corpus(Reading(), pairs, tmp_path, rows_a_shard=4)
+    np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(pairs))
+    with pytest.raises(ValueError, match="another corpus: texts: saved"):
+        encode_corpus(ENCODER, [joined(pair) for pair in pairs], tmp_path, rows_a_shard=4)
 
 
 def test_what_cannot_be_embedded_is_refused_by_name(tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts
+from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts, text_key
 from prefjax.runs import replace
 
 _KEY = np.dtype("S64")
@@ -69,7 +69,7 @@ def encode_cached(
         raise ValueError("No texts to encode.")
     home = (default_folder() if folder is None else folder) / _folder_name(encoder.fingerprint)
     _probe(home)
-    keys = np.array([_key(text) for text in texts], _KEY)
+    keys = np.array([text_key(text) for text in texts], _KEY)
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     vectors, known = _read(home, unique)
     # In order of appearance: texts of one source lie together and fill the same shards.
@@ -107,13 +107,6 @@ def encode_cached(
         )
     assert vectors is not None
     return vectors[inverse]
-
-
-def _key(text: Text) -> str:
-    if isinstance(text, str):
-        return hashlib.sha256(text.encode()).hexdigest()
-    digests = [hashlib.sha256(part.encode()).digest() for part in text]
-    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _encode(encoder: Encoder, texts: Sequence[Text], rows: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ settings, fitted statistics) enters the fingerprint, so the pair (fingerprint, t
 embedding for good and the cache may rely on it.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -59,6 +60,14 @@ def joined(text: Text) -> str:
     'Why?\n\nBecause.'
     """
     return text if isinstance(text, str) else "\n\n".join(text)
+
+
+def text_key(text: Text) -> str:
+    """SHA-256 of a text, or of the two digests of a pair, so that no string has a pair's key."""
+    if isinstance(text, str):
+        return hashlib.sha256(text.encode()).hexdigest()
+    digests = [hashlib.sha256(part.encode()).digest() for part in text]
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def check_texts(texts: Sequence[Any]) -> None:

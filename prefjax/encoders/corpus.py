@@ -24,14 +24,14 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from prefjax.data.files import atomic_file
-from prefjax.encoders.contract import Encoder, check_texts
+from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts, text_key
 
 ABOUT = "corpus.json"
 
 
 def encode_corpus(
     encoder: Encoder,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     folder: Path,
     *,
     rows_a_shard: int = 65_536,
@@ -44,7 +44,7 @@ def encode_corpus(
 
     Args:
         encoder: The encoder.
-        texts: All texts of the corpus, the same for every worker.
+        texts: All texts of the corpus, or pairs of prompt and response; the same for every worker.
         folder: Where the shards go; made if needed.
         rows_a_shard: Texts of a shard.
         batch_size: Texts per call of the encoder.
@@ -52,10 +52,14 @@ def encode_corpus(
         num_workers: How many there are; may change between runs.
         progress: Show a bar in texts per second.
 
+    Warns:
+        RuntimeWarning: How many of the texts were cut to fit the window of the encoder, or that a
+            shard is damaged.
+
     Raises:
         ValueError: There are no texts, an embedding is not finite, or the folder holds another
             corpus; the message lists the fields.
-        TypeError: A text is not a string.
+        TypeError: A text is neither a string nor a pair of strings.
         OSError: The folder cannot be written.
     """
     check_texts(texts)
@@ -68,12 +72,21 @@ def encode_corpus(
     _claim(folder, encoder, texts, rows_a_shard)
     starts = range(0, len(texts), rows_a_shard)
     mine = [shard for shard in range(len(starts)) if shard % num_workers == worker]
+    num_cut = 0
     with tqdm(total=len(mine) * rows_a_shard, unit="text", disable=not progress) as bar:
         for shard in mine:
             part = texts[starts[shard] : starts[shard] + rows_a_shard]
             if not _is_good(folder, shard, len(part)):
                 _write(folder, shard, _encode(encoder, part, starts[shard], batch_size))
+                if isinstance(encoder, TokenEncoder):
+                    num_cut += int(encoder.lengths(part).cut.sum())
             bar.update(len(part))
+    if num_cut:
+        warnings.warn(
+            f"{num_cut} texts are longer than the window of the encoder and were cut.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def read_corpus(folder: Path) -> Float32[np.ndarray, "text feature"]:
@@ -104,10 +117,10 @@ def read_corpus(folder: Path) -> Float32[np.ndarray, "text feature"]:
     return np.concatenate(parts)
 
 
-def _claim(folder: Path, encoder: Encoder, texts: Sequence[str], rows_a_shard: int) -> None:
+def _claim(folder: Path, encoder: Encoder, texts: Sequence[Text], rows_a_shard: int) -> None:
     digest = hashlib.sha256()
     for text in texts:
-        digest.update(hashlib.sha256(text.encode()).digest())
+        digest.update(bytes.fromhex(text_key(text)))
     about = {
         "encoder": encoder.fingerprint,
         "texts": digest.hexdigest(),
@@ -132,7 +145,7 @@ def _claim(folder: Path, encoder: Encoder, texts: Sequence[str], rows_a_shard: i
         ) from error
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], start: int, batch_size: int) -> np.ndarray:
+def _encode(encoder: Encoder, texts: Sequence[Text], start: int, batch_size: int) -> np.ndarray:
     parts = []
     for place in range(0, len(texts), batch_size):
         batch = np.asarray(encoder.encode(texts[place : place + batch_size]), np.float32)
