@@ -1,5 +1,6 @@
 """Every family through the same contract, on one tiny set of people with prompts."""
 
+from dataclasses import fields, replace
 from functools import partial
 
 import jax
@@ -161,7 +162,7 @@ def test_the_same_seed_gives_the_same_bits(program, base):
 
 
 def test_soft_labels_lie_between_hard_ones(program, base):
-    """Labels turned round give another model; ties are legal and finite."""
+    """Ties are legal and finite; an answer with y is the answer turned round with 1 − y."""
     tied = program(ROWS._replace(label=np.full(len(ROWS.label), 0.5, np.float32)))
     assert np.all(np.isfinite(tied["personal"]))
     unsure = BATCH._replace(label=np.full(BATCH.label.shape, 0.5, np.float32))
@@ -169,6 +170,12 @@ def test_soft_labels_lie_between_hard_ones(program, base):
     strength = [np.abs(kept(out["personal"])).mean() for out in (soft, base)]
     assert np.all(np.isfinite(soft["personal"]))
     assert strength[0] < 1.5 * strength[1]
+    likely = np.linspace(0.1, 0.9, BATCH.label.size, dtype=np.float32).reshape(BATCH.label.shape)
+    first, second = (np.where(likely < 0.5, *pair) for pair in (BATCH[1::-1], BATCH[:2]))
+    turned = BATCH._replace(first=first, second=second, label=np.maximum(likely, 1 - likely))
+    ours = program(batch=BATCH._replace(label=likely))["personal"]
+    theirs = np.where(likely < 0.5, -1, 1) * program(batch=turned)["personal"]
+    np.testing.assert_allclose(kept(theirs), kept(ours), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -210,6 +217,17 @@ def test_trials_are_at_most_eight_and_share_one_program():
         assert 1 <= len(trials) <= 8
         assert len({jax.tree.structure(trial) for trial in trials}) == 1
         assert len({hash(trial) for trial in trials}) == len(trials)
+
+
+def test_no_family_takes_a_size_of_zero():
+    """But where zero is a setting: hidden units of a linear map, rounds that are not run."""
+    legal = {"hidden", "num_reassign"}
+    for family in REGISTRY.values():
+        for setting in fields(family.config):
+            size = setting.metadata.get("static") and isinstance(setting.default, int | None)
+            if size and (setting.name not in legal or family.name in ("vpl", "p-rlhf")):
+                with pytest.raises(ValueError, match=f"{setting.name} must be at least 1, got 0"):
+                    replace(family.config, **{setting.name: 0})
 
 
 def test_bad_input_is_refused_by_name():

@@ -66,6 +66,8 @@ class Config:
 
     def __post_init__(self):
         require_positive(self, "max_clusters", "code_size", "num_restarts")
+        if self.num_clusters is not None:
+            require_positive(self, "num_clusters")
 
 
 class Params(NamedTuple):
