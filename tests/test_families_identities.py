@@ -237,3 +237,28 @@ def test_vpl_hears_an_answer_of_weight_two_twice(answers):
     np.testing.assert_allclose(vpl.encode(encoder, *again).mean, once.mean, atol=1e-5)
     nobody = vpl.encode(encoder, *parts, jnp.zeros(6))
     np.testing.assert_array_equal(vpl.divergence(nobody), 0.0)
+
+
+def test_alarms_ring_where_a_fit_has_collapsed(data):
+    read = vpl.start_encoder(KEY, INPUTS, 4, 3)
+    unread = {**read, "mean": jnp.zeros((4, 3)), "spread": jnp.zeros((4, 3))}
+    network = p_rlhf.start_network(KEY, INPUTS, 3, 4)
+    active, none = (
+        vpl.alarms(vpl.Params(encoder, network), data, vpl.Config())["active_units"]
+        for encoder in (read, unread)
+    )
+    assert none == 0 < active
+    alike = jnp.ones((INPUTS, 3)) * jnp.asarray([[1.0, 2.0, 0.5]])
+    share = jnp.full((1, 3), 1 / 3)
+    for basis, rank, cosine in ((alike, 1, 1), (jnp.eye(INPUTS)[:, :3], 3, 0)):
+        told = lore.alarms(lore.Params(basis, share, share[0]), data, lore.Config(num_basis=3))
+        np.testing.assert_allclose(told["effective_rank"], rank, rtol=1e-4)
+        np.testing.assert_allclose(told["largest_cosine"], cosine, atol=1e-6)
+    for weight, router, spread, entropy in (
+        (jnp.ones((2, INPUTS)), [[50.0, 0.0]], 0, 0),
+        (jnp.stack([jnp.ones(INPUTS), -jnp.ones(INPUTS)]), [[0.0, 0.0]], 1, 1),
+    ):
+        config = micro.Config(num_heads=2)
+        told = micro.alarms(micro.Params(weight, jnp.asarray(router)), data, config)
+        np.testing.assert_allclose(told["router_entropy"], entropy, atol=1e-6)
+        assert (told["head_spread"] > 0.1) == bool(spread)
