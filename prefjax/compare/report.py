@@ -48,7 +48,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
 
 
 def manifest(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """What ran: one entry a cell, with its seconds, settings, alarms or the reason it failed."""
+    """What ran: an entry a cell, with its commit, seconds, config, alarms or why it failed."""
     return [
         {
             "dataset": cell.dataset,

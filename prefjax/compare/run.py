@@ -14,6 +14,7 @@ from prefjax.compare.measure import CONTROLS, make_cases, measure
 from prefjax.compare.sources import SOURCES, encoder_of, make_source
 from prefjax.compare.store import Cell, load_cell, save_cell
 from prefjax.families import REGISTRY, Family, get_family
+from prefjax.runs import environment
 
 LENGTH_ONLY = "length-only"
 """Bradley–Terry that sees nothing but the number of words."""
@@ -130,6 +131,7 @@ def _table(
 ) -> list[Cell]:
     """The cells of one data set and encoder."""
     settings = _settings(plan)
+    commit = environment(Path(__file__).resolve().parent)["commit"]
     methods = [*plan.families, LENGTH_ONLY]
     found = {}
     for method in methods:
@@ -154,7 +156,7 @@ def _table(
                 for place, seed in enumerate(plan.seeds):
                     if (method, seed) in found:
                         continue
-                    about = {"settings": settings}
+                    about = {"settings": settings, "commit": commit}
                     if cases is None or isinstance(sources, Exception):
                         users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
                     else:

@@ -29,7 +29,8 @@ class Cell(NamedTuple):
         method: Name of the family, or a baseline.
         users: Index of every new person in the data set.
         scores: By control, the method's own under ``""``; empty if it failed.
-        about: Settings, seconds, chosen config, AUC of the trials, alarms, and ``error`` if any.
+        about: Settings, commit of the code, seconds, chosen config, AUC of the trials, alarms, and
+            ``error`` if any.
     """
 
     dataset: str
