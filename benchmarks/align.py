@@ -23,7 +23,7 @@ from benchmarks.timing import first_call, interleaved
 from prefjax import lm, runs
 from prefjax.align.best_of_n import choose
 from prefjax.align.decode import decode_advantage, decode_value
-from prefjax.align.heads import init_advantage, init_value, project_tokens
+from prefjax.align.heads import Moments, init_advantage, init_value, project_tokens
 from prefjax.elicit import ResponsePool
 
 NUM_FACTORS = 8
@@ -64,10 +64,11 @@ def make_decoders(batch, num_tokens):
     keys = jax.random.split(jax.random.key(0), 6)
     params = lm.init_params(keys[0], SHAPE)
     deviation = jnp.ones(NUM_FACTORS)
-    head = init_value(keys[1], SHAPE.hidden_size, jnp.zeros(NUM_FACTORS), deviation)
+    inputs = Moments(jnp.zeros(2 * SHAPE.hidden_size), jnp.ones(2 * SHAPE.hidden_size))
+    head = init_value(keys[1], inputs, Moments(jnp.zeros(NUM_FACTORS), deviation))
     out = {**head.params["out"], "kernel": 0.1 * jax.random.normal(keys[2], (512, NUM_FACTORS))}
     head = head._replace(params={**head.params, "out": out})
-    advantage = init_advantage(keys[3], SHAPE.hidden_size, deviation)
+    advantage = init_advantage(keys[3], SHAPE.hidden_size, inputs, deviation)
     state = 0.01 * jax.random.normal(keys[4], advantage.params["state"].shape)
     advantage = advantage._replace(params={**advantage.params, "state": state})
     rows = project_tokens(advantage, params["embedding"])

@@ -15,14 +15,19 @@ from prefjax.align import temporal
 from prefjax.align.blockwise import decode_blockwise
 from prefjax.align.decode import decode_advantage, decode_value, gains, step_kl
 from prefjax.align.heads import (
+    Moments,
+    add_state,
     advantage,
     init_advantage,
     project_tokens,
     steered_advantage,
+    summarize,
+    summary,
     value,
 )
 from prefjax.align.samples import draw, pad_prompts, states_after
 from prefjax.align.strength import find_beta
+from prefjax.align.teach import explained_by_position
 from prefjax.align.temporal import TrainConfig, Trajectories, td_targets
 
 CONFIG = lm.QwenConfig(
@@ -30,7 +35,9 @@ CONFIG = lm.QwenConfig(
     num_kv_heads=1, head_dim=16, max_length=64, eos_ids=(1,),
 )  # fmt: skip
 LENGTH, PROMPT, BATCH, CANDIDATES = 24, 4, 64, 15
-TRAIN = TrainConfig(num_steps=1000, batch_size=32, learning_rate=3e-3, width=64, rank=16)
+TRAIN = TrainConfig(
+    td=0.95, num_steps=1000, learning_rate=3e-3, weight_decay=10.0, width=64, rank=16
+)
 
 
 def make_model():
@@ -168,15 +175,13 @@ def test_one_batch_mixes_users(study):
 def test_value_explains_more_towards_the_end(study):
     ended = study.data.ended
     data = jax.tree.map(lambda array: array[ended], study.data)
-    explained = temporal.explained_by_position(
-        value(study.head, data.states), data.mask, data.features, num_bins=4
+    explained = explained_by_position(
+        value(study.head, summarize(data.states)), data.mask, data.features, num_bins=4
     )
     assert explained[-1, 0] > 0.5
     assert explained[-1, 0] > explained[0, 0] + 0.2
     perfect = np.repeat(data.features[:, None], data.mask.shape[1], axis=1)
-    np.testing.assert_allclose(
-        temporal.explained_by_position(perfect, data.mask, data.features, 4), 1.0
-    )
+    np.testing.assert_allclose(explained_by_position(perfect, data.mask, data.features, 4), 1.0)
 
 
 def test_a_wanted_kl_is_reached(study):
@@ -228,16 +233,30 @@ def test_gains_are_centered_over_what_may_be_drawn():
 
 
 def test_mixed_advantage_is_the_weighted_sum_of_the_factors():
-    head = init_advantage(jax.random.key(0), 32, jnp.array([1.0, 2.0, 0.5]), rank=4)
-    state = jax.random.normal(jax.random.key(1), (3, 4, 32))
+    inputs = Moments(jnp.full(64, 0.3), jnp.full(64, 2.0))
+    head = init_advantage(jax.random.key(0), 32, inputs, jnp.array([1.0, 2.0, 0.5]), rank=4)
+    state = jax.random.normal(jax.random.key(1), (3, 4, 64))
     head = head._replace(params={**head.params, "state": state})
-    hidden = jax.random.normal(jax.random.key(2), (32,))
+    x = jax.random.normal(jax.random.key(2), (64,))
     tokens = project_tokens(head, jax.random.normal(jax.random.key(3), (6, 32)))
     weight = jnp.array([0.3, -1.0, 2.0])
-    every = jax.vmap(lambda token: advantage(head, hidden, token))(tokens)
+    every = jax.vmap(lambda token: advantage(head, x, token))(tokens)
     np.testing.assert_allclose(
-        steered_advantage(head, hidden, tokens, weight), every @ weight, rtol=1e-4, atol=1e-5
+        steered_advantage(head, x, tokens, weight), every @ weight, rtol=1e-4, atol=1e-5
     )
+
+
+def test_a_summary_step_by_step_is_that_of_the_whole_response():
+    states = jax.random.normal(jax.random.key(0), (3, 5, 8)) + 1.0
+    whole, total = summarize(states), jnp.zeros((3, 8))
+    for t in range(5):
+        total = add_state(total, states[:, t])
+        np.testing.assert_allclose(summary(states[:, t], total), whole[:, t], rtol=1e-5, atol=1e-6)
+    # It is the sum of what came before, not of what follows.
+    cut = summarize(states.at[:, 3:].set(jnp.nan))
+    np.testing.assert_array_equal(cut[:, :3], whole[:, :3])
+    np.testing.assert_allclose(whole[..., :8].mean(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(100 * whole[:, 4, 8:], whole[..., :8].sum(1), atol=1e-5)
 
 
 def test_prompts_that_do_not_fit_and_rewards_that_are_not_finite_are_named(study):
@@ -264,16 +283,17 @@ def naive_greedy(study, head, row, weight, beta, steps):
     prompt, mask = (array[row] for array in study.prompts)
     sequence, kl = list(prompt[mask]), 0.0
 
-    def state(tokens):
+    def summarized(tokens):
         padded = np.zeros((1, PROMPT + steps + 1), np.int32)
         padded[0, : len(tokens)] = tokens
         exists = np.arange(padded.shape[1])[None] < len(tokens)
-        return _forward(study.params, CONFIG, padded, exists)[0, len(tokens) - 1]
+        states = _forward(study.params, CONFIG, padded, exists)[0, : len(tokens)]
+        return states[-1], summarize(states[mask.sum() - 1 :])[-1]
 
     for _ in range(steps):
-        scores = np.asarray(lm.logits(study.params, CONFIG, state(sequence)), np.float64)
+        scores = np.asarray(lm.logits(study.params, CONFIG, summarized(sequence)[0]), np.float64)
         top = np.argsort(-scores)[:4]
-        q = np.array([value(head, state([*sequence, int(a)])) @ weight for a in top])
+        q = np.array([value(head, summarized([*sequence, int(a)])[1]) @ weight for a in top])
         gain = np.zeros(16)
         gain[top] = beta * (q - q.mean())
         p, tilted = (np.exp(x) / np.exp(x).sum() for x in (scores, scores + gain))
@@ -347,7 +367,7 @@ def test_blockwise_is_the_model_itself_without_weights_and_better_with_them(stud
     prompt, prompt_mask = (np.repeat(array, 4, axis=0) for array in study.prompts)
     states = states_after(study.params, CONFIG, prompt, prompt_mask, base.tokens, base.mask)
     last = np.asarray(base.mask.sum(1))
-    score = value(study.head, states[np.arange(len(last)), last]) @ study.short
+    score = value(study.head, summarize(states)[np.arange(len(last)), last]) @ study.short
     best = np.arange(BATCH) * 4 + np.asarray(score).reshape(BATCH, 4).argmax(1)
     agree = (np.asarray(whole.tokens) == np.asarray(base.tokens)[best]).all(axis=1)
     assert agree.mean() > 0.95

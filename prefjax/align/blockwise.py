@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from prefjax import lm
 from prefjax.align.best_of_n import kl_bound
 from prefjax.align.decode import DEFAULT_SAMPLING, Steered, put
-from prefjax.align.heads import ValueHead, value
+from prefjax.align.heads import ValueHead, add_state, summary, value
 from prefjax.lm import Cache, SamplingConfig
 from prefjax.types import Array, Params, PRNGKey
 
@@ -30,6 +30,7 @@ class _Rows(NamedTuple):
 
     cache: Cache
     hidden: Float[Array, "row feature"]
+    total: Float[Array, "row feature"]
     tokens: Int[Array, "row token"]
     mask: Bool[Array, "row token"]
     ended: Bool[Array, " row"]
@@ -91,6 +92,7 @@ def decode_blockwise(
             cache,
             # A row that has ended keeps the state after its end token.
             jnp.where(going[:, None], states[:, 0], rows.hidden),
+            jnp.where(going[:, None], add_state(rows.total, states[:, 0]), rows.total),
             put(rows.tokens, token, step),
             put(rows.mask, going, step),
             rows.ended | (going & jnp.any(token[:, None] == end_ids[None], axis=1)),
@@ -100,7 +102,7 @@ def decode_blockwise(
         """Give the best continuation of each prompt to all its rows."""
         scores = jnp.einsum(
             "bkj,bj->bk",
-            value(head, rows.hidden).reshape(batch, num_continuations, -1),
+            value(head, summary(rows.hidden, rows.total)).reshape(batch, num_continuations, -1),
             weight,
         )
         best = jnp.arange(batch) * num_continuations + jnp.argmax(scores, axis=1)
@@ -116,9 +118,11 @@ def decode_blockwise(
 
     hidden, cache = lm.prefill(params, config, tokens, mask, width + max_new_tokens)
     own = jnp.repeat(jnp.arange(batch), num_continuations)
+    hidden = hidden[own, -1]
     start = _Rows(
         lm.take_rows(cache, own),
-        hidden[own, -1],
+        hidden,
+        add_state(jnp.zeros(hidden.shape), hidden),
         jnp.zeros((num_rows, max_new_tokens), jnp.int32),
         jnp.zeros((num_rows, max_new_tokens), bool),
         jnp.zeros(num_rows, bool),

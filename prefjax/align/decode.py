@@ -1,7 +1,7 @@
 r"""Value-augmented decoding: one language model, each row of a batch steered for its own user.
 
 With the k most likely next tokens a ∈ top and one number for each, ``q(a) = w·V(s·a)`` from a value
-head at the state after the token, or ``w·A(s, a)`` from an advantage head,
+head after the token, or ``w·A(s, a)`` from an advantage head,
 
     logit(a) += β (q(a) − mean_top q)    for a ∈ top,        KL_t = E_π[log π − log π0]
 
@@ -26,7 +26,14 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax import lm
-from prefjax.align.heads import AdvantageHead, ValueHead, steered_advantage, value
+from prefjax.align.heads import (
+    AdvantageHead,
+    ValueHead,
+    add_state,
+    steered_advantage,
+    summary,
+    value,
+)
 from prefjax.lm import Cache, SamplingConfig
 from prefjax.types import Array, Params, PRNGKey
 
@@ -53,6 +60,7 @@ class _Loop(NamedTuple):
     step: Int[Array, ""]
     cache: Cache
     hidden: Float[Array, "batch feature"]
+    total: Float[Array, "batch feature"]
     out: Steered
 
 
@@ -170,12 +178,17 @@ def _decode_value(
             row_keys, loop.step, loop.hidden
         )
         states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
-        scores = jnp.einsum("bkj,bj->bk", value(head, states), weight)[:, :-1]
+        totals = add_state(loop.total[:, None], states)
+        values = value(head, summary(states, totals))
+        scores = jnp.einsum("bkj,bj->bk", values, weight)[:, :-1]
         gain = jax.vmap(gains, in_axes=(0, 0, None))(scores, log_prob > -jnp.inf, beta)
         choice = jnp.argmax(noisy.at[:, :-1].add(gain), axis=1)
         cache = lm.keep(cache, num_read, choice)
         token = jnp.take_along_axis(ids, choice[:, None], axis=1)[:, 0]
-        hidden = jnp.take_along_axis(states, choice[:, None, None], axis=1)[:, 0]
+        hidden, total = (
+            jnp.take_along_axis(array, choice[:, None, None], axis=1)[:, 0]
+            for array in (states, totals)
+        )
         kl = loop.out.kl + jnp.where(going, jax.vmap(step_kl)(log_prob, gain), 0)
         token = jnp.where(going, token, 0)
         out = Steered(
@@ -184,7 +197,7 @@ def _decode_value(
             ~going | jnp.any(token[:, None] == end_ids[None], axis=1),
             kl,
         )
-        return _Loop(loop.step + 1, cache, hidden, out)
+        return _Loop(loop.step + 1, cache, hidden, total, out)
 
     # After t steps t slots are in use, and a step needs room for all its candidates.
     hidden, cache = lm.prefill(
@@ -195,10 +208,12 @@ def _decode_value(
         jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(batch, bool),
         jnp.zeros(batch),
     )  # fmt: skip
+    hidden = hidden[:, -1]
+    total = add_state(jnp.zeros(hidden.shape), hidden)
     loop = jax.lax.while_loop(
         lambda loop: (loop.step < max_new_tokens) & ~jnp.all(loop.out.ended),
         body,
-        _Loop(jnp.int32(0), cache, hidden[:, -1], empty),
+        _Loop(jnp.int32(0), cache, hidden, total, empty),
     )
     return loop.out
 
@@ -245,16 +260,17 @@ def decode_advantage(
         num_ids: See ``decode_value``.
     """
 
-    def one(hidden, ids, scores, weight):
+    def one(x, ids, scores, weight):
         top = scores[ids]
-        score = steered_advantage(head, hidden, token_rows[ids], weight)
+        score = steered_advantage(head, x, token_rows[ids], weight)
         gain = gains(score, top > -jnp.inf, beta)
         return scores.at[ids].add(gain), step_kl(top - jax.nn.logsumexp(scores), gain)
 
     def hook(state, hidden, ids, scores):
-        step, kl = state
-        scores, now = jax.vmap(one)(hidden, ids, scores, weight)
-        return scores, (step + 1, put(kl, now, step))
+        step, total, kl = state
+        total = add_state(total, hidden)
+        scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weight)
+        return scores, (step + 1, total, put(kl, now, step))
 
     drawn = lm.generate(
         key,
@@ -266,8 +282,12 @@ def decode_advantage(
         sampling=sampling,
         num_ids=num_ids,
         hook=hook,
-        hook_state=(jnp.int32(0), jnp.zeros((len(tokens), max_new_tokens))),
+        hook_state=(
+            jnp.int32(0),
+            jnp.zeros((len(tokens), config.hidden_size)),
+            jnp.zeros((len(tokens), max_new_tokens)),
+        ),
         num_candidates=num_candidates,
     )
-    kl = jnp.sum(jnp.where(drawn.mask, drawn.hook_state[1], 0), axis=1)
+    kl = jnp.sum(jnp.where(drawn.mask, drawn.hook_state[2], 0), axis=1)
     return Steered(drawn.tokens, drawn.mask, drawn.ended, kl)

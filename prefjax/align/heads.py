@@ -4,16 +4,22 @@ With features φ(y) of a whole response and the model's own policy π0, by linea
 
     V_w(s) = E_π0[w·φ | s] = w·V(s)        for every user w at once.
 
-Value head, at the state h after a token:
+A small model's state after a token hardly knows how long the response is by now, or in what style
+it was written. So the heads read a summary x_t of all its states, from that of the prompt's last
+token, s_0, to s_t: the last one and the sum so far. With each state brought to zero mean and unit
+variance, s̄,
 
-    V(h) = μ + σ ∘ (W₂ gelu(W₁ LN(h) + b₁) + b₂)
+    x_t = ([s̄_t ; Σ_{i≤t} s̄_i / 100] − c) / d
 
-Advantage head, for a token a that may follow a state h, with its row e_a of the embedding and both
-brought to unit scale (h̄, ē):
+where c and d are mean and deviation over the states of the samples. Value head, after a token:
 
-    A_j(h, a) = σ_j ⟨U_j h̄, P ē_a⟩
+    V(x) = μ + σ ∘ (W₂ gelu(W₁ x + b₁) + b₂ + W₃ x)
 
-μ and σ are mean and deviation of φ over samples; they are not trained.
+Advantage head, for a token a that may follow, with its row of the embedding at unit scale (ē_a):
+
+    A_j(x, a) = σ_j ⟨U_j x, P ē_a⟩
+
+μ and σ are mean and deviation of φ over samples; like c and d they are not trained.
 
 References:
     Value-augmented sampling, arXiv 2405.06639.
@@ -28,19 +34,28 @@ from jaxtyping import Float
 
 from prefjax.types import Array, Params, PRNGKey
 
+_SPAN = 100  # states; brings the sum to about the scale of one state
+
+
+class Moments(NamedTuple):
+    """Mean and deviation of each entry of an array over samples."""
+
+    mean: Float[Array, " feature"]
+    deviation: Float[Array, " feature"]
+
 
 class ValueHead(NamedTuple):
     """V of the module's equation.
 
     Attributes:
         params: Trained arrays.
-        mean: μ, where V starts.
-        deviation: σ, unit of the trained part.
+        inputs: c and d.
+        outputs: μ, where V starts, and σ.
     """
 
     params: Params
-    mean: Float[Array, " factor"]
-    deviation: Float[Array, " factor"]
+    inputs: Moments
+    outputs: Moments
 
 
 class AdvantageHead(NamedTuple):
@@ -48,43 +63,60 @@ class AdvantageHead(NamedTuple):
 
     Attributes:
         params: ``state``, the U_j, and ``token``, P.
+        inputs: c and d.
         deviation: σ.
     """
 
     params: Params
+    inputs: Moments
     deviation: Float[Array, " factor"]
 
 
-def init_value(
-    key: PRNGKey,
-    num_inputs: int,
-    mean: Float[Array, " factor"],
-    deviation: Float[Array, " factor"],
-    *,
-    width: int = 512,
-) -> ValueHead:
+def add_state(
+    total: Float[Array, "*#axes feature"], hidden: Float[Array, "*axes feature"]
+) -> Float[jax.Array, "*axes feature"]:
+    """Σ s̄ with one more state; it starts at 0."""
+    return total + _unit(hidden)
+
+
+def summary(
+    hidden: Float[Array, "*axes feature"], total: Float[Array, "*axes feature"]
+) -> Float[jax.Array, "*axes input"]:
+    """[s̄_t ; Σ s̄ / 100] at states; the sum has them in it."""
+    return jnp.concatenate([_unit(hidden), total / _SPAN], axis=-1)
+
+
+def summarize(states: Float[Array, "*axes state feature"]) -> Float[jax.Array, "*axes state input"]:
+    """``summary`` at every state of whole responses, s_0 first."""
+    return summary(states, jnp.cumsum(_unit(states), axis=-2))
+
+
+def init_value(key: PRNGKey, inputs: Moments, outputs: Moments, *, width: int = 512) -> ValueHead:
     """A value head that says μ everywhere.
 
     Args:
         key: Draws the hidden layer.
-        num_inputs: d, width of a state.
-        mean: μ.
-        deviation: σ, positive.
+        inputs: c and d of summaries, d positive.
+        outputs: μ and σ of φ, σ positive.
         width: Width of the hidden layer.
     """
+    num_inputs, num_factors = len(inputs.mean), len(outputs.mean)
     kernel = jax.random.normal(key, (num_inputs, width)) / math.sqrt(num_inputs)
     params = {
-        "gain": jnp.ones(num_inputs),
-        "bias": jnp.zeros(num_inputs),
         "in": {"kernel": kernel, "bias": jnp.zeros(width)},
-        "out": {"kernel": jnp.zeros((width, len(mean))), "bias": jnp.zeros(len(mean))},
+        "skip": jnp.zeros((num_inputs, num_factors)),
+        "out": {"kernel": jnp.zeros((width, num_factors)), "bias": jnp.zeros(num_factors)},
     }
-    return ValueHead(params, jnp.asarray(mean), jnp.asarray(deviation))
+    return ValueHead(params, inputs, outputs)
+
+
+def _wide(x: Array, like: Array) -> jax.Array:
+    return jnp.asarray(x).reshape((1,) * (like.ndim - 1) + (-1,))
 
 
 def _dense(x: Float[Array, "*axes input"], layer: Params) -> Float[jax.Array, "*axes output"]:
     out = x @ layer["kernel"]
-    return out + layer["bias"].reshape((1,) * (out.ndim - 1) + (-1,))
+    return out + _wide(layer["bias"], out)
 
 
 def _unit(x: Float[Array, "*axes feature"]) -> Float[jax.Array, "*axes feature"]:
@@ -94,33 +126,40 @@ def _unit(x: Float[Array, "*axes feature"]) -> Float[jax.Array, "*axes feature"]
     return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6)
 
 
-def value(
-    head: ValueHead, hidden: Float[Array, "*axes feature"]
-) -> Float[jax.Array, "*axes factor"]:
-    """V at states; in the units of φ."""
-    params, wide = head.params, (1,) * (hidden.ndim - 1) + (-1,)
-    x = _unit(hidden) * params["gain"].reshape(wide) + params["bias"].reshape(wide)
-    out = _dense(jax.nn.gelu(_dense(x, params["in"])), params["out"])
-    mean, deviation = (jnp.asarray(array).reshape(wide) for array in head[1:])
-    return mean + deviation * out
+def _standard(x: Float[Array, "*axes input"], inputs: Moments) -> Float[jax.Array, "*axes input"]:
+    return (x - _wide(inputs.mean, x)) / _wide(inputs.deviation, x)
+
+
+def value(head: ValueHead, x: Float[Array, "*axes input"]) -> Float[jax.Array, "*axes factor"]:
+    """V at summaries; in the units of φ."""
+    x, params = _standard(x, head.inputs), head.params
+    hidden = jax.nn.gelu(_dense(x, params["in"]))
+    out = _dense(hidden, params["out"]) + x @ params["skip"]
+    return _wide(head.outputs.mean, out) + _wide(head.outputs.deviation, out) * out
 
 
 def init_advantage(
-    key: PRNGKey, num_inputs: int, deviation: Float[Array, " factor"], *, rank: int = 64
+    key: PRNGKey,
+    num_features: int,
+    inputs: Moments,
+    deviation: Float[Array, " factor"],
+    *,
+    rank: int = 64,
 ) -> AdvantageHead:
     """An advantage head that says 0 everywhere.
 
     Args:
         key: Draws P.
-        num_inputs: d, width of a state and of an embedding.
+        num_features: Width of an embedding.
+        inputs: c and d of summaries, d positive.
         deviation: σ, positive.
         rank: Rows of P and of each U_j.
     """
     params = {
-        "state": jnp.zeros((len(deviation), rank, num_inputs)),
-        "token": jax.random.normal(key, (rank, num_inputs)) / math.sqrt(num_inputs),
+        "state": jnp.zeros((len(deviation), rank, len(inputs.mean))),
+        "token": jax.random.normal(key, (rank, num_features)) / math.sqrt(num_features),
     }
-    return AdvantageHead(params, jnp.asarray(deviation))
+    return AdvantageHead(params, inputs, jnp.asarray(deviation))
 
 
 def project_tokens(
@@ -132,21 +171,23 @@ def project_tokens(
 
 def advantage(
     head: AdvantageHead,
-    hidden: Float[Array, "*axes feature"],
+    x: Float[Array, "*axes input"],
     token: Float[Array, "*axes rank"],
 ) -> Float[jax.Array, "*axes factor"]:
-    """A of one token after each state; ``token`` are rows of ``project_tokens``."""
-    projected = jnp.einsum("...d,jrd->...jr", _unit(hidden), head.params["state"])
+    """A of one token after each summary; ``token`` are rows of ``project_tokens``."""
+    x = _standard(x, head.inputs)
+    projected = jnp.einsum("...d,jrd->...jr", x, head.params["state"])
     out = jnp.sum(projected * token[..., None, :], axis=-1)
-    return out * jnp.asarray(head.deviation).reshape((1,) * (out.ndim - 1) + (-1,))
+    return out * _wide(head.deviation, out)
 
 
 def steered_advantage(
     head: AdvantageHead,
-    hidden: Float[Array, " feature"],
+    x: Float[Array, " input"],
     token: Float[Array, "candidate rank"],
     weight: Float[Array, " factor"],
 ) -> Float[jax.Array, " candidate"]:
-    """w·A of many tokens after one state: the U_j are mixed first, so all cost one product."""
-    mixed = jnp.einsum("j,jrd,d->r", weight * head.deviation, head.params["state"], _unit(hidden))
+    """w·A of many tokens after one summary: the U_j are mixed first, so all cost one product."""
+    x = _standard(x, head.inputs)
+    mixed = jnp.einsum("j,jrd,d->r", weight * head.deviation, head.params["state"], x)
     return jnp.asarray(token) @ mixed

@@ -1,7 +1,8 @@
 """From a language model with a tokenizer and a score of texts to trained heads.
 
 The model answers prompts with its own policy, the texts are scored once, its states along them are
-read once, and both heads are fitted to that.
+read once, and both heads are fitted to that. The responses to the last eighth of the prompts are
+kept out of the training; what the value head explains is measured on them.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,19 +14,19 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax import lm
 from prefjax.align.decode import DEFAULT_SAMPLING
-from prefjax.align.heads import AdvantageHead, ValueHead, value
+from prefjax.align.heads import AdvantageHead, ValueHead, summarize, value
 from prefjax.align.samples import draw, pad_prompts, states_after
 from prefjax.align.temporal import (
     DEFAULT,
     TrainConfig,
     Trajectories,
-    explained_by_position,
     fit_advantage,
     fit_value,
 )
 from prefjax.encoders import chat_prompt
 from prefjax.types import Array, PRNGKey
 
+_HELD_OUT = 8  # one prompt of so many is kept out
 _ROWS = 96  # responses drawn and read together, which bounds the memory of the attention
 
 
@@ -37,13 +38,13 @@ class Prompts(NamedTuple):
 
 
 class Taught(NamedTuple):
-    """Trained heads and what they were trained on.
+    """Trained heads and the samples.
 
     Attributes:
         value: The value head.
         advantage: The advantage head.
-        features: φ of the samples.
-        explained: R² of the value head by fifths of the response.
+        features: φ of all samples.
+        explained: R² of the value head by fifths of the response, on prompts it was not trained on.
     """
 
     value: ValueHead
@@ -133,7 +134,7 @@ def teach(
     sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
     config: TrainConfig = DEFAULT,
 ) -> Taught:
-    """Train both heads.
+    """Train both heads; the last eighth of the prompts, at least one, is kept for ``explained``.
 
     Args:
         key: Random key.
@@ -147,8 +148,11 @@ def teach(
         config: Training.
 
     Raises:
-        ValueError: If a prompt does not fit the window or a score is not finite.
+        ValueError: If there are fewer than two prompts, a prompt does not fit the window or a score
+            is not finite.
     """
+    if len(prompts) < 2:
+        raise ValueError(f"At least two prompts are needed, one to be kept, got {len(prompts)}.")
     keys = jax.random.split(key, 3)
     data = collect(
         keys[0],
@@ -159,11 +163,46 @@ def teach(
         max_new_tokens=max_new_tokens,
         sampling=sampling,
     )
-    head, _ = fit_value(keys[1], data, config)
-    advantage, _ = fit_advantage(keys[2], data, head, model.params["embedding"], config)
-    states = data.states
+    num_trained = (len(prompts) - -(-len(prompts) // _HELD_OUT)) * num_samples
+    trained = jax.tree.map(lambda array: array[:num_trained], data)
+    held = jax.tree.map(lambda array: array[num_trained:], data)
+    head, _ = fit_value(keys[1], trained, config)
+    advantage, _ = fit_advantage(keys[2], trained, head, model.params["embedding"], config)
     values = np.concatenate(
-        [value(head, states[i : i + _ROWS]) for i in range(0, len(states), _ROWS)]
+        [
+            value(head, summarize(held.states[i : i + _ROWS]))
+            for i in range(0, len(held.states), _ROWS)
+        ]
     )
-    explained = explained_by_position(values, data.mask, data.features, 5)
+    explained = explained_by_position(values, held.mask, held.features, 5)
     return Taught(head, advantage, np.asarray(data.features), explained)
+
+
+def explained_by_position(
+    values: Float[Array, "batch state factor"],
+    mask: Bool[Array, "batch state"],
+    features: Float[Array, "batch factor"],
+    num_bins: int = 10,
+) -> Float[np.ndarray, "bin factor"]:
+    """R² of V against the final φ, by relative position in the response.
+
+    Args:
+        values: V(s_t).
+        mask: True at states that exist.
+        features: φ.
+        num_bins: Bins of the position, from the prompt (0) to the end (1); an empty one is NaN.
+    """
+    values, mask = np.asarray(values, np.float64), np.asarray(mask)
+    features = np.asarray(features, np.float64)
+    length = np.maximum(mask.sum(1) - 1, 1)
+    position = np.arange(mask.shape[1])[None] / length[:, None]
+    bins = np.minimum((position * num_bins).astype(int), num_bins - 1)
+    rows = np.broadcast_to(np.arange(len(mask))[:, None], mask.shape)
+    result = np.full((num_bins, features.shape[1]), np.nan)
+    for b in range(num_bins):
+        use = mask & (bins == b)
+        if use.any():
+            error = np.square(values[use] - features[rows[use]]).sum(0)
+            total = np.square(features[rows[use]] - features.mean(0)[None]).sum(0)
+            result[b] = 1 - error / np.where(total > 0, total, np.nan)
+    return result

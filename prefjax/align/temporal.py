@@ -5,9 +5,10 @@ tokens, the end token included) and features φ of the whole,
 
     G_t = (1−λ) V(s_{t+1}) + λ G_{t+1},      G_T = φ if the response ended, else V(s_T),
 
-where λ is ``td`` and V on the right is an exponential moving average of the head, without gradient.
-The value head minimizes ``½ mean (V(s_t) − G_t)² / σ²``, the advantage head, afterwards,
-``½ mean (V(s_t) + A(s_t, a_{t+1}) − G_{t+1})² / σ²``.
+where λ is ``td``, V(s_t) reads the summary of s_0 … s_t (see ``heads``), and V on the right is an
+exponential moving average of the head, without gradient. The value head minimizes
+``½ mean (V(s_t) − G_t)² / σ²``, the advantage head, afterwards,
+``½ mean (V(s_t) + A(s_t, a_{t+1}) − G_{t+1})² / σ²``, where ends weigh more in the mean.
 
 The state after a token is what decoding asks about. A head trained on the states before each token
 never sees the state in which a response has just ended, so the value of stopping is not learned.
@@ -29,11 +30,13 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax.align.heads import (
     AdvantageHead,
+    Moments,
     ValueHead,
     advantage,
     init_advantage,
     init_value,
     project_tokens,
+    summarize,
     value,
 )
 from prefjax.types import Array, PRNGKey
@@ -45,24 +48,31 @@ class TrainConfig:
 
     Attributes:
         td: λ; 1 regresses on the final φ, 0 bootstraps from the next state only.
-        num_steps: Steps of Adam.
+        num_steps: Steps of AdamW.
         batch_size: Responses in a step.
         learning_rate: At the start; it decays to 0 by a cosine.
+        weight_decay: Pull of the parameters towards 0, times the learning rate in each step. A
+            response has many states but one φ, so that heads overfit easily.
+        end_weight: Weight in the loss of the state after an end token; of a hundred states one is
+            such, but decoding asks about the end at nearly every step.
         average: Decay of the moving average of the head.
         width: Width of the value head's hidden layer.
         rank: Rank of the advantage head.
     """
 
-    td: float = 0.95
+    td: float = 0.98
     num_steps: int = 1000
     batch_size: int = 32
     learning_rate: float = 1e-3
+    weight_decay: float = 3.0
+    end_weight: float = 10.0
     average: float = 0.99
     width: int = 512
     rank: int = 64
 
 
 DEFAULT = TrainConfig()
+_MEASURED = 64  # responses at most by which inputs are standardized
 
 
 class Trajectories(NamedTuple):
@@ -182,26 +192,38 @@ def fit_advantage(
     return _fit_advantage(key, jax.tree.map(jnp.asarray, data), value_head, embedding, config)
 
 
-def _moments(features: Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and deviation of each feature; a feature that is constant gets deviation 1."""
-    features = jnp.asarray(features)
-    deviation = features.std(0)
-    return features.mean(0), jnp.where(deviation > 0, deviation, 1.0)
+def _moments(rows: Array, mask: Array) -> Moments:
+    """Mean and deviation over the rows of the mask; what is constant gets deviation 1."""
+    mean = jnp.mean(rows, axis=0, where=mask[:, None])
+    square = jnp.mean(jnp.square(rows - mean[None]), axis=0, where=mask[:, None])
+    return Moments(mean, jnp.sqrt(jnp.where(square > 0, square, 1.0)))
+
+
+def _input_moments(data: Trajectories) -> Moments:
+    """Of the summaries at the states that exist, of responses at equal distances."""
+    few = jax.tree.map(lambda array: array[:: 1 + len(array) // _MEASURED], data)
+    x = _summaries(few)
+    return _moments(x.reshape(-1, x.shape[-1]), few.mask.reshape(-1))
+
+
+def _summaries(data: Trajectories) -> jax.Array:
+    return summarize(jnp.where(data.mask[:, :, None], data.states, 0))
 
 
 @partial(jax.jit, static_argnames="config")
 def _fit_value(key, data: Trajectories, config: TrainConfig):
     key_init, key_fit = jax.random.split(key)
-    mean, deviation = _moments(data.features)
-    start = init_value(key_init, data.states.shape[2], mean, deviation, width=config.width)
+    outputs = _moments(data.features, jnp.ones(len(data.features), bool))
+    start = init_value(key_init, _input_moments(data), outputs, width=config.width)
 
     def loss(params, average, batch: Trajectories):
-        behind = value(start._replace(params=average), batch.states)
+        x = _summaries(batch)
+        behind = value(start._replace(params=average), x)
         targets = jax.vmap(partial(td_targets, td=config.td))(
             behind, batch.mask, batch.ended, batch.features
         )
-        error = value(start._replace(params=params), batch.states) - targets
-        return _masked_half_square(error / deviation[None, None], batch.mask)
+        error = value(start._replace(params=params), x) - targets
+        return _half_square(error / outputs.deviation[None, None], _weights(batch, config))
 
     average, losses = _train(key_fit, start.params, loss, data, config)
     return start._replace(params=average), losses
@@ -210,36 +232,44 @@ def _fit_value(key, data: Trajectories, config: TrainConfig):
 @partial(jax.jit, static_argnames="config")
 def _fit_advantage(key, data: Trajectories, value_head: ValueHead, embedding, config: TrainConfig):
     key_init, key_fit = jax.random.split(key)
-    _, deviation = _moments(data.features)
-    start = init_advantage(key_init, data.states.shape[2], deviation, rank=config.rank)
+    inputs, (_, deviation) = value_head.inputs, value_head.outputs
+    start = init_advantage(key_init, embedding.shape[1], inputs, deviation, rank=config.rank)
 
     def loss(params, average, batch: Trajectories):
         del average
         head = start._replace(params=params)
-        values = value(value_head, batch.states)
+        x = _summaries(batch)
+        values = value(value_head, x)
         targets = jax.vmap(partial(td_targets, td=config.td))(
             values, batch.mask, batch.ended, batch.features
         )
         token = project_tokens(head, embedding[batch.tokens[:, 1:]])
-        gain = advantage(head, batch.states[:, :-1], token)
+        gain = advantage(head, x[:, :-1], token)
         error = values[:, :-1] + gain - targets[:, 1:]
-        return _masked_half_square(error / deviation[None, None], batch.mask[:, 1:])
+        return _half_square(error / deviation[None, None], _weights(batch, config)[:, 1:])
 
     average, losses = _train(key_fit, start.params, loss, data, config)
     return start._replace(params=average), losses
 
 
-def _masked_half_square(error: jax.Array, mask: Array) -> jax.Array:
-    square = jnp.where(mask[:, :, None], jnp.square(jnp.where(mask[:, :, None], error, 0)), 0)
-    return 0.5 * square.sum() / (jnp.maximum(mask.sum(), 1) * error.shape[-1])
+def _weights(data: Trajectories, config: TrainConfig) -> jax.Array:
+    """Weight of each state in the loss, 0 where there is none."""
+    following = jnp.pad(data.mask[:, 1:], [(0, 0), (0, 1)])
+    is_end = data.mask & ~following & data.ended[:, None]
+    return jnp.where(is_end, config.end_weight, 1.0) * data.mask
+
+
+def _half_square(error: jax.Array, weight: jax.Array) -> jax.Array:
+    square = jnp.square(jnp.where(weight[:, :, None] > 0, error, 0)) * weight[:, :, None]
+    return 0.5 * square.sum() / (jnp.maximum(weight.sum(), 1) * error.shape[-1])
 
 
 def _train(
     key: PRNGKey, params: Any, loss: Callable, data: Trajectories, config: TrainConfig
 ) -> tuple[Any, jax.Array]:
-    """Adam on random batches; returns the moving average of the parameters and the losses."""
+    """AdamW on random batches; returns the moving average of the parameters and the losses."""
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.num_steps)
-    optimizer = optax.adam(schedule)
+    optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
 
     def step(carry, key):
         params, average, state = carry
@@ -254,33 +284,3 @@ def _train(
     keys = jax.random.split(key, config.num_steps)
     (_, average, _), losses = jax.lax.scan(step, (params, params, optimizer.init(params)), keys)
     return average, losses
-
-
-def explained_by_position(
-    values: Float[Array, "batch state factor"],
-    mask: Bool[Array, "batch state"],
-    features: Float[Array, "batch factor"],
-    num_bins: int = 10,
-) -> Float[np.ndarray, "bin factor"]:
-    """R² of V against the final φ, by relative position in the response.
-
-    Args:
-        values: V(s_t).
-        mask: True at states that exist.
-        features: φ.
-        num_bins: Bins of the position, from the prompt (0) to the end (1); an empty one is NaN.
-    """
-    values, mask = np.asarray(values, np.float64), np.asarray(mask)
-    features = np.asarray(features, np.float64)
-    length = np.maximum(mask.sum(1) - 1, 1)
-    position = np.arange(mask.shape[1])[None] / length[:, None]
-    bins = np.minimum((position * num_bins).astype(int), num_bins - 1)
-    rows = np.broadcast_to(np.arange(len(mask))[:, None], mask.shape)
-    result = np.full((num_bins, features.shape[1]), np.nan)
-    for b in range(num_bins):
-        use = mask & (bins == b)
-        if use.any():
-            error = np.square(values[use] - features[rows[use]]).sum(0)
-            total = np.square(features[rows[use]] - features.mean(0)[None]).sum(0)
-            result[b] = 1 - error / np.where(total > 0, total, np.nan)
-    return result
