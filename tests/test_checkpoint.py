@@ -154,6 +154,8 @@ def test_when_no_step_is_good_all_are_named(copy):
             store.restore_latest_good(template())
     assert {"corrupt-10", "corrupt-20"} <= {path.name for path in copy.iterdir()}
     with Store(copy, IDENTITY) as store:
+        with pytest.raises(ValueError, match=r"damaged steps only \(corrupt-10, corrupt-20"):
+            store.restore_latest_good(template())  # a restart does not begin anew in silence
         store.save(15, make_state(15), {})  # not a silent no-op behind a damaged 20
     assert restored_after(copy) == (15, [])
 

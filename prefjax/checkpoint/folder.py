@@ -8,6 +8,9 @@ from typing import Any
 
 from prefjax.checkpoint.integrity import digest_json
 
+ASIDE = "corrupt-"
+"""How the names of damaged steps begin."""
+
 
 class DamagedError(Exception):
     """A step on disk is not what was saved."""
@@ -61,10 +64,10 @@ def probe_folder(folder: Path) -> None:
 def name_aside(folder: Path, step: int) -> str:
     """A name for a damaged step that nothing in the folder has."""
     names = {path.name for path in folder.iterdir()}
-    name, number = f"corrupt-{step}", 1
+    name, number = f"{ASIDE}{step}", 1
     while name in names:
         number += 1
-        name = f"corrupt-{step}-{number}"
+        name = f"{ASIDE}{step}-{number}"
     return name
 
 

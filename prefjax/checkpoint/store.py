@@ -22,6 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from prefjax.checkpoint.folder import (
+    ASIDE,
     DamagedError,
     failed_write,
     list_steps,
@@ -180,7 +181,7 @@ class Store:
 
         Raises:
             ValueError: Settings, data, shapes or types differ from the saved ones; the message
-                lists the fields. Or every step is damaged; the message lists the steps.
+                lists the fields. Or every step is damaged, or was; the message lists the steps.
         """
         failures = []
         for step in reversed(self.steps()):
@@ -194,10 +195,12 @@ class Store:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+        damaged = ", ".join(sorted(path.name for path in self.folder.glob(f"{ASIDE}*")))
+        if damaged and not failures:
+            raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
         if failures:
             raise ValueError(
-                f"No step in {self.folder} is good. They are kept as corrupt-N: "
-                + "; ".join(failures)
+                f"No step in {self.folder} is good, see {ASIDE}N: {'; '.join(failures)}"
             )
         return None
 
