@@ -66,15 +66,17 @@ class Config:
     num_prompts: int = 6
     num_answers: int = 10
     num_samples: int = 32
-    train_prompts: int = 40
+    train_prompts: int = 79
     train_samples: int = 12
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(num_steps=600, learning_rate=2e-3, width=256)
+        default_factory=lambda: TrainConfig(
+            num_steps=500, learning_rate=4e-3, weight_decay=10.0, width=128, rank=16
+        )
     )
-    max_new_tokens: int = 160
+    max_new_tokens: int = 240
     num_candidates: int = 10
     betas: tuple[float, ...] = (0.5, 1.0, 2.0)
-    block_lengths: tuple[int, ...] = (8, 32, 80)
+    block_lengths: tuple[int, ...] = (8, 40, 80)
     equal_to: int = 16
     search_steps: int = 5
 
@@ -82,8 +84,8 @@ class Config:
 PRESETS = {
     "smoke": Config(
         num_people=2, num_prompts=2, num_samples=8, train_prompts=6, train_samples=8,
-        train=TrainConfig(num_steps=50), max_new_tokens=96, betas=(0.5, 2.0), equal_to=8,
-        search_steps=2,
+        train=TrainConfig(num_steps=50), max_new_tokens=96, betas=(0.5, 2.0),
+        block_lengths=(8, 48), equal_to=8, search_steps=2,
     ),
     "paper": Config(),
 }  # fmt: skip
@@ -197,9 +199,9 @@ def run(config: Config) -> runs.Result:
         rows += serve_steered(name, decode, strengths, yard, shorter, model, config)
     explained = np.column_stack([taught.explained[:, :-1].mean(1), taught.explained[:, -1]])
     summary = (
-        f"{table(rows)}\n\nR² of the value head by fifths of the response, mean of φ and words: "
-        f"{explained.round(2).T.tolist()}\nPeople and judge are simulated; a small language model "
-        "wrote the responses. KL of best-of-n and blockwise is an upper bound."
+        f"{table(rows)}\n\nR² of the value head on prompts kept out, by fifths of a response, mean "
+        f"of φ and of words: {explained.round(2).T.tolist()}\nPeople and judge are simulated; a "
+        "small language model wrote the responses. KL of best-of-n and blockwise is an upper bound."
     )
     return runs.Result(rows=rows, arrays={"explained": taught.explained}, summary=summary)
 
