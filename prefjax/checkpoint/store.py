@@ -200,7 +200,7 @@ class Store:
             raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
         if failures:
             raise ValueError(
-                f"No step in {self.folder} is good, see {ASIDE}N: {'; '.join(failures)}"
+                f"No step in {self.folder} is good ({ASIDE}N): {'; '.join(failures)}"
             )
         return None
 
