@@ -199,9 +199,7 @@ class Store:
         if damaged and not failures:
             raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
         if failures:
-            raise ValueError(
-                f"No step in {self.folder} is good ({ASIDE}N): {'; '.join(failures)}"
-            )
+            raise ValueError(f"No step in {self.folder} is good ({ASIDE}N): {'; '.join(failures)}")
         return None
 
     def restore(self, step: int, template: Any) -> Saved:
