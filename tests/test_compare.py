@@ -247,6 +247,12 @@ def test_unknown_names_list_the_valid_ones(change, names):
         compare.check(compare.Plan(**change))
 
 
+@pytest.mark.parametrize("numbers", [(), (5,), (5, 0), (0, 5, 5), (0, 80)])
+def test_numbers_of_answers_rise_from_the_population_to_what_is_asked(numbers):
+    with pytest.raises(ValueError, match="num_answers must begin at 0.*at most 40"):
+        compare.check(compare.Plan(num_answers=numbers))
+
+
 def test_the_command_lists_what_can_be_compared(capsys):
     command.main(["--list"])
     printed = capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from prefjax.compare.draw import Source
+from prefjax.compare.draw import MOST_ANSWERS, Source
 from prefjax.compare.measure import CONTROLS, make_cases, measure
 from prefjax.compare.sources import SOURCES, encoder_of, make_source
 from prefjax.compare.store import Cell, load_cell, save_cell
@@ -45,7 +45,8 @@ def check(plan: Plan) -> None:
     """Refuse a plan that cannot run.
 
     Raises:
-        ValueError: A family, data set, encoder or control is unknown; the message lists the names.
+        ValueError: A family, data set, encoder or control is unknown, where the message lists the
+            names; or the numbers of answers cannot be measured.
     """
     for name in plan.families:
         get_family(name)
@@ -57,8 +58,12 @@ def check(plan: Plan) -> None:
             raise ValueError(f"there is no control {name!r}; there are {', '.join(CONTROLS)}")
     for name in plan.encoders:
         encoder_of(name)
-    if not plan.num_answers or min(plan.num_answers) != 0:
-        raise ValueError("num_answers must begin at 0: without answers there is no population")
+    numbers = list(plan.num_answers)
+    if numbers[:1] != [0] or numbers != sorted(set(numbers)) or numbers[-1] > MOST_ANSWERS:
+        raise ValueError(
+            f"num_answers must begin at 0, which is the population, and rise to at most "
+            f"{MOST_ANSWERS}, which is what new people are asked; got {plan.num_answers}"
+        )
 
 
 def blind(source: Source) -> Source:
