@@ -1,4 +1,4 @@
-"""Comparisons: representation, draws, nulls, cells on disk, tables."""
+"""Comparisons: draws, nulls, cells on disk, tables, the command."""
 
 import json
 
@@ -9,7 +9,6 @@ import pytest
 from experiments import compare as command
 from prefjax import compare, families
 from prefjax.compare.measure import shuffle_labels, shuffle_users, strongest, wrong_user
-from prefjax.compare.represent import item_utility, signed_items
 from prefjax.compare.run import LENGTH_ONLY
 from prefjax.compare.store import cell_path
 from prefjax.data.attributes import WorldConfig
@@ -40,58 +39,6 @@ def small(dataset, encoder, seed):
     }
     draws = (compare.Draw(*part, **seen) for part in (outer, inner))
     return compare.Source(*draws, rng.random((12, 1)).astype(np.float32), votes=False)
-
-
-def draw_votes(num_users=30, num_items=12, seed=0):
-    rng = np.random.default_rng(seed)
-    user, item = np.divmod(rng.permutation(num_users * num_items)[:200], num_items)
-    label = rng.integers(2, size=200).astype(np.float32)
-    second = np.where(item % 2, BASELINE, (item + 1) % num_items).astype(np.int32)
-    return Comparisons(user, item.astype(np.int32), second, label, np.ones(200, np.float32))
-
-
-def test_the_utility_of_items_is_the_optimum_of_its_equation():
-    rows = draw_votes()._replace(label=np.linspace(0, 1, 200).astype(np.float32))
-    items, utility = signed_items(rows, 12), item_utility(rows, 12)
-    slope = items.T @ (rows.label - 1 / (1 + np.exp(-(items @ utility))))
-    np.testing.assert_allclose(slope, utility, atol=2e-3)
-
-
-def test_item_vectors_are_the_singular_vectors_of_what_the_utility_leaves():
-    """The vector of a planted taste is kept; those of noise are zero columns."""
-    rng = np.random.default_rng(0)
-    user, item = (part.astype(np.int32) for part in np.divmod(np.arange(360), 12))
-    side = rng.choice([-1, 1], 30)[user] * rng.choice([-1, 1], 12)[item]
-    label = (rng.random(360) < 0.5 + 0.4 * side).astype(np.float32)
-    votes = np.full(360, BASELINE, np.int32)
-    rows = Comparisons(user, item, votes, label, np.ones(360, np.float32))
-    matrix = compare.represent.residual_matrix(rows, 30, 12)[0].toarray()
-    _, values, right = np.linalg.svd(matrix)
-    expected = right[0] * values[0]
-    block = compare.item_block(rows, 30, np.arange(12), 3)
-    np.testing.assert_allclose(
-        np.abs(block[:, 1]), np.abs(expected) / np.sqrt(np.mean(expected**2)), atol=1e-5
-    )
-    np.testing.assert_array_equal(block[:, 2:], 0)
-    np.testing.assert_allclose(np.mean(block[:, 0] ** 2), 1, rtol=1e-5)
-    noise = rows._replace(label=rng.integers(2, size=360).astype(np.float32))
-    np.testing.assert_array_equal(compare.item_block(noise, 30, np.arange(12), 3)[:, 1:], 0)
-
-
-def test_units_are_dealt_out_as_wholes():
-    """What a person says of one unit stays together, with one of those who spoke of it."""
-    rng = np.random.default_rng(0)
-    user = np.repeat(np.arange(5), 6)
-    first = np.tile([0, 0, 1, 3, 3, 4], 5)
-    second = np.tile([1, 2, 2, 4, 5, 5], 5)
-    rows = Comparisons(user, first, second, rng.random(30), np.arange(30.0))
-    dealt = compare.represent.deal_units(rng, rows, np.array([0, 0, 0, 1, 1, 1]))
-    for column in range(1, 5):
-        np.testing.assert_array_equal(dealt[column], rows[column])
-    whole = dealt.user.reshape(5, 2, 3)
-    np.testing.assert_array_equal(whole[:, :, 0], whole[:, :, 2])
-    np.testing.assert_array_equal(np.sort(whole[:, :, 0], axis=0), np.arange(5)[:, None] * [1, 1])
-    assert (whole[:, 0, 0] != whole[:, 1, 0]).any()
 
 
 def test_new_people_and_new_prompts_are_in_no_training_row():
@@ -249,7 +196,7 @@ def test_unknown_names_list_the_valid_ones(change, names):
 
 @pytest.mark.parametrize("numbers", [(), (5,), (5, 0), (0, 5, 5), (0, 80)])
 def test_numbers_of_answers_rise_from_the_population_to_what_is_asked(numbers):
-    with pytest.raises(ValueError, match="num_answers must begin at 0.*at most 40"):
+    with pytest.raises(ValueError, match=r"num_answers must begin at 0.*at most 40"):
         compare.check(compare.Plan(num_answers=numbers))
 
 
