@@ -19,7 +19,7 @@ Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ±
 PAL-B .644, VPL .629, MiCRo .519, Bradley–Terry .514; PReF's gain over its own population is +.215
 [+.178, +.251], and with shuffled users every family's gain has an interval that covers 0.
 
-Expected of ``real`` (all families, 3 hours of one core, 3.5 GB): PReF's gain over its own population
+Expected of ``real`` (some three hours of one core, 3.5 GB): PReF's gain over its own population
 after 20 answers is +.060 [+.054, +.066] on Polis (to .808), +.011 [+.008, +.013] on Jester (.695),
 +.007 [+.003, +.012] on DICES-350 (.826), and on Value Portrait (.684) and UKPConvArg (.869) 0 to
 three digits. No other family is above PReF on any of them beyond rounding; PAL-A and GPM lose to
