@@ -33,9 +33,9 @@ CONFIG = TrainConfig(
 )
 
 
-def make_source(num_judgments=1500, seed=0, layout=LAYOUT):
+def make_source(num_judgments=1500, seed=0, layout=LAYOUT, users=()):
     data, embeddings = make_world(num_judgments, num_users=layout.num_users, seed=seed)
-    return MemorySource(data, NUM_RESPONSES, layout), embeddings
+    return MemorySource(data, NUM_RESPONSES, layout, users=users), embeddings
 
 
 def bits(result):
@@ -216,15 +216,19 @@ def test_early_stopping_returns_to_the_best_state(tmp_path):
 
 @pytest.mark.slow
 def test_new_users_join_at_the_prior_and_nobody_else_changes(tmp_path):
-    source, embeddings = make_source()
+    more = NUM_USERS + 21
+    names = [f"person {i}" for i in range(more)]
+    source, embeddings = make_source(users=names[:NUM_USERS])
     before = train(source, embeddings, CONFIG, folder=tmp_path)
     weight, _ = user_weights(before.state, before.layout)
-    more = NUM_USERS + 21
     fresh = layout_for(more, LAYOUT.num_partitions, 0, tmp_path)
     assert fresh.segments == (more,)
     layout = layout_for(more, LAYOUT.num_partitions, 0, tmp_path, grow=True)
     assert layout.segments == (NUM_USERS, 21)
-    grown, _ = make_source(2000, seed=2, layout=layout)
+    grown, _ = make_source(2000, seed=2, layout=layout, users=names)
+    others, _ = make_source(2000, seed=2, layout=layout, users=names[::-1])
+    with pytest.raises(ValueError, match=r"cannot be extended.*user_names: saved"):
+        train(others, embeddings, CONFIG, folder=tmp_path, resuming=True, grow=True)
     with pytest.raises(ValueError, match=r"cannot be resumed.*layout"):
         train(grown, embeddings, CONFIG, folder=tmp_path, resuming=True)
     same = train(grown, embeddings, CONFIG, folder=tmp_path, resuming=True, grow=True)

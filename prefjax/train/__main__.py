@@ -102,7 +102,7 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
     layout = layout_for(
         data.num_users, config.num_partitions, config.train.seed, config.folder, grow=grow
     )
-    return MemorySource(data.comparisons, data.num_responses, layout)
+    return MemorySource(data.comparisons, data.num_responses, layout, users=data.users)
 
 
 def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:

@@ -5,13 +5,14 @@ nothing is copied while training. Each process makes the table of its own device
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from prefjax.checkpoint.integrity import digest_json
 from prefjax.data.validate import validate_comparisons
 from prefjax.parallel import padded_size, place, place_rows
 from prefjax.train.batch import PADDING, Batch, Table, pack
@@ -28,6 +29,7 @@ class MemorySource:
         num_responses: Number of responses.
         layout: Places of the users.
         shuffle: Whether an epoch is a permutation, or takes them as they lie.
+        users: Name of each user, so that nobody else takes their place in a run that grows.
 
     Raises:
         ValueError: A row is not legal; see `prefjax.data.validate`.
@@ -40,11 +42,13 @@ class MemorySource:
         layout: UserLayout,
         *,
         shuffle: bool = True,
+        users: Sequence[str] = (),
     ):
         rows = validate_comparisons(comparisons, layout.num_users, num_responses)
         self.layout, self.shuffle, self.num_responses = layout, shuffle, num_responses
         partition_of, row_of = layout.locate(np.arange(layout.num_users))
         partition = partition_of[rows.user].astype(np.uint16)
+        self._users = users
         self._by_partition = np.argsort(partition, kind="stable")
         self.counts = np.bincount(partition, minlength=layout.num_partitions)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
@@ -63,6 +67,10 @@ class MemorySource:
     def num_steps(self, num_slots: int) -> int:
         """Steps of an epoch with ``num_slots`` judgments a partition in a batch."""
         return max(1, -(-int(self.counts.max()) // num_slots))
+
+    def user_names(self, num_users: int) -> str:
+        """Digest of the names of the first users; empty if there are no names."""
+        return digest_json(list(self._users[:num_users])) if self._users else ""
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Weight of the answers of every user."""

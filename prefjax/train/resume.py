@@ -66,15 +66,20 @@ def resume(
         grow: Whether the data may be new, with users beyond those of the saved run.
 
     Raises:
-        ValueError: The saved run is another one; the message lists the fields.
+        ValueError: The saved run is another one, or its users are not the first ones of the data,
+            by name; the message lists the fields.
     """
     mesh, layout = prepared.mesh, source.layout
     identity = saved_identity(store.folder) if grow else None
     before = layout if identity is None else _layout(identity)
     if identity is not None:
+        fixed = {"data": "", "embeddings": "", "layout": identity["layout"]}
+        names = source.user_names(before.num_users)
+        if not (names and identity["user_names"]):
+            fixed["user_names"] = ""
         changed = differences(
-            {**identity, "data": "", "embeddings": ""},
-            {**store.identity, "data": "", "embeddings": "", "layout": identity["layout"]},
+            {**identity, **fixed},
+            {**store.identity, "user_names": names, **fixed},
         )
         steps = len(before.segments)
         if layout.segments[:steps] != before.segments or changed:

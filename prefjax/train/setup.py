@@ -39,6 +39,10 @@ class Source(Protocol):
         """Steps of an epoch with ``num_slots`` judgments a partition in a batch."""
         ...
 
+    def user_names(self, num_users: int) -> str:
+        """Digest of the names of the first users; empty if there are no names."""
+        ...
+
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Weight of the answers of every user."""
         ...
@@ -217,5 +221,6 @@ def describe_run(
         "seed": config.seed,
         "layout": dataclasses.asdict(source.layout),
         "data": source.fingerprint,
+        "user_names": source.user_names(source.layout.num_users),
         "embeddings": {"shape": list(embeddings.shape), "sha256": digest},
     }

@@ -69,6 +69,10 @@ class ShardSource:
         """Steps of an epoch with ``num_slots`` judgments a partition in a batch."""
         return max(1, -(-max(self._blocks) * self._block_rows // num_slots))
 
+    def user_names(self, num_users: int) -> str:
+        """Nothing: shards have numbers of users only."""
+        return ""
+
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Weight of the answers of every user.
 
