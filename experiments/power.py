@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from prefjax import compare, metrics, plots, runs
 from prefjax.families import get_family
@@ -78,6 +79,13 @@ def study(config: Config, people: int, answers: int, sharpness: float) -> np.nda
     return np.array(found)
 
 
+def share_above(low: np.ndarray) -> tuple[float, float, float]:
+    """Share of repeats whose lower end lies above 0, with Wilson's interval."""
+    found = binomtest(int(np.sum(low > 0)), len(low))
+    ends = found.proportion_ci(method="wilson")
+    return float(found.statistic), float(ends.low), float(ends.high)
+
+
 def run(config: Config) -> runs.Result:
     """Power of every kind of study."""
     rows, lines = (
@@ -88,9 +96,8 @@ def run(config: Config) -> runs.Result:
         for answers in config.answers:
             for people in config.people:
                 found = study(config, people, answers, sharpness)
-                power = float(np.mean(found[:, 1] > 0))
+                power, low, high = share_above(found[:, 1])
                 gain = float(np.mean(found[:, 0]))
-                half = 1.96 * np.sqrt(power * (1 - power) / len(found))
                 shared = {
                     "method": f"{answers} answers each",
                     "dataset": f"personal logit {sharpness}",
@@ -102,8 +109,8 @@ def run(config: Config) -> runs.Result:
                         **shared,
                         "metric": "power",
                         "value": power,
-                        "low": max(power - half, 0.0),
-                        "high": min(power + half, 1.0),
+                        "low": low,
+                        "high": high,
                     },
                     {**shared, "metric": "minus_population", "value": gain},
                 ]

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from experiments import fig3c_active, fig4_size, fig9_scree, fig11_per_user, report
+from experiments import fig3c_active, fig4_size, fig9_scree, fig11_per_user, power, report
 from prefjax import compare, runs
 from prefjax.types import Comparisons
 
@@ -89,6 +89,12 @@ def test_less_data_is_weight_zero_and_a_smaller_encoder_fewer_columns():
     assert less.embeddings.shape[1] == 3
     short = fig11_per_user.shortened(source).draw.train
     assert np.bincount(short.user).max() == 60
+
+
+def test_no_power_in_ten_studies_may_still_be_some():
+    value, low, high = power.share_above(np.full(10, -0.1))
+    assert value == low == 0
+    assert high == pytest.approx(1.96**2 / (10 + 1.96**2), abs=1e-3)
 
 
 def made_up_run(root, name, rows, run="20260101T000000Z-paper-abc"):
