@@ -14,10 +14,10 @@ finished cell, so a comparison that was stopped goes on with the same command, a
 seeds cost only themselves. It is a run folder as well: ``results.parquet``, ``manifest.json``,
 ``summary.md``, ``figure.png``.
 
-Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .025: PReF .742, GPM
-.740, PReF as published .738, LoRe .710, P-RLHF .709, PAL-A .700, per-user .689, clusters .646,
-PAL-B .644, VPL .629, MiCRo .519, Bradley–Terry .514; PReF's gain over its own population is +.215
-[+.178, +.251], and with shuffled users every family's gain has an interval that covers 0.
+Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .02: PReF .740, GPM
+.738, PReF as published .736, P-RLHF .708, LoRe .704, PAL-A .697, per-user .689, clusters .645,
+PAL-B .643, VPL .621, MiCRo .522, Bradley–Terry .518; PReF's gain over its own population is +.209
+[+.182, +.236], and with shuffled users every family's gain has an interval that covers 0.
 
 Expected of ``real`` (some three hours of one core, 3.5 GB): PReF's gain over its own population
 after 20 answers is +.060 [+.054, +.066] on Polis (to .808), +.011 [+.008, +.013] on Jester (.695),

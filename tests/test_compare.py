@@ -145,11 +145,22 @@ def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):
     assert all("put the files of dices350 there" in cell.about["error"] for cell in cells)
 
 
-def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
-    def cell(method, seed, auc):
-        scores = {"": compare.Measured(np.array(auc), np.zeros((2, 3)))}
-        return compare.Cell("d", "e", seed, method, np.array([4, 5, 6]), scores, {})
+def cell(method, seed, auc, dataset="d"):
+    scores = {"": compare.Measured(np.array(auc), np.zeros((2, 3)))}
+    return compare.Cell(dataset, "e", seed, method, np.array([4, 5, 6]), scores, {})
 
+
+def test_simulated_people_of_two_seeds_are_different_people():
+    cells = [
+        cell("pref", 0, [[0.5, 0.6, 0.7]] * 2, "attributes"),
+        cell("pref", 1, [[0.7, 0.6, np.nan]] * 2, "attributes"),
+    ]
+    (row, *_) = compare.tidy_rows(cells, (0, 5))
+    assert row["num_users"] == 5
+    np.testing.assert_allclose(row["value"], (0.5 + 0.6 + 0.7 + 0.7 + 0.6) / 5)
+
+
+def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     cells = [
         cell("bradley-terry", 0, [[0.5, 0.6, 0.7]] * 2),
         cell("bradley-terry", 1, [[0.7, 0.6, np.nan]] * 2),

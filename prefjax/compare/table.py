@@ -1,6 +1,7 @@
 """Cells as tidy results: means over people with intervals over people, and differences in pairs.
 
-A person who is new in several seeds is one person: scores are averaged over seeds first. Metrics
+A person who is new in several seeds is one person: scores are averaged over seeds first. Where each
+seed draws its own simulated people, nobody is in two seeds. Metrics
 
     auc_user, nll             of the method
     minus_population          AUC minus that of the same fit without answers, person by person
@@ -18,6 +19,8 @@ from prefjax.compare.measure import Measured
 from prefjax.compare.store import Cell
 
 BASE = "bradley-terry"
+DRAWN_ANEW = frozenset({"attributes", "prism-shaped"})
+"""Simulated sets of which every seed has its own people."""
 
 
 def by_person(cells: Sequence[Cell], of: Callable[[Cell], np.ndarray | None]) -> np.ndarray | None:
@@ -27,12 +30,13 @@ def by_person(cells: Sequence[Cell], of: Callable[[Cell], np.ndarray | None]) ->
         cells: Of one method, all seeds.
         of: Numbers of one cell, ``[answers, user]``, or None.
     """
-    total: dict[int, list[np.ndarray]] = defaultdict(list)
+    total: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     for cell in cells:
         values = of(cell)
+        world = cell.seed if cell.dataset in DRAWN_ANEW else 0
         if values is not None:
             for user, column in zip(cell.users.tolist(), values.T, strict=True):
-                total[user].append(column)
+                total[world, user].append(column)
     if not total:
         return None
     return np.stack([_mean(np.stack(columns)) for columns in total.values()])
