@@ -11,7 +11,7 @@ from prefjax import lm
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.align.teach import teach
+from prefjax.align.teach import centered, teach
 from prefjax.align.temporal import TrainConfig
 from prefjax.data.attributes import WorldConfig
 
@@ -101,3 +101,9 @@ def test_teaching_reads_what_was_drawn_and_explains_its_score():
     long = "word " * 600
     with pytest.raises(ValueError, match="Prompt 1 has"):
         teach(jax.random.key(0), model, ["a", long], score, num_samples=2, max_new_tokens=8)
+
+
+def test_centered_features_are_above_those_of_the_other_responses_to_the_prompt():
+    features = np.array([[1.0], [3.0], [8.0], [5.0], [5.0], [5.0]])
+    np.testing.assert_allclose(centered(features, 3)[:, 0], [-4.5, -1.5, 6, 0, 0, 0])
+    np.testing.assert_array_equal(centered(features, 1), features)

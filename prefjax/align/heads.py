@@ -76,7 +76,7 @@ def add_state(
     total: Float[Array, "*#axes feature"], hidden: Float[Array, "*axes feature"]
 ) -> Float[jax.Array, "*axes feature"]:
     """Σ s̄ with one more state; it starts at 0."""
-    return total + _unit(hidden)
+    return jnp.asarray(total) + _unit(hidden)
 
 
 def summary(
@@ -127,7 +127,7 @@ def _unit(x: Float[Array, "*axes feature"]) -> Float[jax.Array, "*axes feature"]
 
 
 def _standard(x: Float[Array, "*axes input"], inputs: Moments) -> Float[jax.Array, "*axes input"]:
-    return (x - _wide(inputs.mean, x)) / _wide(inputs.deviation, x)
+    return (jnp.asarray(x) - _wide(inputs.mean, x)) / _wide(inputs.deviation, x)
 
 
 def value(head: ValueHead, x: Float[Array, "*axes input"]) -> Float[jax.Array, "*axes factor"]:

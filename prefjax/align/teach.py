@@ -44,7 +44,8 @@ class Taught(NamedTuple):
         value: The value head.
         advantage: The advantage head.
         features: φ of all samples.
-        explained: R² of the value head by fifths of the response, on prompts it was not trained on.
+        explained: R² of the value head against ``centered`` φ by fifths of the response, on prompts
+            it was not trained on.
     """
 
     value: ValueHead
@@ -136,6 +137,9 @@ def teach(
 ) -> Taught:
     """Train both heads; the last eighth of the prompts, at least one, is kept for ``explained``.
 
+    What a prompt adds to all of its responses tells no two of them apart and cannot be known of
+    another prompt. The heads learn φ above the mean of the prompt's other samples, ``centered``.
+
     Args:
         key: Random key.
         model: See ``collect``, as are ``prompts``, ``score``, ``num_samples``, ``max_new_tokens``
@@ -164,8 +168,9 @@ def teach(
         sampling=sampling,
     )
     num_trained = (len(prompts) - -(-len(prompts) // _HELD_OUT)) * num_samples
-    trained = jax.tree.map(lambda array: array[:num_trained], data)
-    held = jax.tree.map(lambda array: array[num_trained:], data)
+    above = data._replace(features=centered(data.features, num_samples))
+    trained = jax.tree.map(lambda array: array[:num_trained], above)
+    held = jax.tree.map(lambda array: array[num_trained:], above)
     head, _ = fit_value(keys[1], trained, config)
     advantage, _ = fit_advantage(keys[2], trained, head, model.params["embedding"], config)
     values = np.concatenate(
@@ -176,6 +181,23 @@ def teach(
     )
     explained = explained_by_position(values, held.mask, held.features, 5)
     return Taught(head, advantage, np.asarray(data.features), explained)
+
+
+def centered(
+    features: Float[Array, "batch factor"], num_samples: int
+) -> Float[np.ndarray, "batch factor"]:
+    """φ of each response minus the mean φ of the other responses to its prompt.
+
+    Args:
+        features: φ, those of one prompt together.
+        num_samples: Responses to each prompt; a single one stays as it is.
+    """
+    features = np.asarray(features)
+    if num_samples == 1:
+        return features
+    groups = features.reshape(-1, num_samples, features.shape[1])
+    above = (groups - groups.mean(axis=1, keepdims=True)) * num_samples / (num_samples - 1)
+    return above.reshape(features.shape)
 
 
 def explained_by_position(

@@ -153,8 +153,8 @@ def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
 
 
 def _rope_theta(values: Mapping[str, Any]) -> Any:
-    places = (values.get("rope_parameters"), values.get("rope_scaling"), values)
-    return next((place["rope_theta"] for place in places if "rope_theta" in (place or ())), 10000.0)
+    places = (values.get("rope_parameters") or {}, values.get("rope_scaling") or {}, values)
+    return next((place["rope_theta"] for place in places if "rope_theta" in place), 10000.0)
 
 
 def _refuse_rope(rope: Any) -> None:
