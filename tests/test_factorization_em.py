@@ -289,3 +289,9 @@ def test_learns_to_trust_people_without_noise_and_to_doubt_the_others():
     accuracy, loss = score(fitted)
     assert accuracy > max(a for a, _ in rivals) - 0.005
     assert loss < min(c for _, c in rivals) + 0.01
+
+
+@pytest.mark.parametrize("name", ["num_factors", "max_steps", "user_steps", "solve_steps"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        EMConfig(**{name: 0})

@@ -63,7 +63,7 @@ class Config:
     model: str = str(OFFLINE)
     seed: int = 0
     num_people: int = 8
-    num_prompts: int = 6
+    num_prompts: int = 12
     num_answers: int = 10
     num_samples: int = 32
     train_prompts: int = 79
@@ -78,7 +78,7 @@ class Config:
     betas: tuple[float, ...] = (0.5, 1.0, 2.0)
     block_lengths: tuple[int, ...] = (8, 40, 80)
     equal_to: int = 16
-    search_steps: int = 5
+    search_steps: int = 8
 
 
 PRESETS = {

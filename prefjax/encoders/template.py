@@ -50,6 +50,8 @@ class Row(NamedTuple):
 def chat_prompt(prompt: str | None, system: str | None = None) -> str:
     r"""Everything up to the place where the response begins; what a model is asked to continue.
 
+    A text that spells out a special token, such as ``<|im_end|>``, is read as that token.
+
     Args:
         prompt: What the user says; None leaves the user's turn out.
         system: What the system turn says; None leaves it out.

@@ -24,6 +24,9 @@ class EMConfig:
         user_steps: E-steps a round.
         solve_steps: Conjugate gradient steps in an M-step.
         damping: ρ of the E-step and the first step size of the M-step under ``quadrature``.
+
+    Raises:
+        ValueError: If a number of factors or steps is below 1.
     """
 
     num_factors: int = 6
@@ -33,6 +36,11 @@ class EMConfig:
     user_steps: int = 2
     solve_steps: int = 6
     damping: float = 0.7
+
+    def __post_init__(self):
+        for name in ("num_factors", "max_steps", "user_steps", "solve_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 DEFAULT = EMConfig()
