@@ -10,9 +10,9 @@ large language model (its caption says win rate, its text AUC; in percent, ± 1.
 
     PReF 77 / 83 / 85        VPL 78 / 80 / 80        PAL 56 / 59 / 61
 
-Expected (paper, 5 minutes of one core), AUC: PReF .659 / .704 / .738, as published .656 / .701 /
-.736, PAL-A .630 / .667 / .695, PAL-B .591 / .620 / .642, VPL .607 / .622 / .629, each ± .025, and
-.514 for everybody alike. The world differs, so the order and the growth with answers can be
+Expected (paper, 4 minutes of one core), AUC: PReF .654 / .697 / .736, as published .648 / .692 /
+.733, PAL-A .628 / .662 / .692, PAL-B .588 / .620 / .642, VPL .598 / .610 / .621, each ± .02, and
+.518 for everybody alike. The world differs, so the order and the growth with answers can be
 compared, the level cannot.
 """
 
