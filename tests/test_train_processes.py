@@ -8,10 +8,11 @@ import json
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
-from train_process import TRAIN, Run, children, is_alive, launch, until
+from train_process import START_SECONDS, TRAIN, Run, children, is_alive, launch, until
 from train_world import LAYOUT, NUM_RESPONSES, make_world
 
 from prefjax.train import write_shards
@@ -161,6 +162,7 @@ def test_a_frozen_process_is_noticed_and_the_run_goes_on(tmp_path):
 
 STUCK = """
 import sys, threading
+from pathlib import Path
 import jax, numpy as np
 from prefjax.parallel import start_processes
 from prefjax.train import __main__ as command
