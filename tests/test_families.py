@@ -99,8 +99,8 @@ def program(family):
     """One compiled program for every test of a family."""
     compiled = jax.jit(partial(run, family))
 
-    def call(rows=ROWS, embeddings=EMBEDDINGS, batch=BATCH, seed=0, answers=None):
-        data = make(rows, embeddings, context=CONTEXT)
+    def call(rows=ROWS, embeddings=EMBEDDINGS, batch=BATCH, seed=0, answers=None, num_users=USERS):
+        data = make_data(rows, embeddings, num_users=num_users, context=CONTEXT)
         answers = answers_of(batch) if answers is None else answers
         return jax.device_get(compiled(jax.random.key(seed), data, answers, family.config))
 
@@ -154,6 +154,12 @@ def test_masked_rows_equal_deleted_rows_whatever_they_hold(program, base):
     )
     masked = program(answers=broken)
     np.testing.assert_array_equal(kept(masked["personal"]), kept(base["personal"]))
+
+
+def test_people_without_rows_change_nothing(program, base):
+    more = program(num_users=USERS + 3)
+    for name in ("population", "personal"):
+        np.testing.assert_allclose(more[name], base[name], atol=2e-3)
 
 
 def test_the_same_seed_gives_the_same_bits(program, base):

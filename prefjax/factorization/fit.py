@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.factorization import em
+from prefjax.factorization import rows as layout
 from prefjax.factorization.rows import Rows
 from prefjax.factorization.state import (
     DEFAULT,
@@ -77,18 +78,24 @@ def run(
 
 
 def population(
-    state: EMState,
+    state: EMState, rows: Rows
 ) -> tuple[Float[Array, "input factor_and_utility"], GaussianPrior, EMState]:
-    """Moves the users' mean into the utility and takes the population's moments."""
-    center = state.mean.mean(0)
+    """Moves the users' mean into the utility and takes the population's moments.
+
+    Users without rows are no part of the population; they are given its moments.
+    """
+    given = layout.sum_by_user(rows.weight.sum(1), rows, len(state.mean)) > 0
+    share = given / jnp.maximum(jnp.sum(given), 1)
+    center = share @ state.mean
     features, utility = em.split(state.head)
     head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)
-    mean = state.mean - center[None]
-    covariance = mean.T @ mean / mean.shape[0] + state.covariance.mean(0)
+    mean = jnp.where(given[:, None], state.mean - center[None], 0.0)
+    covariance = (share[:, None] * mean).T @ mean + jnp.tensordot(share, state.covariance, 1)
     covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
     precision = jnp.linalg.inv(covariance)
     prior = GaussianPrior(mean=jnp.zeros_like(center), precision=(precision + precision.T) / 2)
-    return head, prior, state._replace(mean=mean)
+    belief = jnp.where(given[:, None, None], state.covariance, covariance[None])
+    return head, prior, state._replace(mean=mean, covariance=belief)
 
 
 def fit(
@@ -131,7 +138,7 @@ def finish(
     config: EMConfig,
 ) -> Factorization:
     """The result from the last state, in the caller's coordinates of the embeddings."""
-    head, prior, state = population(state)
+    head, prior, state = population(state, rows)
     features, utility = em.split(em.embed(head, embeddings))
     enough = config.tolerance * jnp.sum(rows.weight)
     return Factorization(

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from prefjax import factorization
 from prefjax.factorization import EMConfig, Strength
@@ -75,7 +75,7 @@ class Params(NamedTuple):
 
     Attributes:
         weight: W; groups beyond the number found are empty.
-        log_prior: Log share of the training people, −inf for groups that are not there.
+        log_prior: Log share of the training people with rows, −inf for groups that are not there.
         code: z of every training person.
         cluster: Group of every training person.
         num_clusters: The number of groups found.
@@ -97,10 +97,18 @@ def squared_distances(
     return jnp.sum(jnp.square(points[:, None, :] - centers[None, :, :]), axis=-1)
 
 
+def members(
+    cluster: Int[Array, " point"], present: Bool[Array, " point"], num_clusters: int
+) -> Float[Array, "point cluster"]:
+    """1 where a point that counts is in a cluster."""
+    return jnp.where(present[:, None], jax.nn.one_hot(cluster, num_clusters), 0.0)
+
+
 def k_means(
     key: PRNGKey,
     points: Float[Array, "point code"],
     num_clusters: Int[Array, ""] | int,
+    present: Bool[Array, " point"],
     *,
     max_clusters: int,
     num_restarts: int,
@@ -112,6 +120,7 @@ def k_means(
         key: Draws the starts.
         points: One row a point.
         num_clusters: K, at most ``max_clusters``; may be traced.
+        present: The points that count; the others get the cluster that is nearest in the end.
         max_clusters: Size of the tables, static.
         num_restarts: Starts, static.
         num_steps: Lloyd's steps, static.
@@ -123,14 +132,16 @@ def k_means(
 
     def restart(key):
         first_key, key = jax.random.split(key)
-        begun = jax.random.randint(first_key, (), 0, len(points))
+        begun = jax.random.categorical(first_key, jnp.where(present, 0.0, -jnp.inf))
         centers = jnp.broadcast_to(points[begun], (max_clusters, points.shape[1]))
         nearest = squared_distances(points, points[begun][None])[:, 0]
 
         def spread(carry, given):
             centers, nearest = carry
             place, key = given
-            chosen = jax.random.categorical(key, jnp.log(nearest + 1e-12))
+            chosen = jax.random.categorical(
+                key, jnp.where(present, jnp.log(nearest + 1e-12), -jnp.inf)
+            )
             centers = centers.at[place].set(points[chosen])
             moved = squared_distances(points, points[chosen][None])[:, 0]
             return (centers, jnp.minimum(nearest, moved)), None
@@ -140,14 +151,14 @@ def k_means(
         (centers, _), _ = jax.lax.scan(spread, (centers, nearest), (places, keys))
 
         def lloyd(centers, _):
-            member = jax.nn.one_hot(jnp.argmin(distances(centers), axis=1), max_clusters)
+            member = members(jnp.argmin(distances(centers), axis=1), present, max_clusters)
             count = member.sum(0)[:, None]
             mean = member.T @ points / jnp.maximum(count, 1)
             return jnp.where(count > 0, mean, centers), None
 
         centers, _ = jax.lax.scan(lloyd, centers, None, length=num_steps)
         reached = distances(centers)
-        return jnp.argmin(reached, axis=1), jnp.sum(jnp.min(reached, axis=1))
+        return jnp.argmin(reached, axis=1), present @ jnp.min(reached, axis=1)
 
     cluster, inertia = jax.vmap(restart)(jax.random.split(key, num_restarts))
     return cluster[jnp.argmin(inertia)]
@@ -176,23 +187,27 @@ def _stage_one(key: PRNGKey, data: Data, config: Config):
     return fitted.weight, fitted.head
 
 
-def _fewest(by_user: Float[Array, "candidate user"]) -> Int[Array, ""]:
+def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user"]):
     """The smallest number of groups that cannot be told from the best one, by held-out losses."""
     total = by_user.sum(1)
     excess = by_user - by_user[jnp.argmin(total)][None]
-    error = jnp.sqrt(jnp.sum(jnp.square(excess - excess.mean(1, keepdims=True)), axis=1))
+    spread = excess - excess.sum(1, keepdims=True) / jnp.maximum(jnp.sum(present), 1)
+    error = jnp.sqrt(jnp.square(spread) @ present)
     return jnp.argmax(total <= jnp.min(total) + STANDARD_ERRORS * error) + 1
 
 
 def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) -> Params:
     """Stages 2 and 3."""
     size = config.max_clusters
+    present = jnp.asarray(data.count) > 0
     unit = code / jnp.maximum(jnp.linalg.norm(code, axis=1, keepdims=True), 1e-12)
-    cluster = k_means(key, unit, num_clusters, max_clusters=size, num_restarts=config.num_restarts)
+    cluster = k_means(
+        key, unit, num_clusters, present, max_clusters=size, num_restarts=config.num_restarts
+    )
     absent = jnp.arange(size) >= num_clusters
 
     def rewards(cluster, start):
-        member = jax.nn.one_hot(cluster, size)
+        member = members(cluster, present, size)
         mean = member.T @ code / jnp.maximum(member.sum(0), 1)[:, None]
         center = mean @ head[:, :-1].T + head[:, -1][None]
         given = member.T[:, data.rows.user][..., None] * data.rows.weight[None]
@@ -209,7 +224,7 @@ def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) 
 
     begun = cluster, rewards(cluster, None)
     (cluster, weight), _ = jax.lax.scan(reassign, begun, None, length=config.num_reassign)
-    share = jax.nn.one_hot(cluster, size).sum(0) + 1.0
+    share = members(cluster, present, size).sum(0) + 1.0
     log_prior = jax.nn.log_softmax(jnp.where(absent, -jnp.inf, jnp.log(share)))
     return Params(weight, log_prior, code, cluster, num_clusters, held_loss=jnp.full(size, jnp.nan))
 
@@ -239,7 +254,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
 
     def candidate(by_user, place):
         last = jnp.asarray(place == size, jnp.int32)
-        final = _fewest(by_user) if chosen else jnp.asarray(size)
+        final = _fewest(by_user, data.count > 0) if chosen else jnp.asarray(size)
         num_clusters = jnp.where(place == size, final, place + 1)
         part = with_weight(given[last])
         found = _groups(group_key, part, codes[last], heads[last], num_clusters, config)

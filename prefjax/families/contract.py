@@ -52,7 +52,7 @@ class Data(NamedTuple):
         context: One row a response, the embedding of its prompt.
         scale: Mean squared norm of the centred embeddings that are shown; penalties are multiplied
             by it, so that they mean the prior precision of one response's reward.
-        count: Total weight of every user's rows.
+        count: Total weight of every user's rows; people without rows change no fit.
         unit: Group of each response, such as its prompt: what people answer and what is then
             predicted of them share no unit. None if they may share responses.
     """
@@ -120,6 +120,12 @@ def require_positive(config: Any, *names: str) -> None:
 def no_alarms(params: Any, data: Data, config: Any) -> dict[str, Array]:
     """For families without a known way to collapse."""
     return {}
+
+
+def mean_person(values: Float[Array, "user feature"], data: Data) -> Float[Array, " feature"]:
+    """Mean over the people with rows; those without say nothing of the population."""
+    present = jnp.where(jnp.asarray(data.count) > 0, 1.0, 0.0)
+    return present @ values / jnp.maximum(jnp.sum(present), 1.0)
 
 
 def clean(answers: Answers) -> Answers:

@@ -30,6 +30,7 @@ from prefjax.families.contract import (
     Family,
     Number,
     clean,
+    mean_person,
     no_alarms,
     require_positive,
 )
@@ -110,7 +111,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     kernel = kernel / (root * jnp.sqrt(data.scale))
-    return Params(kernel, bias / root, gates.mean(0), gates)
+    return Params(kernel, bias / root, mean_person(gates, data), gates)
 
 
 def _coordinates(params: Params, embedding: Float[Array, "*pairs input"]) -> jax.Array:

@@ -23,7 +23,16 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    clean,
+    mean_person,
+    require_positive,
+)
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
 from prefjax.types import Array, PRNGKey
@@ -103,7 +112,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(basis / (config.temperature * unit), weight, weight.mean(0))
+    return Params(basis / (config.temperature * unit), weight, mean_person(weight, data))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:

@@ -29,6 +29,7 @@ from prefjax.families.contract import (
     Family,
     Number,
     clean,
+    mean_person,
     no_alarms,
     require_positive,
 )
@@ -149,7 +150,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(rescale_map(mapping, data.scale), prototypes, weight, weight.mean(0))
+    return Params(rescale_map(mapping, data.scale), prototypes, weight, mean_person(weight, data))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:

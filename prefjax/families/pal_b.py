@@ -27,6 +27,7 @@ from prefjax.families.contract import (
     Family,
     Number,
     clean,
+    mean_person,
     no_alarms,
     require_positive,
 )
@@ -166,7 +167,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         heads=heads._replace(inward=heads.inward / root),
         log_temperature=log_temperature,
         weight=weight,
-        center=weight.mean(0),
+        center=mean_person(weight, data),
     )
 
 

@@ -264,7 +264,7 @@ def fit(
     )
     last = bound(assemble(state), state.users, inputs, rows, strength, config)
     done = jnp.arange(config.max_steps + 1) < state.users.num_steps
-    head, prior, users = population(state.users)
+    head, prior, users = population(state.users, rows)
     params = to_raw(assemble(state._replace(users=users._replace(head=head))), turn)
     return HeadFit(
         params=params,
