@@ -11,8 +11,8 @@ of the questions and are scored on another; settings are chosen among at most ei
 training people, the strongest that cannot be told from the best; the controls (another's answers,
 shuffled users, shuffled labels, length only) run by default. The folder holds one file for each
 finished cell, so a comparison that was stopped goes on with the same command, and more families or
-seeds cost only themselves. It is a run folder as well: ``results.parquet``, ``manifest.json``,
-``summary.md``, ``figure.png``.
+seeds cost only themselves and are reported beside what is there. It is a run folder as well:
+``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
 
 Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .02: PReF .740, GPM
 .738, PReF as published .736, P-RLHF .708, LoRe .704, PAL-A .697, per-user .689, clusters .645,
@@ -47,6 +47,7 @@ from prefjax.compare import (
     report,
     run_cells,
     tidy_rows,
+    with_earlier,
 )
 from prefjax.data import DATASETS
 from prefjax.encoders.named import NAMES
@@ -93,6 +94,7 @@ def compare(config: Config, folder: Path) -> runs.Result:
     """Computes what is missing and sums everything up."""
     began = time.perf_counter()
     cells = run_cells(config.plan, folder, say=lambda line: print(line, flush=True))
+    cells = with_earlier(cells, config.plan, folder)
     rows = tidy_rows(cells, config.plan.num_answers)
     runs.write_json(folder / "manifest.json", manifest(cells))
     cost = {

@@ -1,6 +1,6 @@
 """Comparisons: draws, nulls, cells on disk, tables, the command."""
 
-import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -132,10 +132,35 @@ def test_a_stopped_comparison_goes_on_and_other_settings_start_again(compared):
     scores = {(cell.method, cell.seed): cell.scores for cell in cells}
     for cell in again:
         np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
-    other = compare.Plan(**{**vars(PLAN), "num_answers": (0, 3)})
-    found = compare.load_cell(folder, "attributes", "hashed", 0, "per-user")
-    assert found is not None
-    assert found.about["settings"] != json.loads(json.dumps({"num_answers": other.num_answers}))
+
+
+def test_a_cell_of_other_trials_is_computed_again(compared, monkeypatch):
+    folder, _, cells = compared
+    for one in cells:
+        if "error" not in one.about:
+            compare.save_cell(folder, one)
+    family = families.get_family("per-user")
+    fewer = family._replace(trials=lambda config: family.trials(config)[:2])
+    monkeypatch.setitem(families.REGISTRY, "per-user", fewer)
+    said = []
+    compare.run_cells(PLAN, folder, say=said.append, make=small)
+    assert [line.split(": ")[0] for line in said] == [
+        f"attributes, hashed, seed {seed}, per-user" for seed in PLAN.seeds
+    ]
+
+
+def test_a_part_of_a_comparison_is_reported_beside_the_rest(tmp_path, compared):
+    _, _, cells = compared
+    good = [one for one in cells if "error" not in one.about]
+    for one in good:
+        compare.save_cell(tmp_path, one._replace(encoder="qwen:Qwen/Qwen2.5-0.5B"))
+    part = replace(PLAN, families=("per-user",), encoders=("qwen:Qwen/Qwen2.5-0.5B",), seeds=(1,))
+    (own, *_) = ran = compare.run_cells(part, tmp_path, say=lambda line: None, make=small)
+    found = compare.with_earlier(ran, part, tmp_path)
+    assert (own.method, own.seed, own.encoder) == ("per-user", 1, "qwen:Qwen/Qwen2.5-0.5B")
+    assert {(c.method, c.seed) for c in found} == {(c.method, c.seed) for c in good}
+    other = replace(part, num_answers=(0, 3))
+    assert compare.with_earlier([], other, tmp_path) == []
 
 
 def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from prefjax.compare.measure import (
 from prefjax.compare.planted import Planted, PlantedConfig, make_planted
 from prefjax.compare.report import manifest, report
 from prefjax.compare.represent import item_block, text_block
-from prefjax.compare.run import LENGTH_ONLY, Plan, check, run_cells, run_families
+from prefjax.compare.run import LENGTH_ONLY, Plan, check, run_cells, run_families, with_earlier
 from prefjax.compare.sources import SOURCES, attributes, make_source
 from prefjax.compare.store import Cell, load_cell, save_cell
 from prefjax.compare.table import tidy_rows
@@ -62,4 +62,5 @@ __all__ = [
     "shared_items",
     "text_block",
     "tidy_rows",
+    "with_earlier",
 ]

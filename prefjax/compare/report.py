@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from prefjax.compare.store import Cell
+from prefjax.compare.table import DRAWN_ANEW
 
 
 def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int) -> str:
@@ -24,7 +25,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
         parts += [
             f"## {dataset}, {encoder}",
             f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
-            + (" The people are simulated." if dataset == "attributes" else ""),
+            + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
             "AUC (mean over people) by number of answers.",
             _curves(some),
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from prefjax.compare.draw import MOST_ANSWERS, Source
 from prefjax.compare.measure import CONTROLS, make_cases, measure
 from prefjax.compare.sources import SOURCES, encoder_of, make_source
-from prefjax.compare.store import Cell, load_cell, save_cell
+from prefjax.compare.store import Cell, cell_path, load_cell, save_cell
 from prefjax.families import REGISTRY, Family, get_family
 from prefjax.runs import environment
 
@@ -100,6 +100,29 @@ def run_cells(
     return cells
 
 
+def with_earlier(cells: Sequence[Cell], plan: Plan, folder: Path) -> list[Cell]:
+    """Cells of a plan and all others in its folder that were measured in the same way.
+
+    Args:
+        cells: From `run_cells`.
+        plan: What they were computed for.
+        folder: Where finished cells lie.
+
+    Returns:
+        By data set, encoder, method and seed, each in the order in which it is listed.
+    """
+    named = {cell_path(folder, c.dataset, c.encoder, c.seed, c.method): c for c in cells}
+    for path in sorted((folder / "cells").glob("*.npz")):
+        if path not in named and (cell := load_cell(path)) and _is_known(cell):
+            named |= {path: cell} if _is_finished(cell, plan) else {}
+    methods, datasets = [*REGISTRY, LENGTH_ONLY], list(SOURCES)
+
+    def place(cell: Cell) -> tuple:
+        return datasets.index(cell.dataset), cell.encoder, methods.index(cell.method), cell.seed
+
+    return sorted(named.values(), key=place)
+
+
 def run_families(
     families: Sequence[str],
     sources: Sequence[Source],
@@ -135,14 +158,13 @@ def _table(
     plan: Plan, folder: Path, dataset: str, encoder: str, say: Callable, make: Callable
 ) -> list[Cell]:
     """The cells of one data set and encoder."""
-    settings = _settings(plan)
     commit = environment(Path(__file__).resolve().parent)["commit"]
     methods = [*plan.families, LENGTH_ONLY]
     found = {}
     for method in methods:
         for seed in plan.seeds:
-            cell = load_cell(folder, dataset, encoder, seed, method)
-            if cell and cell.about["settings"] == settings and "error" not in cell.about:
+            cell = load_cell(cell_path(folder, dataset, encoder, seed, method))
+            if cell and _is_finished(cell, plan):
                 found[method, seed] = cell
     missing = [method for method in methods if any((method, s) not in found for s in plan.seeds)]
     if missing:
@@ -157,11 +179,11 @@ def _table(
                 seen = [blind(source) for source in sources] if blinded else sources
                 cases = make_cases(seen, list(plan.seeds))
             for method in some:
-                family = get_family("bradley-terry" if blinded else method)
+                family = _family(method)
                 for place, seed in enumerate(plan.seeds):
                     if (method, seed) in found:
                         continue
-                    about = {"settings": settings, "commit": commit}
+                    about = {"settings": _settings(plan, family), "commit": commit}
                     if cases is None or isinstance(sources, Exception):
                         users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
                     else:
@@ -193,7 +215,22 @@ def _reason(error: Any) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
+def _family(method: str) -> Family:
+    return get_family("bradley-terry" if method == LENGTH_ONLY else method)
+
+
+def _settings(plan: Plan, family: Family) -> dict[str, Any]:
     """What a cell depends on beside its name."""
-    given = asdict(plan)
-    return {name: list(given[name]) for name in ("num_answers", "controls")}
+    trials = [repr(trial) for trial in family.trials(family.config)]
+    given = {"num_answers": plan.num_answers, "controls": plan.controls, "trials": trials}
+    return {name: list(values) for name, values in given.items()}
+
+
+def _is_known(cell: Cell) -> bool:
+    return cell.dataset in SOURCES and cell.method in (*REGISTRY, LENGTH_ONLY)
+
+
+def _is_finished(cell: Cell, plan: Plan) -> bool:
+    return "error" not in cell.about and cell.about["settings"] == _settings(
+        plan, _family(cell.method)
+    )

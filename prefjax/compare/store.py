@@ -1,8 +1,8 @@
 """Cells on disk: one file for each data set, encoder, seed and method.
 
 A comparison that was stopped thus goes on where it was. A cell remembers the settings it was
-computed under; under other settings it is computed again. A cell that failed holds the reason and
-is tried again.
+computed under, the trials of its family among them; under others it is computed again. A cell that
+failed holds the reason and is tried again.
 """
 
 import json
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 from jaxtyping import Int
@@ -63,9 +63,8 @@ def save_cell(folder: Path, cell: Cell) -> None:
     replace(path, write)
 
 
-def load_cell(folder: Path, dataset: str, encoder: str, seed: int, method: str) -> Cell | None:
+def load_cell(path: Path) -> Cell | None:
     """Read a cell; None where there is none, or a damaged file."""
-    path = cell_path(folder, dataset, encoder, seed, method)
     if not path.is_file():
         return None
     try:
@@ -76,4 +75,6 @@ def load_cell(folder: Path, dataset: str, encoder: str, seed: int, method: str) 
     controls = [name.removeprefix("auc/") for name in arrays if name.startswith("auc/")]
     scores = {name: Measured(arrays[f"auc/{name}"], arrays[f"nll/{name}"]) for name in controls}
     about = json.loads(str(arrays["about"]))
-    return Cell(dataset, encoder, seed, method, arrays["users"], scores, about)
+    dataset, rest = path.stem.split(".", 1)
+    encoder, seed, method = rest.rsplit(".", 2)
+    return Cell(dataset, unquote(encoder), int(seed), method, arrays["users"], scores, about)
