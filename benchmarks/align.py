@@ -64,7 +64,7 @@ def make_decoders(batch, num_tokens):
     keys = jax.random.split(jax.random.key(0), 6)
     params = lm.init_params(keys[0], SHAPE)
     deviation = jnp.ones(NUM_FACTORS)
-    inputs = Moments(jnp.zeros(2 * SHAPE.hidden_size), jnp.ones(2 * SHAPE.hidden_size))
+    inputs = Moments(jnp.zeros(3 * SHAPE.hidden_size), jnp.ones(3 * SHAPE.hidden_size))
     head = init_value(keys[1], inputs, Moments(jnp.zeros(NUM_FACTORS), deviation))
     out = {**head.params["out"], "kernel": 0.1 * jax.random.normal(keys[2], (512, NUM_FACTORS))}
     head = head._replace(params={**head.params, "out": out})

@@ -95,17 +95,19 @@ def test_ids_that_the_tokenizer_lacks_are_never_drawn(qwen2):
 def test_a_hook_sees_the_state_and_the_best_tokens_and_changes_the_draw(qwen2):
     model, tokens, mask, greedy = qwen2
 
-    def second_best(state, hidden, top_ids, logits):
+    def second_best(state, hidden, last, top_ids, logits):
         rows = jnp.arange(len(top_ids))
         again = lm.logits(model.params, model.config, hidden)
         state = {
             "calls": state["calls"] + 1,
             "gap": jnp.maximum(state["gap"], jnp.max(jnp.abs(again - logits))),
             "falling": state["falling"] & jnp.all(jnp.argsort(-logits, axis=1)[:, :3] == top_ids),
+            "read": state["read"].at[:, state["calls"]].set(last),
         }
         return logits.at[rows, top_ids[:, 0]].set(-jnp.inf), state
 
     start = {"calls": jnp.int32(0), "gap": jnp.float32(0), "falling": jnp.array(True)}
+    start["read"] = jnp.zeros((len(tokens), 4), jnp.int32)
     drawn = generate(
         model, tokens, mask, max_new_tokens=4, hook=second_best, hook_state=start, num_candidates=3
     )
@@ -114,6 +116,8 @@ def test_a_hook_sees_the_state_and_the_best_tokens_and_changes_the_draw(qwen2):
     assert np.array_equal(drawn.tokens[:, 0], jax.lax.top_k(scores, 2)[1][:, 1])
     assert not np.array_equal(drawn.tokens[:, 0], greedy[:, 0])
     assert int(drawn.hook_state["calls"]) == 4
+    read = np.concatenate([tokens[:, -1:], drawn.tokens[:, :3]], axis=1)
+    assert np.array_equal(drawn.hook_state["read"], read)
     assert float(drawn.hook_state["gap"]) < lm_tiny.TOLERANCE
     assert bool(drawn.hook_state["falling"])
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from prefjax import lm
 from prefjax.align.best_of_n import kl_bound
 from prefjax.align.decode import DEFAULT_SAMPLING, Steered, put
-from prefjax.align.heads import ValueHead, add_state, summary, value
+from prefjax.align.heads import ValueHead, one_more, summary, value
 from prefjax.lm import Cache, SamplingConfig
 from prefjax.types import Array, Params, PRNGKey
 
@@ -76,7 +76,7 @@ def decode_blockwise(
             f"max_new_tokens {max_new_tokens} is no multiple of block_length {block_length}"
         )
     batch, width = tokens.shape
-    num_rows = batch * num_continuations
+    num_rows, embedding = batch * num_continuations, params["embedding"]
     known = jnp.arange(config.vocab_size) < (config.vocab_size if num_ids is None else num_ids)
     end_ids = jnp.array(config.eos_ids, jnp.int32)
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_rows))
@@ -92,7 +92,7 @@ def decode_blockwise(
             cache,
             # A row that has ended keeps the state after its end token.
             jnp.where(going[:, None], states[:, 0], rows.hidden),
-            jnp.where(going[:, None], add_state(rows.total, states[:, 0]), rows.total),
+            rows.total + jnp.where(going[:, None], one_more(states[:, 0], embedding[token]), 0),
             put(rows.tokens, token, step),
             put(rows.mask, going, step),
             rows.ended | (going & jnp.any(token[:, None] == end_ids[None], axis=1)),
@@ -122,7 +122,7 @@ def decode_blockwise(
     start = _Rows(
         lm.take_rows(cache, own),
         hidden,
-        add_state(jnp.zeros(hidden.shape), hidden),
+        one_more(hidden, embedding[tokens[own, -1]]),
         jnp.zeros((num_rows, max_new_tokens), jnp.int32),
         jnp.zeros((num_rows, max_new_tokens), bool),
         jnp.zeros(num_rows, bool),

@@ -29,7 +29,7 @@ from prefjax import lm
 from prefjax.align.heads import (
     AdvantageHead,
     ValueHead,
-    add_state,
+    one_more,
     steered_advantage,
     summary,
     value,
@@ -60,7 +60,7 @@ class _Loop(NamedTuple):
     step: Int[Array, ""]
     cache: Cache
     hidden: Float[Array, "batch feature"]
-    total: Float[Array, "batch feature"]
+    total: Float[Array, "batch summand"]
     out: Steered
 
 
@@ -155,7 +155,7 @@ def _decode_value(
     sampling, num_ids,
 ) -> Steered:  # fmt: skip
     batch, width = tokens.shape
-    num_read = num_candidates + 1
+    num_read, embedding = num_candidates + 1, params["embedding"]
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
     end_ids = jnp.array(config.eos_ids, jnp.int32)
     known = jnp.arange(config.vocab_size) < num_ids
@@ -178,7 +178,7 @@ def _decode_value(
             row_keys, loop.step, loop.hidden
         )
         states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
-        totals = add_state(loop.total[:, None], states)
+        totals = loop.total[:, None] + one_more(states, embedding[ids])
         values = value(head, summary(states, totals))
         scores = jnp.einsum("bkj,bj->bk", values, weight)[:, :-1]
         gain = jax.vmap(gains, in_axes=(0, 0, None))(scores, log_prob > -jnp.inf, beta)
@@ -209,7 +209,7 @@ def _decode_value(
         jnp.zeros(batch),
     )  # fmt: skip
     hidden = hidden[:, -1]
-    total = add_state(jnp.zeros(hidden.shape), hidden)
+    total = one_more(hidden, embedding[tokens[:, -1]])
     loop = jax.lax.while_loop(
         lambda loop: (loop.step < max_new_tokens) & ~jnp.all(loop.out.ended),
         body,
@@ -266,9 +266,9 @@ def decode_advantage(
         gain = gains(score, top > -jnp.inf, beta)
         return scores.at[ids].add(gain), step_kl(top - jax.nn.logsumexp(scores), gain)
 
-    def hook(state, hidden, ids, scores):
+    def hook(state, hidden, last, ids, scores):
         step, total, kl = state
-        total = add_state(total, hidden)
+        total = total + one_more(hidden, params["embedding"][last])
         scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weight)
         return scores, (step + 1, total, put(kl, now, step))
 
@@ -284,7 +284,7 @@ def decode_advantage(
         hook=hook,
         hook_state=(
             jnp.int32(0),
-            jnp.zeros((len(tokens), config.hidden_size)),
+            jnp.zeros((len(tokens), 2 * config.hidden_size)),
             jnp.zeros((len(tokens), max_new_tokens)),
         ),
         num_candidates=num_candidates,

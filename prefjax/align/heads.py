@@ -4,20 +4,20 @@ With features φ(y) of a whole response and the model's own policy π0, by linea
 
     V_w(s) = E_π0[w·φ | s] = w·V(s)        for every user w at once.
 
-A small model's state after a token hardly knows how long the response is by now, or in what style
-it was written. So the heads read a summary x_t of all its states, from that of the prompt's last
-token, s_0, to s_t: the last one and the sum so far. With each state brought to zero mean and unit
-variance, s̄,
+A small model's state after a token hardly knows how long the response is by now, or which words
+stand in it. So the heads read a summary x_t of all states and tokens from the last of the prompt,
+s_0 and a_0, to s_t and a_t: the last state, the sum of the states, and the sum of the rows of the
+embedding, e_a. With each of these vectors brought to zero mean and unit variance, s̄ and ē,
 
-    x_t = ([s̄_t ; Σ_{i≤t} s̄_i / 100] − c) / d
+    x_t = ([s̄_t ; Σ_{i≤t} s̄_i / 100 ; Σ_{i≤t} ē_{a_i} / 100] − c) / d
 
 where c and d are mean and deviation over the states of the samples. Value head, after a token:
 
     V(x) = μ + σ ∘ (W₂ gelu(W₁ x + b₁) + b₂ + W₃ x)
 
-Advantage head, for a token a that may follow, with its row of the embedding at unit scale (ē_a):
+Advantage head, for a token a that may follow:
 
-    A_j(x, a) = σ_j ⟨U_j x, P ē_a⟩
+    A_j(x, a) = σ_j ⟨U_j x + u_j, P ē_a⟩
 
 μ and σ are mean and deviation of φ over samples; like c and d they are not trained.
 
@@ -62,7 +62,7 @@ class AdvantageHead(NamedTuple):
     """A of the module's equation.
 
     Attributes:
-        params: ``state``, the U_j, and ``token``, P.
+        params: ``state``, the U_j; ``constant``, the u_j; and ``token``, P.
         inputs: c and d.
         deviation: σ.
     """
@@ -72,23 +72,30 @@ class AdvantageHead(NamedTuple):
     deviation: Float[Array, " factor"]
 
 
-def add_state(
-    total: Float[Array, "*#axes feature"], hidden: Float[Array, "*axes feature"]
-) -> Float[jax.Array, "*axes feature"]:
-    """Σ s̄ with one more state; it starts at 0."""
-    return jnp.asarray(total) + _unit(hidden)
+def one_more(
+    hidden: Float[Array, "*axes feature"], embedded: Float[Array, "*axes feature"]
+) -> Float[jax.Array, "*axes summand"]:
+    """[s̄ ; ē], what a state and the token that led to it add to the sums, which start at 0."""
+    return jnp.concatenate([_unit(hidden), _unit(embedded)], axis=-1)
 
 
 def summary(
-    hidden: Float[Array, "*axes feature"], total: Float[Array, "*axes feature"]
+    hidden: Float[Array, "*axes feature"], total: Float[Array, "*axes summand"]
 ) -> Float[jax.Array, "*axes input"]:
-    """[s̄_t ; Σ s̄ / 100] at states; the sum has them in it."""
+    """[s̄_t ; Σ s̄ / 100 ; Σ ē / 100] at states; the sums have them in it."""
     return jnp.concatenate([_unit(hidden), total / _SPAN], axis=-1)
 
 
-def summarize(states: Float[Array, "*axes state feature"]) -> Float[jax.Array, "*axes state input"]:
-    """``summary`` at every state of whole responses, s_0 first."""
-    return summary(states, jnp.cumsum(_unit(states), axis=-2))
+def summarize(
+    states: Float[Array, "*axes state feature"], embedded: Float[Array, "*axes state feature"]
+) -> Float[jax.Array, "*axes state input"]:
+    """``summary`` at every state of whole responses, s_0 and a_0 first.
+
+    Args:
+        states: s_t.
+        embedded: e_a of the token that led to each.
+    """
+    return summary(states, jnp.cumsum(one_more(states, embedded), axis=-2))
 
 
 def init_value(key: PRNGKey, inputs: Moments, outputs: Moments, *, width: int = 512) -> ValueHead:
@@ -157,6 +164,7 @@ def init_advantage(
     """
     params = {
         "state": jnp.zeros((len(deviation), rank, len(inputs.mean))),
+        "constant": jnp.zeros((len(deviation), rank)),
         "token": jax.random.normal(key, (rank, num_features)) / math.sqrt(num_features),
     }
     return AdvantageHead(params, inputs, jnp.asarray(deviation))
@@ -176,8 +184,9 @@ def advantage(
 ) -> Float[jax.Array, "*axes factor"]:
     """A of one token after each summary; ``token`` are rows of ``project_tokens``."""
     x = _standard(x, head.inputs)
-    projected = jnp.einsum("...d,jrd->...jr", x, head.params["state"])
-    out = jnp.sum(projected * token[..., None, :], axis=-1)
+    wanted = jnp.einsum("...d,jrd->...jr", x, head.params["state"])
+    wanted = wanted + head.params["constant"].reshape((1,) * (wanted.ndim - 2) + wanted.shape[-2:])
+    out = jnp.sum(wanted * token[..., None, :], axis=-1)
     return out * _wide(head.deviation, out)
 
 
@@ -190,4 +199,5 @@ def steered_advantage(
     """w·A of many tokens after one summary: the U_j are mixed first, so all cost one product."""
     x = _standard(x, head.inputs)
     mixed = jnp.einsum("j,jrd,d->r", weight * head.deviation, head.params["state"], x)
+    mixed = mixed + (weight * head.deviation) @ head.params["constant"]
     return jnp.asarray(token) @ mixed

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax import lm
 from prefjax.align.decode import DEFAULT_SAMPLING
-from prefjax.align.heads import AdvantageHead, ValueHead, summarize, value
+from prefjax.align.heads import AdvantageHead, ValueHead, value
 from prefjax.align.samples import draw, pad_prompts, states_after
 from prefjax.align.temporal import (
     DEFAULT,
@@ -22,6 +22,7 @@ from prefjax.align.temporal import (
     Trajectories,
     fit_advantage,
     fit_value,
+    summaries,
 )
 from prefjax.encoders import chat_prompt
 from prefjax.types import Array, PRNGKey
@@ -115,9 +116,10 @@ def collect(
         parts.append(tuple(map(np.asarray, (states, drawn.tokens, drawn.mask, drawn.ended))))
         texts += decode_texts(model, drawn)
     states, tokens, mask, ended = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    last = np.repeat(asked.tokens[:, -1:], num_samples, axis=0)
     return Trajectories(
         states=states,
-        tokens=np.pad(tokens, [(0, 0), (1, 0)]),
+        tokens=np.concatenate([last, tokens], axis=1),
         mask=np.pad(mask, [(0, 0), (1, 0)], constant_values=True),
         ended=ended,
         features=np.asarray(score(texts), np.float32),
@@ -171,14 +173,14 @@ def teach(
     above = data._replace(features=centered(data.features, num_samples))
     trained = jax.tree.map(lambda array: array[:num_trained], above)
     held = jax.tree.map(lambda array: array[num_trained:], above)
-    head, _ = fit_value(keys[1], trained, config)
-    advantage, _ = fit_advantage(keys[2], trained, head, model.params["embedding"], config)
-    values = np.concatenate(
-        [
-            value(head, summarize(held.states[i : i + _ROWS]))
-            for i in range(0, len(held.states), _ROWS)
-        ]
+    embedding = model.params["embedding"]
+    head, _ = fit_value(keys[1], trained, embedding, config)
+    advantage, _ = fit_advantage(keys[2], trained, head, embedding, config)
+    blocks = (
+        jax.tree.map(lambda array, i=i: array[i : i + _ROWS], held)
+        for i in range(0, len(held.states), _ROWS)
     )
+    values = np.concatenate([value(head, summaries(block, embedding)) for block in blocks])
     explained = explained_by_position(values, held.mask, held.features, 5)
     return Taught(head, advantage, np.asarray(data.features), explained)
 

@@ -5,7 +5,7 @@ tokens, the end token included) and features φ of the whole,
 
     G_t = (1−λ) V(s_{t+1}) + λ G_{t+1},      G_T = φ if the response ended, else V(s_T),
 
-where λ is ``td``, V(s_t) reads the summary of s_0 … s_t (see ``heads``), and V on the right is an
+where λ is ``td``, V(s_t) reads the summary up to s_t (see ``heads``), and V on the right is an
 exponential moving average of the head, without gradient. The value head minimizes
 ``½ mean (V(s_t) − G_t)² / σ²``, the advantage head, afterwards,
 ``½ mean (V(s_t) + A(s_t, a_{t+1}) − G_{t+1})² / σ²``, where ends weigh more in the mean.
@@ -80,7 +80,7 @@ class Trajectories(NamedTuple):
 
     Attributes:
         states: s_0 … s_T of each response.
-        tokens: Token a_{t} that led to s_t; the entry of s_0 is not used.
+        tokens: Token a_t that led to s_t; a_0 is the last of the prompt.
         mask: True at states that exist, s_0 included.
         ended: The response ended by itself.
         features: φ of the whole response.
@@ -146,14 +146,31 @@ def check_trajectories(data: Trajectories) -> None:
         raise ValueError(f"Response {np.argwhere(~finite)[0][0]} has a state that is not finite.")
 
 
+def summaries(
+    data: Trajectories, embedding: Float[Array, "vocab feature"]
+) -> Float[jax.Array, "batch state input"]:
+    """What the heads read at every state; where the mask is False it means nothing.
+
+    Args:
+        data: Samples.
+        embedding: Rows of the language model's embedding.
+    """
+    states = jnp.where(data.mask[:, :, None], data.states, 0)
+    return summarize(states, embedding[data.tokens])
+
+
 def fit_value(
-    key: PRNGKey, data: Trajectories, config: TrainConfig = DEFAULT
+    key: PRNGKey,
+    data: Trajectories,
+    embedding: Float[Array, "vocab feature"],
+    config: TrainConfig = DEFAULT,
 ) -> tuple[ValueHead, Float[jax.Array, " step"]]:
     """Train a value head; the trained one is the moving average.
 
     Args:
         key: Draws the start and the batches.
         data: Scored samples.
+        embedding: Rows of the language model's embedding.
         config: How.
 
     Returns:
@@ -163,7 +180,7 @@ def fit_value(
         ValueError: See ``check_trajectories``.
     """
     check_trajectories(data)
-    return _fit_value(key, jax.tree.map(jnp.asarray, data), config)
+    return _fit_value(key, jax.tree.map(jnp.asarray, data), embedding, config)
 
 
 def fit_advantage(
@@ -199,25 +216,22 @@ def _moments(rows: Array, mask: Array) -> Moments:
     return Moments(mean, jnp.sqrt(jnp.where(square > 0, square, 1.0)))
 
 
-def _input_moments(data: Trajectories) -> Moments:
+def _input_moments(data: Trajectories, embedding: Array) -> Moments:
     """Of the summaries at the states that exist, of responses at equal distances."""
     few = jax.tree.map(lambda array: array[:: 1 + len(array) // _MEASURED], data)
-    x = _summaries(few)
+    x = summaries(few, embedding)
     return _moments(x.reshape(-1, x.shape[-1]), few.mask.reshape(-1))
 
 
-def _summaries(data: Trajectories) -> jax.Array:
-    return summarize(jnp.where(data.mask[:, :, None], data.states, 0))
-
-
 @partial(jax.jit, static_argnames="config")
-def _fit_value(key, data: Trajectories, config: TrainConfig):
+def _fit_value(key, data: Trajectories, embedding, config: TrainConfig):
     key_init, key_fit = jax.random.split(key)
     outputs = _moments(data.features, jnp.ones(len(data.features), bool))
-    start = init_value(key_init, _input_moments(data), outputs, width=config.width)
+    inputs = _input_moments(data, embedding)
+    start = init_value(key_init, inputs, outputs, width=config.width)
 
     def loss(params, average, batch: Trajectories):
-        x = _summaries(batch)
+        x = summaries(batch, embedding)
         behind = value(start._replace(params=average), x)
         targets = jax.vmap(partial(td_targets, td=config.td))(
             behind, batch.mask, batch.ended, batch.features
@@ -238,7 +252,7 @@ def _fit_advantage(key, data: Trajectories, value_head: ValueHead, embedding, co
     def loss(params, average, batch: Trajectories):
         del average
         head = start._replace(params=params)
-        x = _summaries(batch)
+        x = summaries(batch, embedding)
         values = value(value_head, x)
         targets = jax.vmap(partial(td_targets, td=config.td))(
             values, batch.mask, batch.ended, batch.features

@@ -23,15 +23,16 @@ Hook: TypeAlias = Callable[
     [
         Any,
         Float[Array, "batch feature"],
+        Int[Array, " batch"],
         Int[Array, "batch candidate"],
         Float[Array, "batch vocab"],
     ],
     tuple[Float[Array, "batch vocab"], Any],
 ]
-"""``hook(state, hidden, top_ids, logits) -> (logits, state)``, pure, traced inside the loop.
+"""``hook(state, hidden, last, top_ids, logits) -> (logits, state)``, pure, traced inside the loop.
 
-``hidden`` is the state that the logits were computed from, ``top_ids`` the most likely tokens,
-falling. ``state`` is any pytree whose shapes stay the same.
+``hidden`` is the state that the logits were computed from, ``last`` the token read there,
+``top_ids`` the most likely tokens, falling. ``state`` is any pytree whose shapes stay the same.
 """
 
 
@@ -105,13 +106,13 @@ def generate(
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
     eos = jnp.array(config.eos_ids, jnp.int32)
 
-    def draw(step, hidden, ended, state):
+    def draw(step, hidden, last, ended, state):
         scores = logits(params, config, hidden)
         known = jnp.arange(config.vocab_size) < num_ids
         scores = jnp.where(known[None], scores, -jnp.inf)
         if hook is not None:
             top_ids = jax.lax.top_k(scores, num_candidates)[1]
-            scores, state = hook(state, hidden, top_ids, scores)
+            scores, state = hook(state, hidden, last, top_ids, scores)
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, step)
         token = jax.vmap(partial(sample, config=sampling))(keys, scores)
         token = jnp.where(ended, 0, token)
@@ -126,13 +127,13 @@ def generate(
     def body(loop: _Loop) -> _Loop:
         going = ~loop.ended
         hidden, cache = extend(params, config, loop.cache, loop.last[:, None], going[:, None])
-        token, ended, state = draw(loop.step, hidden[:, 0], loop.ended, loop.hook_state)
+        token, ended, state = draw(loop.step, hidden[:, 0], loop.last, loop.ended, loop.hook_state)
         drawn_tokens, drawn_mask = put(loop, token, going)
         return _Loop(loop.step + 1, cache, token, drawn_tokens, drawn_mask, ended, state)
 
     hidden, cache = prefill(params, config, tokens, mask, width + max_new_tokens - 1)
     going = jnp.ones(batch, bool)
-    token, ended, state = draw(jnp.int32(0), hidden[:, -1], ~going, hook_state)
+    token, ended, state = draw(jnp.int32(0), hidden[:, -1], tokens[:, -1], ~going, hook_state)
     loop = _Loop(
         step=jnp.int32(0),
         cache=cache,
