@@ -236,6 +236,15 @@ def test_no_family_takes_a_size_of_zero():
                     replace(family.config, **{setting.name: 0})
 
 
+def test_no_family_takes_a_negative_or_infinite_number():
+    for family in REGISTRY.values():
+        for setting in fields(family.config):
+            if not setting.metadata.get("static"):
+                for wrong in (-1.0, np.nan, np.inf):
+                    with pytest.raises(ValueError, match=f"{setting.name} must be finite and not"):
+                        replace(family.config, **{setting.name: wrong})
+
+
 def test_bad_input_is_refused_by_name():
     with pytest.raises(ValueError, match=r"no family 'lora'; the families are bradley-terry, "):
         get_family("lora")

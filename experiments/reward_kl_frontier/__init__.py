@@ -77,7 +77,7 @@ class Config:
     train_samples: int = 12
     train: TrainConfig = field(
         default_factory=lambda: TrainConfig(
-            num_steps=800, learning_rate=6e-3, weight_decay=20.0, width=128, rank=16
+            num_steps=800, learning_rate=3e-3, weight_decay=20.0, width=128, rank=16
         )
     )
     max_new_tokens: int = 240

@@ -152,7 +152,9 @@ def validate_embeddings(
     )
     if on_bad == "raise" or not kept.any():
         hint = "; infinities often come from half precision upstream" if _has_inf(table) else ""
-        raise ValueError(f'{finding}{hint}. Pass on_bad="drop" to exclude them.')
+        raise ValueError(
+            f'{finding}{hint}. validate_embeddings(…, on_bad="drop") tells which to exclude.'
+        )
     warnings.warn(f"{finding}; these responses are excluded.", stacklevel=2)
     return ValidEmbeddings(
         values=np.where(kept[:, None], table, np.float32(0.0)),

@@ -16,7 +16,7 @@ import jax
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import Answers, Data, Family, Number, no_alarms
+from prefjax.families.contract import Answers, Data, Family, Number, check_settings, no_alarms
 from prefjax.types import Array, PRNGKey
 
 
@@ -30,6 +30,9 @@ class Config:
     """
 
     penalty: Number = 10.0
+
+    def __post_init__(self):
+        check_settings(self)
 
 
 class Params(NamedTuple):

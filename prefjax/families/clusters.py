@@ -28,7 +28,7 @@ from prefjax import factorization
 from prefjax.factorization import EMConfig, Strength
 from prefjax.factorization import rows as layout
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, check_settings, clean
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
@@ -65,9 +65,9 @@ class Config:
     assign: Literal["posterior", "argmax"] = field(default="posterior", metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "max_clusters", "code_size", "num_restarts")
+        check_settings(self, "max_clusters", "code_size", "num_restarts")
         if self.num_clusters is not None:
-            require_positive(self, "num_clusters")
+            check_settings(self, "num_clusters")
 
 
 class Params(NamedTuple):

@@ -22,7 +22,9 @@ strengths share one compiled program and ``vmap`` can run them side by side; wha
 programs is static. It is hashable, hence also legal as a static argument.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -106,15 +108,25 @@ class Family(NamedTuple):
     trials: Callable[[Any], tuple[Any, ...]]
 
 
-def require_positive(config: Any, *names: str) -> None:
-    """Refuses a config in which one of the sizes named is below 1.
+def check_settings(config: Any, *sizes: str) -> None:
+    """Refuses a config with a size below 1, or a number that is negative or not finite.
+
+    Numbers that are arrays or traced are not looked at.
+
+    Args:
+        config: A frozen dataclass.
+        sizes: Names of the settings that must be at least 1.
 
     Raises:
         ValueError: Names the setting and what it was.
     """
-    for name in names:
+    for name in sizes:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ValueError(f"{setting.name} must be finite and not negative, got {value}")
 
 
 def no_alarms(params: Any, data: Data, config: Any) -> dict[str, Array]:

@@ -29,10 +29,10 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
+    check_settings,
     clean,
     mean_person,
     no_alarms,
-    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.types import Array, GaussianPrior, PRNGKey
@@ -60,7 +60,7 @@ class Config:
     num_steps: int = field(default=300, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "num_planes", "num_steps")
+        check_settings(self, "num_planes", "num_steps")
 
 
 class Params(NamedTuple):

@@ -29,9 +29,9 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
+    check_settings,
     clean,
     mean_person,
-    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
@@ -62,7 +62,7 @@ class Config:
     num_steps: int = field(default=200, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "num_basis", "num_steps")
+        check_settings(self, "num_basis", "num_steps")
 
 
 class Params(NamedTuple):

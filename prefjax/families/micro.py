@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, check_settings, clean
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
@@ -57,7 +57,7 @@ class Config:
     num_steps: int = field(default=32, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "num_heads", "num_starts", "num_steps")
+        check_settings(self, "num_heads", "num_starts", "num_steps")
 
 
 class Params(NamedTuple):

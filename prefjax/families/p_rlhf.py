@@ -28,9 +28,9 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
+    check_settings,
     clean,
     no_alarms,
-    require_positive,
 )
 from prefjax.families.descent import adam, chunks, inputs
 from prefjax.families.person import minimize
@@ -64,7 +64,7 @@ class Config:
     batch: int = field(default=32, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "size", "hidden", "num_steps", "batch")
+        check_settings(self, "size", "hidden", "num_steps", "batch")
 
 
 class Network(NamedTuple):

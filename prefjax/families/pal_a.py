@@ -28,10 +28,10 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
+    check_settings,
     clean,
     mean_person,
     no_alarms,
-    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
@@ -67,7 +67,7 @@ class Config:
     num_steps: int = field(default=400, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "num_prototypes", "size", "num_steps")
+        check_settings(self, "num_prototypes", "size", "num_steps")
 
 
 class Params(NamedTuple):

@@ -26,10 +26,10 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
+    check_settings,
     clean,
     mean_person,
     no_alarms,
-    require_positive,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.pal_a import Map, apply_map, rescale_map, start_map
@@ -66,7 +66,7 @@ class Config:
     num_steps: int = field(default=200, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(self, "num_prototypes", "size", "context_hidden", "num_steps")
+        check_settings(self, "num_prototypes", "size", "context_hidden", "num_steps")
 
 
 class Heads(NamedTuple):

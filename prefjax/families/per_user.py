@@ -6,6 +6,9 @@ From scratch v = 0 and nothing is borrowed from other people: without answers s 
 population v is the Bradley–Terry reward of everybody else, the simplest personal model there is.
 With fewer answers than inputs the solve is done in the span of the answers, which is exact.
 
+The paper trains its reward network anew on one person's answers, by gradient descent. A ridge has
+one minimum, which is found exactly, and its strength is chosen like that of every other family.
+
 References:
     arXiv 2503.06358, section 5 and Fig. 11 (the baseline without a shared basis).
 """
@@ -19,7 +22,16 @@ from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, no_alarms
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    check_settings,
+    clean,
+    no_alarms,
+)
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 
@@ -37,6 +49,9 @@ class Config:
     penalty: Number = 1.0
     population_penalty: Number = 10.0
     around: Literal["zero", "population"] = field(default="zero", metadata=STATIC)
+
+    def __post_init__(self):
+        check_settings(self)
 
 
 class Params(NamedTuple):

@@ -28,7 +28,16 @@ from prefjax import logistic
 from prefjax.factorization import EMConfig, Factorization, LearnConfig, Strength, fit_learned
 from prefjax.factorization import fit as fit_given
 from prefjax.factorization.learn import search
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, no_alarms
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    check_settings,
+    clean,
+    no_alarms,
+)
 from prefjax.laplace import moderated_logit
 from prefjax.numerics import positive_inverse
 from prefjax.types import Array, GaussianPrior, PRNGKey
@@ -48,6 +57,9 @@ class Config:
     penalty: Number | None = None
     em: EMConfig = field(default=EMConfig(), metadata=STATIC)
     learn: LearnConfig = field(default=LearnConfig(), metadata=STATIC)
+
+    def __post_init__(self):
+        check_settings(self)
 
 
 class Params(NamedTuple):

@@ -20,7 +20,15 @@ import jax.numpy as jnp
 from prefjax import factorization
 from prefjax.factorization import EMConfig, Strength
 from prefjax.families import pref
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, no_alarms
+from prefjax.families.contract import (
+    STATIC,
+    Answers,
+    Data,
+    Family,
+    Number,
+    check_settings,
+    no_alarms,
+)
 from prefjax.types import PRNGKey
 
 
@@ -40,6 +48,9 @@ class Config:
     utility_penalty: Number = 0.1
     beta: Number = 1.0
     em: EMConfig = field(default=EMConfig(), metadata=STATIC)
+
+    def __post_init__(self):
+        check_settings(self)
 
 
 def fit(key: PRNGKey, data: Data, config: Config) -> pref.Params:

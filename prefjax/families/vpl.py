@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean, require_positive
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, check_settings, clean
 from prefjax.families.descent import adam, chunks, deal, inputs, shuffle
 from prefjax.families.p_rlhf import Network, reward, start_network
 from prefjax.numerics import softplus_loss
@@ -65,9 +65,7 @@ class Config:
     batch: int = field(default=32, metadata=STATIC)
 
     def __post_init__(self):
-        require_positive(
-            self, "size", "hidden", "context", "targets", "cycles", "num_steps", "batch"
-        )
+        check_settings(self, "size", "hidden", "context", "targets", "cycles", "num_steps", "batch")
 
 
 Encoder: TypeAlias = Mapping[str, Float[Array, "_ _"]]
