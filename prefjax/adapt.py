@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax import logistic
+from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, NewtonConfig, Status
-from prefjax.types import Array, GaussianPrior
+from prefjax.types import Array, GaussianPrior, UserBatch
 
 
 def ridge_prior(num_factors: int, beta: float) -> GaussianPrior:
@@ -81,6 +81,35 @@ def adapt_path(
         return adapt(features, offset, label, heard, prior=prior, config=config)
 
     return jax.lax.map(after, jnp.asarray(num_answers))
+
+
+def ridge_losses(
+    asked: Float[Array, "user pair factor"],
+    answers: UserBatch,
+    tested: Float[Array, "user test factor"],
+    tests: UserBatch,
+    ridges: Float[Array, " ridge"],
+) -> Float[jax.Array, " ridge"]:
+    """Summed loss of known users on further pairs under each ``N(0, (βI)⁻¹)``; β is chosen by it.
+
+    Args:
+        asked: Features of the pairs that are answered.
+        answers: Their labels and weights.
+        tested: Features of the pairs that are predicted.
+        tests: Their labels and weights.
+        ridges: Candidates of β.
+    """
+    label, weight = jnp.asarray(answers.label), jnp.where(answers.mask, answers.weight, 0.0)
+    counted = jnp.where(tests.mask, tests.weight, 0.0)
+    num_factors = asked.shape[-1]
+
+    def loss(ridge):
+        prior = GaussianPrior(jnp.zeros(num_factors), ridge * jnp.eye(num_factors))
+        found = adapt(asked, jnp.zeros_like(label), label, weight, prior=prior)
+        logit = jnp.einsum("upj,uj->up", tested, found.weight)
+        return jnp.sum(jnp.where(counted > 0, counted * metrics.nll(logit, tests.label), 0.0))
+
+    return jax.lax.map(loss, jnp.asarray(ridges))
 
 
 _adapt_jit = jax.jit(adapt, static_argnames="config")

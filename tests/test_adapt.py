@@ -4,7 +4,7 @@ import pytest
 
 from prefjax import adapt, logistic
 from prefjax.logistic import NewtonConfig, Status
-from prefjax.types import GaussianPrior
+from prefjax.types import GaussianPrior, UserBatch
 
 U, T, J = 5, 8, 2
 RNG = np.random.default_rng(0)
@@ -40,6 +40,35 @@ def test_ridge_prior():
         adapt.ridge_prior(3, -1.0)
     with pytest.raises(ValueError, match="num_factors"):
         adapt.ridge_prior(0, 1.0)
+
+
+def test_ridge_losses_are_those_of_everybody_alone():
+    """Padding, which may hold anything, and the weight of a row count as everywhere."""
+
+    def batch(mask):
+        label = np.where(mask, RNG.integers(0, 2, mask.shape), np.nan).astype(np.float32)
+        weight = RNG.uniform(0.5, 2, mask.shape).astype(np.float32)
+        place = np.zeros(mask.shape, np.int32)
+        return UserBatch(first=place, second=place, label=label, weight=weight, mask=mask)
+
+    practice = batch(np.arange(T) < RNG.integers(1, T, (U, 1)))
+    validation = batch(np.arange(T) < RNG.integers(1, T, (U, 1)))
+    asked, tested = RNG.normal(size=(2, U, T, J)).astype(np.float32)
+    got = adapt.ridge_losses(asked, practice, tested, validation, jnp.array([0.1, 3.0]))
+    for value, ridge in zip(got, (0.1, 3.0), strict=True):
+        total = 0.0
+        for user in range(U):
+            one, other = practice.mask[user], validation.mask[user]
+            fit = logistic.fit(
+                asked[user, one],
+                practice.label[user, one],
+                practice.weight[user, one],
+                prior=adapt.ridge_prior(J, ridge),
+            )
+            logit = tested[user, other] @ np.asarray(fit.weight)
+            loss = np.logaddexp(0, logit) - validation.label[user, other] * logit
+            total += validation.weight[user, other] @ loss
+        np.testing.assert_allclose(value, total, rtol=1e-4)
 
 
 def test_failures_are_counted_once_or_raise():

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from experiments.quickstart.draw import Config, Draw, at, stack
 from prefjax import factorization, metrics
-from prefjax.adapt import adapt, ridge_prior
+from prefjax.adapt import ridge_losses, ridge_prior
 from prefjax.align.best_of_n import choose as best_of
 from prefjax.data.attributes import choose, expected_label
 from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
@@ -65,19 +65,11 @@ def train_own(data: Draw, config: Config) -> Model:
     features = data.embeddings[:, :width]
     features = features / jnp.sqrt(jnp.mean(jnp.sum(jnp.square(features), axis=1)))
     asked, tested = gaps(features, data.practice), gaps(features, data.validation)
-    eye = jnp.eye(width)
-
-    def loss(ridge):
-        batch, prior = data.practice, GaussianPrior(jnp.zeros(width), ridge * eye)
-        zero = jnp.zeros_like(batch.label)
-        weight = adapt(asked, zero, batch.label, batch.weight, prior=prior).weight
-        nll = metrics.nll(jnp.einsum("upj,uj->up", tested, weight), data.validation.label)
-        return jnp.sum(nll * data.validation.weight)
-
     ridges = jnp.asarray(config.own_ridges)
-    best = ridges[jnp.argmin(jax.lax.map(loss, ridges))]
+    losses = ridge_losses(asked, data.practice, tested, data.validation, ridges)
     items = Items(features=features, utility=jnp.zeros(len(features)))
-    return Model(items, GaussianPrior(jnp.zeros(width), best * eye))
+    prior = GaussianPrior(jnp.zeros(width), ridges[jnp.argmin(losses)] * jnp.eye(width))
+    return Model(items, prior)
 
 
 def interview(model: Model, rule: str, data: Draw, config: Config) -> jax.Array:

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
-from prefjax import factorization, lm, metrics
-from prefjax.adapt import adapt
+from prefjax import factorization, lm
+from prefjax.adapt import ridge_losses
 from prefjax.align.judges import AttributeJudge
 from prefjax.align.samples import pad_prompts
 from prefjax.data.attributes import WorldConfig, choose, make_world, measure
@@ -29,7 +29,7 @@ from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.encoders import chat_prompt, fit_hashed
 from prefjax.factorization import EMConfig
 from prefjax.numerics import positive_inverse
-from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
+from prefjax.types import GaussianPrior, Items, PRNGKey
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,10 @@ class Simulation:
             length=self.config.own_answers,
             longer="truncate",
         )
-        losses = _ridge_losses(
-            features, practice, self.cells.validation, jnp.asarray(self.config.own_ridges)
-        )
+        validation = self.cells.validation
+        asked, tested = (features[b.first] - features[b.second] for b in (practice, validation))
+        ridges = jnp.asarray(self.config.own_ridges)
+        losses = jax.jit(ridge_losses)(asked, practice, tested, validation, ridges)
         ridge = self.config.own_ridges[int(np.argmin(losses))]
         head = np.eye(width, width + 1, dtype=np.float32) / scale
         eye = np.eye(width, dtype=np.float32)
@@ -195,30 +196,6 @@ class Simulation:
     def true_reward(self, texts: Sequence[str]) -> Float[np.ndarray, "user response"]:
         """True utility of texts to every new person, in the units of the world."""
         return self.weight @ measure(texts).T.astype(np.float32)
-
-
-@jax.jit
-def _ridge_losses(
-    features: Float[Array, "response input"],
-    practice: UserBatch,
-    validation: UserBatch,
-    ridges: Float[Array, " ridge"],
-) -> Float[jax.Array, " ridge"]:
-    """NLL of known people on new prompts, from a few of their answers on seen ones."""
-    table = jnp.asarray(features)
-
-    def gaps(batch: UserBatch) -> jax.Array:
-        return table[jnp.asarray(batch.first)] - table[jnp.asarray(batch.second)]
-
-    def loss(ridge):
-        width = table.shape[1]
-        prior = GaussianPrior(jnp.zeros(width), ridge * jnp.eye(width))
-        zero = jnp.zeros(practice.label.shape)
-        found = adapt(gaps(practice), zero, practice.label, practice.weight, prior=prior)
-        logit = jnp.einsum("upj,uj->up", gaps(validation), found.weight)
-        return jnp.sum(metrics.nll(logit, validation.label) * validation.weight)
-
-    return jax.lax.map(loss, ridges)
 
 
 def sample_texts(
