@@ -10,8 +10,8 @@ from prefjax.align import temporal
 from prefjax.align.heads import (
     Moments,
     advantage,
+    increment,
     init_advantage,
-    one_more,
     project_tokens,
     steered_advantage,
     summarize,
@@ -89,7 +89,7 @@ def test_a_summary_step_by_step_is_that_of_the_whole_response():
     states, embedded = jax.random.normal(jax.random.key(0), (2, 3, 5, 8)) + 1.0
     whole, total = summarize(states, embedded), jnp.zeros((3, 16))
     for t in range(5):
-        total = total + one_more(states[:, t], embedded[:, t])
+        total = total + increment(states[:, t], embedded[:, t])
         np.testing.assert_allclose(summary(states[:, t], total), whole[:, t], rtol=1e-5, atol=1e-6)
     # It is the sum of what came before, not of what follows.
     cut = summarize(states.at[:, 3:].set(jnp.nan), embedded.at[:, 3:].set(jnp.nan))

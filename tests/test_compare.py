@@ -117,13 +117,13 @@ def test_a_family_that_fails_is_reported_and_the_rest_continue(compared):
     rows = compare.tidy_rows(cells, PLAN.num_answers)
     text = compare.report(rows, cells, 5)
     assert "| broken | FloatingPointError: no fit today |" in text
-    assert "| per-user | 0.500 ± 0.000 |" in text
+    assert "| per-user | 6 | 0.500 ± 0.000 |" in text
     ran = compare.manifest(cells)
     assert {entry["method"] for entry in ran} == {*PLAN.families, "broken", LENGTH_ONLY}
     assert all("commit" in entry for entry in ran)
 
 
-def test_a_stopped_comparison_goes_on_and_other_settings_start_again(compared):
+def test_a_stopped_comparison_goes_on(compared):
     folder, _, cells = compared
     cell_path(folder, "attributes", "hashed", 1, "per-user").write_bytes(b"half a file")
     said = []
@@ -134,7 +134,7 @@ def test_a_stopped_comparison_goes_on_and_other_settings_start_again(compared):
         np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
 
 
-def test_a_cell_of_other_trials_is_computed_again(compared, monkeypatch):
+def test_a_cell_of_other_settings_or_trials_is_computed_again(compared, monkeypatch):
     folder, _, cells = compared
     for one in cells:
         if "error" not in one.about:
@@ -146,6 +146,12 @@ def test_a_cell_of_other_trials_is_computed_again(compared, monkeypatch):
     compare.run_cells(PLAN, folder, say=said.append, make=small)
     assert [line.split(": ")[0] for line in said] == [
         f"attributes, hashed, seed {seed}, per-user" for seed in PLAN.seeds
+    ]
+    said.clear()
+    fewer = replace(PLAN, num_answers=(0, 3), families=("per-user",), seeds=(0,))
+    compare.run_cells(fewer, folder, say=said.append, make=small)
+    assert [line.split(": ")[0] for line in said] == [
+        f"attributes, hashed, seed 0, {method}" for method in ("per-user", LENGTH_ONLY)
     ]
 
 
@@ -161,6 +167,8 @@ def test_a_part_of_a_comparison_is_reported_beside_the_rest(tmp_path, compared):
     assert {(c.method, c.seed) for c in found} == {(c.method, c.seed) for c in good}
     other = replace(part, num_answers=(0, 3))
     assert compare.with_earlier([], other, tmp_path) == []
+    (tmp_path / "cells" / "notes.npz").write_bytes(b"of another kind")
+    assert len(compare.with_earlier([], part, tmp_path)) == len(good)
 
 
 def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):

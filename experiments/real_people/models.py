@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from prefjax import factorization, metrics
+from prefjax import factorization
 from prefjax.adapt import adapt, ridge_prior
 from prefjax.data import Dataset
 from prefjax.data.group import group_by_user
@@ -111,14 +111,8 @@ def per_user_model(dataset: Dataset, train_rows: Comparisons, config: Config) ->
     gap = gaps(features, batch)
     order = np.argsort(np.random.default_rng(0).random(batch.label.shape), axis=1)
     held = (order < batch.label.shape[1] // 3) & batch.mask
-    weight = np.where(held, 0.0, batch.weight).astype(np.float32)
+    practice, kept = batch._replace(mask=batch.mask & ~held), batch._replace(mask=held)
+    losses = jax.jit(ridge_losses)(gap, practice, gap, kept, jnp.asarray(config.ridges))
+    best = config.ridges[int(np.argmin(losses))]
     items = Items(features=features, utility=np.zeros(len(features), np.float32))
-
-    def loss(ridge: float) -> float:
-        prior = GaussianPrior(jnp.zeros(width), ridge * jnp.eye(width))
-        fitted = fit_users(gap, np.zeros_like(weight), batch.label, weight, prior=prior)
-        logit = np.einsum("upj,uj->up", gap, fitted.weight)
-        return float(np.mean(np.asarray(metrics.nll(logit, batch.label))[held]))
-
-    best = min(config.ridges, key=loss)
     return Model(items, GaussianPrior(jnp.zeros(width), best * jnp.eye(width)))

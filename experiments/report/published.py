@@ -47,6 +47,7 @@ def auc(experiment: str, method: str, dataset: str, answers: int) -> dict[str, A
             "metric": "auc_user",
             "control": None,
             "questions": "random",
+            **({"encoder": "hashed"} if experiment == "compare" else {}),
         },
     }
 

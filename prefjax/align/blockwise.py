@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from prefjax import lm
 from prefjax.align.best_of_n import kl_bound
 from prefjax.align.decode import DEFAULT_SAMPLING, Steered, put
-from prefjax.align.heads import ValueHead, one_more, summary, value
+from prefjax.align.heads import ValueHead, increment, summary, value
 from prefjax.lm import Cache, SamplingConfig
 from prefjax.types import Array, Params, PRNGKey
 
@@ -30,7 +30,7 @@ class _Rows(NamedTuple):
 
     cache: Cache
     hidden: Float[Array, "row feature"]
-    total: Float[Array, "row feature"]
+    total: Float[Array, "row summand"]
     tokens: Int[Array, "row token"]
     mask: Bool[Array, "row token"]
     ended: Bool[Array, " row"]
@@ -92,7 +92,7 @@ def decode_blockwise(
             cache,
             # A row that has ended keeps the state after its end token.
             jnp.where(going[:, None], states[:, 0], rows.hidden),
-            rows.total + jnp.where(going[:, None], one_more(states[:, 0], embedding[token]), 0),
+            rows.total + jnp.where(going[:, None], increment(states[:, 0], embedding[token]), 0),
             put(rows.tokens, token, step),
             put(rows.mask, going, step),
             rows.ended | (going & jnp.any(token[:, None] == end_ids[None], axis=1)),
@@ -122,7 +122,7 @@ def decode_blockwise(
     start = _Rows(
         lm.take_rows(cache, own),
         hidden,
-        one_more(hidden, embedding[tokens[own, -1]]),
+        increment(hidden, embedding[tokens[own, -1]]),
         jnp.zeros((num_rows, max_new_tokens), jnp.int32),
         jnp.zeros((num_rows, max_new_tokens), bool),
         jnp.zeros(num_rows, bool),

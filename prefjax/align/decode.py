@@ -29,7 +29,7 @@ from prefjax import lm
 from prefjax.align.heads import (
     AdvantageHead,
     ValueHead,
-    one_more,
+    increment,
     steered_advantage,
     summary,
     value,
@@ -178,7 +178,7 @@ def _decode_value(
             row_keys, loop.step, loop.hidden
         )
         states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
-        totals = loop.total[:, None] + one_more(states, embedding[ids])
+        totals = loop.total[:, None] + increment(states, embedding[ids])
         values = value(head, summary(states, totals))
         scores = jnp.einsum("bkj,bj->bk", values, weight)[:, :-1]
         gain = jax.vmap(gains, in_axes=(0, 0, None))(scores, log_prob > -jnp.inf, beta)
@@ -209,7 +209,7 @@ def _decode_value(
         jnp.zeros(batch),
     )  # fmt: skip
     hidden = hidden[:, -1]
-    total = one_more(hidden, embedding[tokens[:, -1]])
+    total = increment(hidden, embedding[tokens[:, -1]])
     loop = jax.lax.while_loop(
         lambda loop: (loop.step < max_new_tokens) & ~jnp.all(loop.out.ended),
         body,
@@ -268,7 +268,7 @@ def decode_advantage(
 
     def hook(state, hidden, last, ids, scores):
         step, total, kl = state
-        total = total + one_more(hidden, params["embedding"][last])
+        total = total + increment(hidden, params["embedding"][last])
         scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weight)
         return scores, (step + 1, total, put(kl, now, step))
 

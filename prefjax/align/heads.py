@@ -1,4 +1,4 @@
-r"""Heads over the frozen states of a language model that say where a response is heading.
+r"""Heads over the states and tokens of a frozen language model that say where a response goes.
 
 With features φ(y) of a whole response and the model's own policy π0, by linearity of expectation
 
@@ -72,7 +72,7 @@ class AdvantageHead(NamedTuple):
     deviation: Float[Array, " factor"]
 
 
-def one_more(
+def increment(
     hidden: Float[Array, "*axes feature"], embedded: Float[Array, "*axes feature"]
 ) -> Float[jax.Array, "*axes summand"]:
     """[s̄ ; ē], what a state and the token that led to it add to the sums, which start at 0."""
@@ -95,7 +95,7 @@ def summarize(
         states: s_t.
         embedded: e_a of the token that led to each.
     """
-    return summary(states, jnp.cumsum(one_more(states, embedded), axis=-2))
+    return summary(states, jnp.cumsum(increment(states, embedded), axis=-2))
 
 
 def init_value(key: PRNGKey, inputs: Moments, outputs: Moments, *, width: int = 512) -> ValueHead:

@@ -13,7 +13,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
 
     Args:
         rows: From `tidy_rows`.
-        cells: From `run_cells`.
+        cells: From `run_cells` or `with_earlier`.
         number: The number of answers at which differences are shown.
     """
     parts = []
@@ -26,7 +26,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"## {dataset}, {encoder}",
             f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
             + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
-            "AUC (mean over people) by number of answers.",
+            "AUC (mean over people) by number of answers; methods of fewer draws have fewer people.",
             _curves(some),
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
@@ -71,15 +71,16 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     wanted = [row for row in rows if row["metric"] == "auc_user" and row["control"] is None]
     numbers = sorted({row["num_answers"] for row in wanted})
     lines = [
-        "| method | " + " | ".join(map(str, numbers)) + " |",
-        "|---" * (len(numbers) + 1) + "|",
+        "| method | people | " + " | ".join(map(str, numbers)) + " |",
+        "|---" * (len(numbers) + 2) + "|",
     ]
     for method, some in _methods(wanted):
         at = {row["num_answers"]: row for row in some}
         cells = (
             f"{at[n]['value']:.3f} ± {(at[n]['high'] - at[n]['low']) / 2:.3f}" for n in numbers
         )
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        people = max(row["num_users"] for row in some)
+        lines.append(f"| {method} | {people} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -101,7 +101,7 @@ def run_cells(
 
 
 def with_earlier(cells: Sequence[Cell], plan: Plan, folder: Path) -> list[Cell]:
-    """Cells of a plan and all others in its folder that were measured in the same way.
+    """Cells of a plan and all others in its folder of the same settings, failed ones too.
 
     Args:
         cells: From `run_cells`.
@@ -109,16 +109,18 @@ def with_earlier(cells: Sequence[Cell], plan: Plan, folder: Path) -> list[Cell]:
         folder: Where finished cells lie.
 
     Returns:
-        By data set, encoder, method and seed, each in the order in which it is listed.
+        By data set, encoder (those of the plan first), method and seed.
     """
     named = {cell_path(folder, c.dataset, c.encoder, c.seed, c.method): c for c in cells}
     for path in sorted((folder / "cells").glob("*.npz")):
-        if path not in named and (cell := load_cell(path)) and _is_known(cell):
-            named |= {path: cell} if _is_finished(cell, plan) else {}
+        cell = None if path in named else load_cell(path)
+        if cell and _is_known(cell) and _has_settings(cell, plan):
+            named[path] = cell
     methods, datasets = [*REGISTRY, LENGTH_ONLY], list(SOURCES)
 
     def place(cell: Cell) -> tuple:
-        return datasets.index(cell.dataset), cell.encoder, methods.index(cell.method), cell.seed
+        encoder = cell.encoder not in plan.encoders, cell.encoder
+        return datasets.index(cell.dataset), encoder, methods.index(cell.method), cell.seed
 
     return sorted(named.values(), key=place)
 
@@ -164,7 +166,7 @@ def _table(
     for method in methods:
         for seed in plan.seeds:
             cell = load_cell(cell_path(folder, dataset, encoder, seed, method))
-            if cell and _is_finished(cell, plan):
+            if cell and "error" not in cell.about and _has_settings(cell, plan):
                 found[method, seed] = cell
     missing = [method for method in methods if any((method, s) not in found for s in plan.seeds)]
     if missing:
@@ -230,7 +232,5 @@ def _is_known(cell: Cell) -> bool:
     return cell.dataset in SOURCES and cell.method in (*REGISTRY, LENGTH_ONLY)
 
 
-def _is_finished(cell: Cell, plan: Plan) -> bool:
-    return "error" not in cell.about and cell.about["settings"] == _settings(
-        plan, _family(cell.method)
-    )
+def _has_settings(cell: Cell, plan: Plan) -> bool:
+    return cell.about.get("settings") == _settings(plan, _family(cell.method))

@@ -64,17 +64,19 @@ def save_cell(folder: Path, cell: Cell) -> None:
 
 
 def load_cell(path: Path) -> Cell | None:
-    """Read a cell; None where there is none, or a damaged file."""
+    """Read a cell; None where there is none, a damaged file, or one of another name."""
     if not path.is_file():
         return None
     try:
+        dataset, rest = path.stem.split(".", 1)
+        encoder, seed, method = rest.rsplit(".", 2)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        about = json.loads(str(arrays["about"]))
+        users = arrays["users"]
+        place = dataset, unquote(encoder), int(seed), method
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     controls = [name.removeprefix("auc/") for name in arrays if name.startswith("auc/")]
     scores = {name: Measured(arrays[f"auc/{name}"], arrays[f"nll/{name}"]) for name in controls}
-    about = json.loads(str(arrays["about"]))
-    dataset, rest = path.stem.split(".", 1)
-    encoder, seed, method = rest.rsplit(".", 2)
-    return Cell(dataset, unquote(encoder), int(seed), method, arrays["users"], scores, about)
+    return Cell(*place, users, scores, about)

@@ -54,7 +54,7 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
     """Rows for `runs.tidy`, with the column ``encoder`` besides.
 
     Args:
-        cells: From `run_cells`.
+        cells: From `run_cells` or `with_earlier`.
         num_answers: After how many answers they were scored.
     """
     groups: dict[tuple, list[Cell]] = defaultdict(list)

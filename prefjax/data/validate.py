@@ -150,8 +150,10 @@ def validate_embeddings(
         f"{len(bad)} of {len(table)} embeddings are not finite, first rows "
         f"{bad[:_ROWS_SHOWN].tolist()}"
     )
-    if on_bad == "raise" or not kept.any():
-        hint = "; infinities often come from half precision upstream" if _has_inf(table) else ""
+    hint = "; infinities often come from half precision upstream" if _has_inf(table) else ""
+    if not kept.any():
+        raise ValueError(f"{finding}{hint}. No embedding is left.")
+    if on_bad == "raise":
         raise ValueError(
             f'{finding}{hint}. validate_embeddings(…, on_bad="drop") tells which to exclude.'
         )

@@ -195,7 +195,8 @@ def head_step(
 
     mass = layout.sum_by_response(curvature[..., None], rows, num_responses, signed=False)
     mass = pull_back(mass, None if embeddings is None else jnp.square(embeddings))
-    average = second_moment(state, strength.temperature).mean(0)
+    share = layout.user_shares(rows, len(state.mean))
+    average = jnp.tensordot(share, second_moment(state, strength.temperature), 1)
     block = mass[:, :, None] * average[None] + jnp.diag(tau)[None]
     inverse = jnp.linalg.inv(block)
     step, _ = jax.scipy.sparse.linalg.cg(

@@ -84,8 +84,8 @@ def population(
 
     Users without rows are no part of the population; they are given its moments.
     """
-    given = layout.sum_by_user(rows.weight.sum(1), rows, len(state.mean)) > 0
-    share = given / jnp.maximum(jnp.sum(given), 1)
+    share = layout.user_shares(rows, len(state.mean))
+    given = share > 0
     center = share @ state.mean
     features, utility = em.split(state.head)
     head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)

@@ -155,6 +155,12 @@ def sum_by_user(
     return jax.ops.segment_sum(jnp.asarray(values), rows.user, num_users, indices_are_sorted=True)
 
 
+def user_shares(rows: Rows, num_users: int) -> Float[Array, " user"]:
+    """One over the number of users with rows, and 0 for users without: weights of a mean."""
+    present = sum_by_user(rows.weight.sum(1), rows, num_users) > 0
+    return present / jnp.maximum(jnp.sum(present), 1)
+
+
 def sum_by_response(
     values: Float[Array, "chunk slot feature"], rows: Rows, num_responses: int, signed: bool = True
 ) -> Float[Array, "response feature"]:

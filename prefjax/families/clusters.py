@@ -191,8 +191,8 @@ def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user
     """The smallest number of groups that cannot be told from the best one, by held-out losses."""
     total = by_user.sum(1)
     excess = by_user - by_user[jnp.argmin(total)][None]
-    spread = excess - excess.sum(1, keepdims=True) / jnp.maximum(jnp.sum(present), 1)
-    error = jnp.sqrt(jnp.square(spread) @ present)
+    centered = excess - excess.sum(1, keepdims=True) / jnp.maximum(jnp.sum(present), 1)
+    error = jnp.sqrt(jnp.square(centered) @ present)
     return jnp.argmax(total <= jnp.min(total) + STANDARD_ERRORS * error) + 1
 
 
@@ -244,17 +244,18 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     given = jnp.stack([rows.weight - told, rows.weight])
 
     def with_weight(weight):
-        return data._replace(rows=rows._replace(weight=weight))
+        count = layout.sum_by_user(weight.sum(1), rows, num_users)
+        return data._replace(rows=rows._replace(weight=weight), count=count)
 
     codes, heads = jax.lax.map(
         lambda weight: _stage_one(code_key, with_weight(weight), config), given
     )
 
-    chosen = config.num_clusters is None
+    chosen, asked = config.num_clusters is None, with_weight(told).count > 0
 
     def candidate(by_user, place):
         last = jnp.asarray(place == size, jnp.int32)
-        final = _fewest(by_user, data.count > 0) if chosen else jnp.asarray(size)
+        final = _fewest(by_user, asked) if chosen else jnp.asarray(size)
         num_clusters = jnp.where(place == size, final, place + 1)
         part = with_weight(given[last])
         found = _groups(group_key, part, codes[last], heads[last], num_clusters, config)

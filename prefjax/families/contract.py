@@ -23,6 +23,7 @@ programs is static. It is hashable, hence also legal as a static argument.
 """
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
@@ -54,7 +55,8 @@ class Data(NamedTuple):
         context: One row a response, the embedding of its prompt.
         scale: Mean squared norm of the centred embeddings that are shown; penalties are multiplied
             by it, so that they mean the prior precision of one response's reward.
-        count: Total weight of every user's rows; people without rows change no fit.
+        count: Total weight of every user's rows; people without rows who are numbered last change
+            no fit.
         unit: Group of each response, such as its prompt: what people answer and what is then
             predicted of them share no unit. None if they may share responses.
     """
@@ -108,7 +110,7 @@ class Family(NamedTuple):
     trials: Callable[[Any], tuple[Any, ...]]
 
 
-def check_settings(config: Any, *sizes: str) -> None:
+def check_settings(config: Any, *sizes: str, positive: Sequence[str] = ()) -> None:
     """Refuses a config with a size below 1, or a number that is negative or not finite.
 
     Numbers that are arrays or traced are not looked at.
@@ -116,6 +118,7 @@ def check_settings(config: Any, *sizes: str) -> None:
     Args:
         config: A frozen dataclass.
         sizes: Names of the settings that must be at least 1.
+        positive: Names of those that must not be 0 either.
 
     Raises:
         ValueError: Names the setting and what it was.
@@ -125,8 +128,10 @@ def check_settings(config: Any, *sizes: str) -> None:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     for setting in fields(config):
         value = getattr(config, setting.name)
-        if isinstance(value, float) and not 0 <= value < math.inf:
+        if isinstance(value, numbers.Real) and not 0 <= value < math.inf:
             raise ValueError(f"{setting.name} must be finite and not negative, got {value}")
+        if setting.name in positive and isinstance(value, numbers.Real) and value == 0:
+            raise ValueError(f"{setting.name} must be positive, got {value}")
 
 
 def no_alarms(params: Any, data: Data, config: Any) -> dict[str, Array]:
@@ -134,7 +139,7 @@ def no_alarms(params: Any, data: Data, config: Any) -> dict[str, Array]:
     return {}
 
 
-def mean_person(values: Float[Array, "user feature"], data: Data) -> Float[Array, " feature"]:
+def population_mean(values: Float[Array, "user feature"], data: Data) -> Float[Array, " feature"]:
     """Mean over the people with rows; those without say nothing of the population."""
     present = jnp.where(jnp.asarray(data.count) > 0, 1.0, 0.0)
     return present @ values / jnp.maximum(jnp.sum(present), 1.0)

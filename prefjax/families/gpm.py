@@ -31,8 +31,8 @@ from prefjax.families.contract import (
     Number,
     check_settings,
     clean,
-    mean_person,
     no_alarms,
+    population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.types import Array, GaussianPrior, PRNGKey
@@ -60,7 +60,7 @@ class Config:
     num_steps: int = field(default=300, metadata=STATIC)
 
     def __post_init__(self):
-        check_settings(self, "num_planes", "num_steps")
+        check_settings(self, "num_planes", "num_steps", positive=("temperature",))
 
 
 class Params(NamedTuple):
@@ -111,7 +111,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     kernel = kernel / (root * jnp.sqrt(data.scale))
-    return Params(kernel, bias / root, mean_person(gates, data), gates)
+    return Params(kernel, bias / root, population_mean(gates, data), gates)
 
 
 def _coordinates(params: Params, embedding: Float[Array, "*pairs input"]) -> jax.Array:

@@ -31,7 +31,7 @@ from prefjax.families.contract import (
     Number,
     check_settings,
     clean,
-    mean_person,
+    population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
@@ -62,7 +62,7 @@ class Config:
     num_steps: int = field(default=200, metadata=STATIC)
 
     def __post_init__(self):
-        check_settings(self, "num_basis", "num_steps")
+        check_settings(self, "num_basis", "num_steps", positive=("temperature",))
 
 
 class Params(NamedTuple):
@@ -112,7 +112,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(basis / (config.temperature * unit), weight, mean_person(weight, data))
+    return Params(basis / (config.temperature * unit), weight, population_mean(weight, data))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:

@@ -30,8 +30,8 @@ from prefjax.families.contract import (
     Number,
     check_settings,
     clean,
-    mean_person,
     no_alarms,
+    population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
@@ -150,7 +150,9 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(rescale_map(mapping, data.scale), prototypes, weight, mean_person(weight, data))
+    return Params(
+        rescale_map(mapping, data.scale), prototypes, weight, population_mean(weight, data)
+    )
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:

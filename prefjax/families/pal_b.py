@@ -28,8 +28,8 @@ from prefjax.families.contract import (
     Number,
     check_settings,
     clean,
-    mean_person,
     no_alarms,
+    population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.pal_a import Map, apply_map, rescale_map, start_map
@@ -167,7 +167,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         heads=heads._replace(inward=heads.inward / root),
         log_temperature=log_temperature,
         weight=weight,
-        center=mean_person(weight, data),
+        center=population_mean(weight, data),
     )
 
 
