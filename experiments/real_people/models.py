@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from prefjax import factorization
-from prefjax.adapt import adapt, ridge_prior
+from prefjax.adapt import ridge_losses, ridge_prior
 from prefjax.data import Dataset
 from prefjax.data.group import group_by_user
 from prefjax.data.protocol import Protocol
@@ -53,8 +53,6 @@ PUBLISHED = 1.0, 0.1, 0.0
 """Fields of `Strength` for joint MAP with little penalty."""
 NOBODY = 1e6
 """Penalty under which the factors vanish and the shared utility remains."""
-
-fit_users = jax.jit(adapt)
 
 
 class Model(NamedTuple):

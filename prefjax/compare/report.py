@@ -26,7 +26,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"## {dataset}, {encoder}",
             f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
             + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
-            "AUC (mean over people) by number of answers; methods of fewer draws have fewer people.",
+            "AUC (mean over people) by number of answers.",
             _curves(some),
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",

@@ -23,7 +23,6 @@ programs is static. It is hashable, hence also legal as a static argument.
 """
 
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
@@ -128,9 +127,11 @@ def check_settings(config: Any, *sizes: str, positive: Sequence[str] = ()) -> No
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     for setting in fields(config):
         value = getattr(config, setting.name)
-        if isinstance(value, numbers.Real) and not 0 <= value < math.inf:
+        if not isinstance(value, int | float | np.floating):
+            continue
+        if not 0 <= value < math.inf:
             raise ValueError(f"{setting.name} must be finite and not negative, got {value}")
-        if setting.name in positive and isinstance(value, numbers.Real) and value == 0:
+        if setting.name in positive and value == 0:
             raise ValueError(f"{setting.name} must be positive, got {value}")
 
 
