@@ -134,22 +134,22 @@ def test_a_stopped_comparison_goes_on(compared):
         np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
 
 
-def test_a_cell_of_other_settings_or_trials_is_computed_again(compared, monkeypatch):
-    folder, _, cells = compared
+def test_a_cell_of_other_settings_or_trials_is_computed_again(tmp_path, compared, monkeypatch):
+    _, _, cells = compared
     for one in cells:
         if "error" not in one.about:
-            compare.save_cell(folder, one)
+            compare.save_cell(tmp_path, one)
     family = families.get_family("per-user")
     fewer = family._replace(trials=lambda config: family.trials(config)[:2])
     monkeypatch.setitem(families.REGISTRY, "per-user", fewer)
     said = []
-    compare.run_cells(PLAN, folder, say=said.append, make=small)
+    compare.run_cells(PLAN, tmp_path, say=said.append, make=small)
     assert [line.split(": ")[0] for line in said] == [
         f"attributes, hashed, seed {seed}, per-user" for seed in PLAN.seeds
     ]
     said.clear()
     fewer = replace(PLAN, num_answers=(0, 3), families=("per-user",), seeds=(0,))
-    compare.run_cells(fewer, folder, say=said.append, make=small)
+    compare.run_cells(fewer, tmp_path, say=said.append, make=small)
     assert [line.split(": ")[0] for line in said] == [
         f"attributes, hashed, seed 0, {method}" for method in ("per-user", LENGTH_ONLY)
     ]
