@@ -11,7 +11,7 @@ from prefjax import lm
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.align.teach import centered, teach
+from prefjax.align.teach import centered, collect, encode_prompts, teach
 from prefjax.align.temporal import TrainConfig
 from prefjax.data.attributes import WorldConfig
 
@@ -79,6 +79,19 @@ def test_samples_come_by_prompt_and_fill_the_last_batch():
     assert told != texts
     with pytest.raises(ValueError, match="Prompt 1 has"):
         sample_texts(jax.random.key(0), model, ["a", "word " * 600], 1, max_new_tokens=4)
+
+
+def test_samples_begin_with_the_last_token_of_their_prompt():
+    model = lm.load(FOLDER / "qwen2")
+    prompts = ["a b", "c"]
+    data = collect(
+        jax.random.key(0), model, prompts, lambda texts: np.ones((len(texts), 1)), num_samples=2,
+        max_new_tokens=2,
+    )  # fmt: skip
+    assert data.tokens.shape == data.mask.shape == data.states.shape[:2] == (4, 3)
+    last = encode_prompts(model, prompts, 2).tokens[:, -1]
+    np.testing.assert_array_equal(data.tokens[:, 0], np.repeat(last, 2))
+    assert data.mask[:, 0].all()
 
 
 @pytest.mark.slow

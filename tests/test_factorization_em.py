@@ -139,6 +139,18 @@ def test_no_answers_is_the_population_model_exactly(table):
     np.testing.assert_array_equal(new.weight, np.zeros(J))
 
 
+def test_users_without_rows_are_given_the_population_and_change_nothing(table):
+    given, layout = strength(2.0, 1.0), lay(table)
+    want = fit_free(jax.random.key(0), layout, None, given)
+    more = partial(fit, num_users=U + 100, num_responses=R, config=CONFIG)
+    got = jax.jit(more)(jax.random.key(0), layout, None, given)
+    np.testing.assert_allclose(logits(got, table), logits(want, table), atol=1e-3)
+    np.testing.assert_allclose(got.prior.precision, want.prior.precision, rtol=1e-2, atol=1e-2)
+    np.testing.assert_array_equal(got.weight[U:], 0)
+    covariance = np.linalg.inv(got.prior.precision)
+    np.testing.assert_allclose(got.covariance[-1], covariance, rtol=1e-3, atol=1e-5)
+
+
 def test_keys_side_by_side_equal_a_loop(table):
     layout, given = lay(table), strength(2.0, 1.0)
     keys = jax.random.split(jax.random.key(3), 2)

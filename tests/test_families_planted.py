@@ -10,11 +10,24 @@ from scipy.special import expit
 
 from prefjax import metrics
 from prefjax.families import REGISTRY, gather, get_family, make_data, score
+from prefjax.families.clusters import k_means
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
 from prefjax.types import Comparisons, UserBatch
 
 OLD, NEW, PROMPTS, EACH, INPUTS, PAIRS, ANSWERS, TESTS = 60, 24, 40, 4, 8, 40, 24, 60
 PEOPLE, RESPONSES = OLD + NEW, PROMPTS * EACH
+
+
+def test_points_that_do_not_count_move_no_cluster():
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(size=(20, 2)) + shift for shift in (0.0, 8.0, 500.0)])
+    points = jnp.asarray(points, jnp.float32)
+    find = partial(k_means, max_clusters=2, num_restarts=3)
+    cluster = np.asarray(find(jax.random.key(0), points, 2, jnp.arange(60) < 40))
+    assert len(set(cluster[:20])) == len(set(cluster[20:40])) == 1
+    assert cluster[0] != cluster[20] == cluster[59]  # the others join the nearest
+    everybody = np.asarray(find(jax.random.key(0), points, 2, jnp.ones(60, bool)))
+    assert everybody[0] == everybody[20] != everybody[59]
 
 
 def unit(rng, *shape):
