@@ -15,15 +15,17 @@ seeds cost only themselves and are reported beside what is there. It is a run fo
 ``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
 
 Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .02: PReF .740, GPM
-.738, PReF as published .736, P-RLHF .708, LoRe .704, PAL-A .697, per-user .689, clusters .645,
+.738, PReF as published .736, LoRe .719, P-RLHF .708, PAL-A .705, per-user .689, clusters .646,
 PAL-B .643, VPL .621, MiCRo .522, Bradley–Terry .518; PReF's gain over its own population is +.209
-[+.182, +.236], and with shuffled users every family's gain has an interval that covers 0.
+[+.182, +.235], and with shuffled users every family's gain has an interval that covers 0.
 
-Expected of ``real`` (some three hours of one core, 3.5 GB): PReF's gain over its own population
-after 20 answers is +.060 [+.054, +.066] on Polis (to .808), +.011 [+.008, +.013] on Jester (.695),
-+.007 [+.003, +.012] on DICES-350 (.826), and on Value Portrait (.684) and UKPConvArg (.869) 0 to
-three digits. No other family is above PReF on any of them beyond rounding; PAL-A and GPM lose to
-Bradley–Terry on Jester and UKPConvArg, PAL-B on all but Polis.
+Expected of ``real`` (some three hours of one core, 6 GB): PReF's gain over its own population
+after 20 answers is +.059 [+.054, +.065] on Polis (to .807), +.011 [+.008, +.013] on Jester (.695),
++.007 [+.003, +.011] on DICES-350 (.826), and on Value Portrait (.684) and UKPConvArg (.869) 0 to
+three digits. No other family is above PReF on any of them by more than .001; PAL-A and GPM lose to
+Bradley–Terry on Jester, Value Portrait and UKPConvArg, PAL-B on all but Polis. Shuffled users gain
+nothing with any family but per-user, whose own population is constant, and, by .0007, with PReF as
+published on Value Portrait.
 """
 
 import sys

@@ -10,8 +10,8 @@ large language model (its caption says win rate, its text AUC; in percent, ± 1.
 
     PReF 77 / 83 / 85        VPL 78 / 80 / 80        PAL 56 / 59 / 61
 
-Expected (paper, 4 minutes of one core), AUC: PReF .654 / .697 / .736, as published .648 / .692 /
-.733, PAL-A .628 / .662 / .692, PAL-B .588 / .620 / .642, VPL .598 / .610 / .621, each ± .02, and
+Expected (paper, 4 minutes of one core), AUC: PReF .658 / .701 / .740, as published .653 / .696 /
+.737, PAL-A .631 / .667 / .694, PAL-B .585 / .621 / .643, VPL .598 / .610 / .621, each ± .02, and
 .518 for everybody alike. The world differs, so the order and the growth with answers can be
 compared, the level cannot.
 """
