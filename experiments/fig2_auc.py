@@ -8,9 +8,9 @@ shape of the paper's PRISM experiment, 1,500 people and 2,262 prompts with 50 re
 Gaussian embeddings with six planted base rewards and much that everybody shares; its texts do not
 exist. Published: personal − classic RLHF is + .10 to + .15 AUC below ten answers on both.
 
-Expected (paper, 3 minutes of one core), AUC after 5, 10, 20, 40 answers: ``attributes`` PReF .656
-.705 .739 .766, per-user .619 .660 .701 .733, one model for all .505, PReF − that after 10 answers
-+.200 [+.162, +.237]; ``prism-shaped`` PReF .801 .817 .841 .862, per-user .565 .593 .635 .683, one
+Expected (paper, 3 minutes of one core), AUC after 5, 10, 20, 40 answers: ``attributes`` PReF .658
+.706 .740 .767, per-user .619 .660 .701 .733, one model for all .505, PReF − that after 10 answers
++.201 [+.163, +.239]; ``prism-shaped`` PReF .801 .817 .841 .862, per-user .565 .593 .635 .683, one
 model for all .774, PReF − that +.044 [+.037, +.050].
 """
 
