@@ -105,11 +105,13 @@ def made_up_run(root, name, rows, run="20260101T000000Z-paper-abc"):
 
 def test_the_page_takes_numbers_from_run_folders_and_says_what_was_not_run(tmp_path):
     row = {"dataset": "attributes", "questions": "random", "metric": "auc_user"}
+    row["encoder"], five = "hashed", {"num_answers": 5, "low": 0.7, "high": 0.9}
     made_up_run(
         tmp_path,
         "compare",
         [
-            {**row, "method": "pref", "num_answers": 5, "value": 0.8, "low": 0.7, "high": 0.9},
+            {**row, **five, "method": "pref", "value": 0.9, "encoder": "another"},
+            {**row, **five, "method": "pref", "value": 0.8},
             *(
                 {**row, "method": "vpl", "num_answers": 5, "value": value, "seed": seed}
                 for seed, value in enumerate((0.6, 0.7))
