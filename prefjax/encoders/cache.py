@@ -21,7 +21,14 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts, text_key
+from prefjax.encoders.contract import (
+    Encoder,
+    Text,
+    TokenEncoder,
+    check_texts,
+    encode_batch,
+    text_key,
+)
 from prefjax.runs import replace
 
 _KEY = np.dtype("S64")
@@ -81,7 +88,7 @@ def encode_cached(
         for start in range(0, len(missing), batch_size):
             rows = missing[start : start + batch_size]
             some = [texts[int(row)] for row in rows]
-            batch = _encode(encoder, some, rows)
+            batch = encode_batch(encoder, some, rows)
             if vectors is None:
                 vectors = np.zeros((len(unique), batch.shape[1]), np.float32)
             elif batch.shape[1] != vectors.shape[1]:
@@ -107,18 +114,6 @@ def encode_cached(
         )
     assert vectors is not None
     return vectors[inverse]
-
-
-def _encode(encoder: Encoder, texts: Sequence[Text], rows: np.ndarray) -> np.ndarray:
-    batch = np.asarray(encoder.encode(texts), np.float32)
-    if batch.ndim != 2 or len(batch) != len(texts):
-        raise ValueError(f"The encoder returned shape {batch.shape} for {len(texts)} texts.")
-    bad = rows[~np.isfinite(batch).all(axis=1)]
-    if bad.size:
-        raise ValueError(
-            f"{bad.size} embeddings are not finite, first of texts {bad[:5].tolist()}."
-        )
-    return batch
 
 
 def _read(home: Path, wanted: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:

@@ -70,6 +70,30 @@ def text_key(text: Text) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
+def encode_batch(
+    encoder: Encoder, texts: Sequence[Text], rows: Int[np.ndarray, " text"]
+) -> Float32[np.ndarray, "text feature"]:
+    """Embeddings of some texts, checked before anything is made of them.
+
+    Args:
+        encoder: The encoder.
+        texts: What it is called with.
+        rows: Numbers of the texts among all, by which errors name them.
+
+    Raises:
+        ValueError: The encoder returns another number of rows, or numbers that are not finite.
+    """
+    batch = np.asarray(encoder.encode(texts), np.float32)
+    if batch.ndim != 2 or len(batch) != len(texts):
+        raise ValueError(f"The encoder returned shape {batch.shape} for {len(texts)} texts.")
+    bad = rows[~np.isfinite(batch).all(axis=1)]
+    if bad.size:
+        raise ValueError(
+            f"{bad.size} embeddings are not finite, first of texts {bad[:5].tolist()}."
+        )
+    return batch
+
+
 def check_texts(texts: Sequence[Any]) -> None:
     """Refuse what is not text. An empty string is a text: a person may be given an empty answer.
 

@@ -24,7 +24,14 @@ from jaxtyping import Float32
 from tqdm import tqdm
 
 from prefjax.data.files import atomic_file
-from prefjax.encoders.contract import Encoder, Text, TokenEncoder, check_texts, text_key
+from prefjax.encoders.contract import (
+    Encoder,
+    Text,
+    TokenEncoder,
+    check_texts,
+    encode_batch,
+    text_key,
+)
 
 ABOUT = "corpus.json"
 
@@ -148,16 +155,8 @@ def _claim(folder: Path, encoder: Encoder, texts: Sequence[Text], rows_a_shard: 
 def _encode(encoder: Encoder, texts: Sequence[Text], start: int, batch_size: int) -> np.ndarray:
     parts = []
     for place in range(0, len(texts), batch_size):
-        batch = np.asarray(encoder.encode(texts[place : place + batch_size]), np.float32)
-        count = len(texts[place : place + batch_size])
-        if batch.ndim != 2 or len(batch) != count:
-            raise ValueError(f"The encoder returned shape {batch.shape} for {count} texts.")
-        bad = start + place + np.flatnonzero(~np.isfinite(batch).all(axis=1))
-        if bad.size:
-            raise ValueError(
-                f"{bad.size} embeddings are not finite, first of texts {bad[:5].tolist()}."
-            )
-        parts.append(batch)
+        some = texts[place : place + batch_size]
+        parts.append(encode_batch(encoder, some, start + place + np.arange(len(some))))
     return np.concatenate(parts)
 
 
