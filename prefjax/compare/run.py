@@ -223,9 +223,11 @@ def _family(method: str) -> Family:
 
 def _settings(plan: Plan, family: Family) -> dict[str, Any]:
     """What a cell depends on beside its name."""
-    trials = [repr(trial) for trial in family.trials(family.config)]
-    given = {"num_answers": plan.num_answers, "controls": plan.controls, "trials": trials}
-    return {name: list(values) for name, values in given.items()}
+    return {
+        "num_answers": list(plan.num_answers),
+        "controls": list(plan.controls),
+        "trials": [repr(trial) for trial in family.trials(family.config)],
+    }
 
 
 def _is_known(cell: Cell) -> bool:
