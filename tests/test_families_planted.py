@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from prefjax import metrics
 from prefjax.families import REGISTRY, gather, get_family, make_data, score
-from prefjax.families.clusters import k_means
+from prefjax.families.k_means import k_means
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
 from prefjax.types import Comparisons, UserBatch
 

@@ -7,7 +7,7 @@ import prefjax
 
 LEVELS = {
     0: {"types"},
-    1: {"numerics", "parallel", "checkpoint", "runs"},
+    1: {"numerics", "settings", "parallel", "checkpoint", "runs"},
     2: {"data", "metrics", "lm"},
     3: {"encoders", "logistic", "variational"},
     4: {"factorization"},

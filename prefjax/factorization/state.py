@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 from jaxtyping import Bool, Float, Int
 
+from prefjax.settings import check_settings
 from prefjax.types import Array, GaussianPrior, Items
 from prefjax.variational import Bound
 
@@ -26,7 +27,8 @@ class EMConfig:
         damping: ρ of the E-step and the first step size of the M-step under ``quadrature``.
 
     Raises:
-        ValueError: If a number of factors or steps is below 1.
+        ValueError: If a number of factors or steps is below 1, or another number negative or not
+            finite.
     """
 
     num_factors: int = 6
@@ -38,9 +40,7 @@ class EMConfig:
     damping: float = 0.7
 
     def __post_init__(self):
-        for name in ("num_factors", "max_steps", "user_steps", "solve_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_settings(self, "num_factors", "max_steps", "user_steps", "solve_steps")
 
 
 DEFAULT = EMConfig()

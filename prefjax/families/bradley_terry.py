@@ -16,7 +16,8 @@ import jax
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import Answers, Data, Family, Number, check_settings, no_alarms
+from prefjax.families.contract import Answers, Data, Family, Number, no_alarms
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 

@@ -29,12 +29,12 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
     population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
+from prefjax.settings import check_settings
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 

@@ -27,9 +27,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, check_settings, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 

@@ -28,13 +28,13 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
 )
 from prefjax.families.descent import adam, chunks, inputs
 from prefjax.families.person import minimize
 from prefjax.numerics import softplus_loss
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 

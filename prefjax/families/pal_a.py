@@ -28,13 +28,13 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
     population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.person import simplex_weights
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 Map: TypeAlias = Mapping[str, Float[Array, "_ _"]]

@@ -26,7 +26,6 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
     population_mean,
@@ -34,6 +33,7 @@ from prefjax.families.contract import (
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.families.pal_a import Map, apply_map, rescale_map, start_map
 from prefjax.families.person import simplex_weights
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 MAX_LOG_TEMPERATURE = math.log(100.0)

@@ -28,10 +28,10 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
 )
+from prefjax.settings import check_settings
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 

@@ -34,12 +34,12 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     clean,
     no_alarms,
 )
 from prefjax.laplace import moderated_logit
 from prefjax.numerics import positive_inverse
+from prefjax.settings import check_settings
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
 

@@ -26,9 +26,9 @@ from prefjax.families.contract import (
     Data,
     Family,
     Number,
-    check_settings,
     no_alarms,
 )
+from prefjax.settings import check_settings
 from prefjax.types import PRNGKey
 
 

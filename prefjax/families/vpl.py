@@ -24,10 +24,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, check_settings, clean
+from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
 from prefjax.families.descent import adam, chunks, deal, inputs, shuffle
 from prefjax.families.p_rlhf import Network, reward, start_network
 from prefjax.numerics import softplus_loss
+from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 ACTIVE_VARIANCE = 0.005
