@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import first_call, interleaved
-from prefjax import lm, runs
+from prefjax import lm
 from prefjax.align.best_of_n import choose
 from prefjax.align.decode import decode_advantage, decode_value
 from prefjax.align.heads import Moments, init_advantage, init_value, project_tokens
-from prefjax.elicit import ResponsePool
+from prefjax.lab import runs
+from prefjax.person import ResponsePool
 
 NUM_FACTORS = 8
 
@@ -82,7 +83,7 @@ def make_decoders(batch, num_tokens):
         partial(decode_advantage, config=SHAPE, max_new_tokens=num_tokens, num_candidates=20)
     )
     key, common = jax.random.key(1), {"tokens": prompt, "mask": mask}
-    steered = common | {"weight": weight}
+    steered = common | {"weights": weight}
     return {
         "plain": lambda _: plain(key, params, **common).tokens,
         "advantage_head": lambda beta: (

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit
 
 from benchmarks import timing
-from prefjax.elicit import (
+from prefjax.person import (
     RULES,
     Belief,
     ElicitConfig,

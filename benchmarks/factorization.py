@@ -26,7 +26,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from benchmarks import timing
-from prefjax.factorization import (
+from prefjax.basis import (
     AlternatingConfig,
     Factors,
     alternating,
@@ -55,14 +55,14 @@ def make_votes(num_users, num_items, votes_per_item, seed=0):
         first=item.astype(np.int32),
         second=np.full(len(user), BASELINE, np.int32),
         label=(rng.random(len(user)) < probability).astype(np.float32),
-        weight=np.ones(len(user), np.float32),
+        sample_weight=np.ones(len(user), np.float32),
     )
 
 
 def find_optimum(votes, start, config):
     """Smallest objective that L-BFGS finds in float64 from the start."""
     user, item, label = votes.user, votes.first, votes.label.astype(np.float64)
-    num_users = len(start.weight)
+    num_users = len(start.weights)
     shape = (num_users + len(start.features), NUM_FACTORS)
     penalty = np.full((shape[0], 1), config.item_penalty)
     penalty[:num_users] = config.user_penalty
@@ -80,7 +80,7 @@ def find_optimum(votes, start, config):
         value = np.sum(np.logaddexp(0, logit) - label * logit) + np.sum(penalty * table**2) / 2
         return value, gradient.ravel()
 
-    begun = np.concatenate([start.weight, start.features]).astype(np.float64)
+    begun = np.concatenate([start.weights, start.features]).astype(np.float64)
     options = {"maxiter": 1000, "maxfun": 2000, "maxcor": 20}
     return minimize(loss, begun.ravel(), jac=True, method="L-BFGS-B", options=options).fun
 
@@ -106,7 +106,7 @@ def make_adam(matrix, config, target):
         def unfinished(carry):
             return (carry[2] > target) & (carry[3] < MAX_ADAM_STEPS)
 
-        tables = (start.weight, start.features)
+        tables = (start.weights, start.features)
         begun = (tables, optimizer.init(tables), jnp.asarray(jnp.inf), 0)
         _, _, value, count = jax.lax.while_loop(unfinished, step, begun)
         return count, value

@@ -110,7 +110,7 @@ def main() -> None:
     doubles = features[:loop].astype(float)
     optax_users = jax.jit(jax.vmap(lbfgs))
     candidates = {
-        "prefjax": lambda: fit_users(f, y, weight).weight,
+        "prefjax": lambda: fit_users(f, y, weight).weights,
         "numpy": lambda: numpy_newton(features, label),
         "optax": lambda: optax_users(f[:part], y[:part]),
         "sklearn": lambda: sklearn_loop(doubles, label[:loop]),

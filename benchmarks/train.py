@@ -164,7 +164,16 @@ def measure_scaling(small: bool) -> dict[str, float]:
             [*command, "--devices", str(count)], capture_output=True, text=True, timeout=280
         )
         found[f"devices_{count}"] = _seconds(done)
-    launch = [sys.executable, "-m", "prefjax.launch", "--nproc", "2", "--max-restarts", "0", "--"]
+    launch = [
+        sys.executable,
+        "-m",
+        "prefjax.train.launch",
+        "--nproc",
+        "2",
+        "--max-restarts",
+        "0",
+        "--",
+    ]
     done = subprocess.run(
         [*launch, *command, "--peer"],
         capture_output=True,

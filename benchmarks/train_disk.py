@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.train import make_config, make_world
-from prefjax.checkpoint import Store
+from prefjax.io import Store
 from prefjax.train import ShardSource, UserLayout, write_shards
 from prefjax.train.forms import template, to_disk
 from prefjax.train.setup import prepare

@@ -36,10 +36,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import lm, metrics, plots, runs
+from prefjax import lm, metrics
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.lab import plots, runs
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -73,7 +74,7 @@ def choices(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str
     truth = sim.true_reward(flat).reshape(-1, len(texts), config.num_samples)
     found = {"oracle//0": truth.argmax(2)}
     for name, basis in (("pref", sim.fit_pref()), ("per-user", sim.fit_own())):
-        pool, path = sim.pool(basis, texts), sim.interview(basis).weight
+        pool, path = sim.pool(basis, texts), sim.interview(basis).weights
         for number in config.num_answers:
             weight = path[:, number]
             found[f"{name}//{number}"] = np.asarray(best_of_n(pool, weight).index)

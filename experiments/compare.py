@@ -38,8 +38,11 @@ import pyarrow.compute as pc
 import tyro
 from matplotlib.figure import Figure
 
-from prefjax import plots, runs
-from prefjax.compare import (
+from prefjax.data import DATASETS
+from prefjax.encoders.named import NAMES
+from prefjax.families import REGISTRY
+from prefjax.lab import plots, runs
+from prefjax.lab.compare import (
     CONTROLS,
     LENGTH_ONLY,
     SOURCES,
@@ -51,9 +54,6 @@ from prefjax.compare import (
     tidy_rows,
     with_earlier,
 )
-from prefjax.data import DATASETS
-from prefjax.encoders.named import NAMES
-from prefjax.families import REGISTRY
 
 
 @dataclass(frozen=True)

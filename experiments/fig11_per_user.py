@@ -18,8 +18,9 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
+from prefjax import metrics
 from prefjax.families import get_family
+from prefjax.lab import compare, plots, runs
 from prefjax.types import Comparisons
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from prefjax import compare, plots, runs
+from prefjax.lab import compare, plots, runs
 
 PRISM_SHAPED = compare.PlantedConfig(
     num_users=1500,

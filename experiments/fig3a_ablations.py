@@ -35,15 +35,16 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, factorization, metrics, plots, runs
+from prefjax import basis, metrics
+from prefjax.basis import EMConfig, Strength
+from prefjax.basis.rows import gap
+from prefjax.basis.svd import start as singular_start
 from prefjax.data.attributes import WorldConfig, cut, make_world
 from prefjax.data.group import group_by_user
 from prefjax.encoders import make_hashed
-from prefjax.factorization import EMConfig, Strength
-from prefjax.factorization.rows import gap
-from prefjax.factorization.svd import start as singular_start
 from prefjax.families import Data, gather, get_family, make_data, pref, score
 from prefjax.families.descent import adam, mean_loss
+from prefjax.lab import compare, plots, runs
 from prefjax.types import GaussianPrior
 
 
@@ -80,7 +81,7 @@ NUM_FACTORS = 6
 
 def joint(key: Any, data: Data, config: Config, strength: float) -> pref.Params:
     """Joint MAP to its optimum, from the start by SVD."""
-    fitted = factorization.fit(
+    fitted = basis.fit_block(
         key,
         data.rows,
         data.embeddings,
@@ -112,7 +113,7 @@ def descent(key: Any, data: Data, config: Config, strength: float, start: str) -
     else:
         head = jax.random.normal(head_key, (shape[0], shape[1] + 1)) / jnp.sqrt(shape[0])
         weight = jax.random.normal(user_key, (num_users, shape[1]))
-    total = jnp.sum(data.rows.weight)
+    total = jnp.sum(data.rows.sample_weight)
 
     def loss(params):
         head, weight = params
@@ -162,7 +163,7 @@ def run(config: Config) -> runs.Result:
     table = compare.text_block(texts, cells.seen.reshape(-1), config.num_inputs)
     unit, num_old = world.dataset.prompt_of, len(cells.old)
     data = make_data(cells.train, table, num_users=num_old, unit=unit)
-    is_new = np.isin(np.arange(len(world.weight)), cells.new)
+    is_new = np.isin(np.arange(len(world.weights)), cells.new)
     outer = compare.new_prompts(
         world.dataset.comparisons,
         is_new,
@@ -180,7 +181,7 @@ def run(config: Config) -> runs.Result:
     def auc(params, answers, tests):
         states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, family.config)
         logit = score(family, params, states, tests)
-        each = jax.vmap(metrics.auc)(logit, tests.label, tests.weight > 0)
+        each = jax.vmap(metrics.auc)(logit, tests.label, tests.sample_weight > 0)
         return jnp.nanmean(each)
 
     rows, lines = [], ["| method | seen people | new people |", "|---|---|---|"]

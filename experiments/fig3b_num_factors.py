@@ -19,10 +19,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
+from prefjax import metrics
+from prefjax.basis import EMConfig
 from prefjax.data.attributes import WorldConfig
-from prefjax.factorization import EMConfig
 from prefjax.families import Family, get_family
+from prefjax.lab import compare, plots, runs
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
+from prefjax import metrics
 from prefjax.data.attributes import World, WorldConfig, choose, cut, make_world
-from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.encoders import make_hashed
 from prefjax.families import get_family, make_data
+from prefjax.lab import compare, plots, runs
+from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
 
 
@@ -68,7 +69,7 @@ class Told(NamedTuple):
         prior: Of a new person.
         seen: Responses of each seen prompt, the pool of questions.
         attributes: What the judge measured in every response.
-        weight: True weights of the new people.
+        weights: True weights of the new people.
         test: Their answers on new prompts.
     """
 
@@ -77,7 +78,7 @@ class Told(NamedTuple):
     prior: GaussianPrior
     seen: Int[Array, "prompt response"]
     attributes: Float[Array, "response attribute"]
-    weight: Float[Array, "user attribute"]
+    weights: Float[Array, "user attribute"]
     test: UserBatch
 
 
@@ -98,12 +99,12 @@ def interview(told: Told, config: Config, rule: str, num_questions: int):
             noise = jax.random.fold_in(answer_key, index)
             return choose(noise, gap_at(truth, index).features @ weight, config.world.choice)
 
-        path = jnp.asarray(elicit(ask_key, pool, answer, told.prior, settings).weight)
+        path = jnp.asarray(elicit(ask_key, pool, answer, told.prior, settings).weights)
         logit = path @ (features[test.first] - features[test.second]).T
         logit = logit + (utility[test.first] - utility[test.second])[None]
         return jax.vmap(metrics.auc, in_axes=(0, None, None))(logit, test.label, test.mask)
 
-    return jax.vmap(one)(jnp.arange(len(told.weight)), told.weight, told.test).T
+    return jax.vmap(one)(jnp.arange(len(told.weights)), told.weights, told.test).T
 
 
 def curves_of_seed(seed: int, config: Config) -> dict[str, np.ndarray]:
@@ -123,7 +124,7 @@ def curves_of_seed(seed: int, config: Config) -> dict[str, np.ndarray]:
         prior=params.prior,
         seen=cells.seen,
         attributes=world.attributes.astype(np.float32),
-        weight=world.weight[cells.new].astype(np.float32),
+        weights=world.weights[cells.new].astype(np.float32),
         test=jax.tree.map(jnp.asarray, cells.test),
     )
     asked = {"random": config.num_random} | dict.fromkeys(config.rules, config.num_chosen)

@@ -19,9 +19,10 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
+from prefjax import metrics
 from prefjax.data.attributes import WorldConfig
 from prefjax.families import get_family
+from prefjax.lab import compare, plots, runs
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ def reduced(source: compare.Source, part: float, width: int, seed: int) -> compa
     """Some of the training rows keep their weight, and the first components stay."""
     draw = source.draw
     kept = np.random.default_rng(seed).random(len(draw.train.user)) < part
-    train = draw.train._replace(weight=np.where(kept, draw.train.weight, 0.0).astype(np.float32))
+    train = draw.train._replace(
+        sample_weight=np.where(kept, draw.train.sample_weight, 0.0).astype(np.float32)
+    )
     return source._replace(draw=draw._replace(train=train, embeddings=draw.embeddings[:, :width]))
 
 

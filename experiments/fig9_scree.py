@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, plots, runs
-from prefjax.compare.represent import residual_matrix
 from prefjax.data.protocol import load_protocol
+from prefjax.lab import compare, plots, runs
+from prefjax.lab.compare.represent import residual_matrix
 from prefjax.types import Comparisons
 
 

@@ -22,8 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from prefjax import compare, metrics, plots, runs
+from prefjax import metrics
 from prefjax.families import get_family
+from prefjax.lab import compare, plots, runs
 
 
 @dataclass(frozen=True)

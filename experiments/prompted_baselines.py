@@ -31,7 +31,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import lm, metrics, plots, runs
+from prefjax import lm, metrics
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import (
     Cache,
@@ -46,6 +46,7 @@ from prefjax.align.judges import (
 )
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.encoders import chat_prompt
+from prefjax.lab import plots, runs
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -160,7 +161,7 @@ def run(config: Config) -> runs.Result:
     )  # fmt: skip
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
-    path = sim.interview(basis).weight[: config.num_people]
+    path = sim.interview(basis).weights[: config.num_people]
     others, fitted = baselines(sim, model, prompts, config)
     judge = make_judge(sim, model, config)
     names = sim.names[: config.num_people]

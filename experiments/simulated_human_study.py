@@ -30,10 +30,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import lm, metrics, plots, runs
+from prefjax import lm, metrics
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import ATTRIBUTES, AttributeJudge, Question
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.lab import plots, runs
 from prefjax.lm.bundled import OFFLINE
 
 ARMS = ("personalized", "other_user")
@@ -76,7 +77,7 @@ def choose_texts(sim: Simulation, texts: list[list[str]], config: Config) -> dic
     """Index of the sample for every person and prompt, by arm."""
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
-    weight = sim.interview(basis).weight[: config.num_people, config.num_questions]
+    weight = sim.interview(basis).weights[: config.num_people, config.num_questions]
     other = np.roll(weight, len(weight) // 2, axis=0)
     return {
         arm: np.asarray(best_of_n(pool, w).index)
@@ -88,7 +89,7 @@ def one_study(
     sim: Simulation, trials: dict[str, list[Question]], noise: int, config: Config
 ) -> np.ndarray:
     """Win of the chosen response in every trial of every arm, [arm, person, trial]."""
-    people = dict(zip(sim.names, sim.weight, strict=True))
+    people = dict(zip(sim.names, sim.weights, strict=True))
     judge = AttributeJudge(people, config=sim.config.world.choice, seed=noise)
     rng, wins = np.random.default_rng((config.seed, noise)), []
     for arm in ARMS:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from prefjax import compare, plots, runs
 from prefjax.data.attributes import WorldConfig
+from prefjax.lab import compare, plots, runs
 
 
 @dataclass(frozen=True)

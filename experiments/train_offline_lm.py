@@ -30,7 +30,7 @@ import optax
 from matplotlib.figure import Figure
 from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from prefjax import encoders, lm, runs
+from prefjax import encoders, lm
 from prefjax.data.attributes import (
     ATTRIBUTES,
     Prompt,
@@ -40,6 +40,7 @@ from prefjax.data.attributes import (
     write_responses,
 )
 from prefjax.encoders.batches import bucketed
+from prefjax.lab import runs
 
 END = "<|im_end|>"
 HELD_OUT, LOG_EVERY = 8, 50

@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
-from prefjax.compare.sources import encode
+from prefjax import metrics
 from prefjax.data import ukpconvarg
 from prefjax.data.group import group_by_user
 from prefjax.families import Family, gather, get_family, stack_data
+from prefjax.lab import compare, plots, runs
+from prefjax.lab.compare.sources import encode
 from prefjax.types import Comparisons
 
 

@@ -39,14 +39,14 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
-from prefjax import encoders, factorization, head, metrics, plots, runs
-from prefjax.adapt import adapt
+from prefjax import basis, encoders, metrics
+from prefjax.basis import EMConfig, HeadConfig, Rows
 from prefjax.data import Dataset, load_dataset
 from prefjax.data.attributes import make_world
 from prefjax.data.group import group_by_user
 from prefjax.data.split import group_responses
-from prefjax.factorization import EMConfig, Rows
-from prefjax.head import HeadConfig
+from prefjax.lab import plots, runs
+from prefjax.person import adapt
 from prefjax.types import BASELINE, Comparisons, UserBatch
 
 
@@ -169,13 +169,11 @@ def gaps(table: Float[np.ndarray, "response *feature"], batch: UserBatch) -> np.
 
 
 _fit_learned = jax.jit(
-    lambda key, rows, unit, **static: factorization.fit_learned(
-        key, rows, None, unit=unit, **static
-    ),
+    lambda key, rows, unit, **static: basis.fit(key, rows, None, unit=unit, **static),
     static_argnames=("num_users", "num_responses", "config"),
 )
 _adapt = jax.jit(adapt)
-_regress = jax.jit(head.regress_chosen, static_argnames=("config", "num_folds"))
+_regress = jax.jit(basis.regress_chosen, static_argnames=("config", "num_folds"))
 
 
 @partial(jax.jit, static_argnames="mirrored")
@@ -190,7 +188,7 @@ def all_splits(name: str, config: Config) -> Iterator[dict]:
     datasets = [load(name, seed) for seed in range(config.num_splits)]
     divisions = [divide(dataset, seed, config) for seed, dataset in enumerate(datasets)]
     trains = [division.train for division in divisions]
-    stacked = factorization.stack_rows(trains, datasets[0].num_responses)
+    stacked = basis.stack_rows(trains, datasets[0].num_responses)
     for seed, (dataset, division) in enumerate(zip(datasets, divisions, strict=True)):
         rows = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), stacked)
         for record in one_split(dataset, division, rows, seed, config):
@@ -235,11 +233,11 @@ def one_split(
             yield {**about, "method": "population", "value": population}
             here = gaps(np.where(known[:, None], target, predicted), answers)
             for count in config.num_answers:
-                seen = answers.weight * (np.arange(answers.label.shape[1]) < count)[None]
+                seen = answers.sample_weight * (np.arange(answers.label.shape[1]) < count)[None]
                 person = _adapt(
                     here[..., :-1], here[..., -1], answers.label, seen, prior=fitted.prior
                 )
-                value = auc(predicted, person.weight)
+                value = auc(predicted, person.weights)
                 gain = value - population
                 curve = {"method": "pref", "num_answers": count}
                 yield {**about, **curve, "value": value, "gain": gain}

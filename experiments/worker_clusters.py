@@ -14,7 +14,7 @@ adjusted Rand index with the planted ones, the index of two seeds of the fit wit
 new people under the reward of their group − under one reward for everybody; the same for the
 smallest planted group, whom the grouping may harm; and all of it with worker ids permuted, the
 null. Published on TL;DR, without an interval: 53.2 / 52.7 against 52.1 %. That set needs the hub
-(`prefjax.data.tldr`); ``--folder`` reads it where it lies on disk.
+(`prefjax.data.sets.tldr`); ``--folder`` reads it where it lies on disk.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import compare, metrics, plots, runs
-from prefjax.compare.measure import Cases
-from prefjax.compare.sources import from_hub
+from prefjax import metrics
 from prefjax.data import tldr
 from prefjax.families import get_family
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
+from prefjax.lab import compare, plots, runs
+from prefjax.lab.compare._measure import Cases
+from prefjax.lab.compare.sources import from_hub
 
 
 @dataclass(frozen=True)

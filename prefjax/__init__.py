@@ -1,11 +1,59 @@
 """Personal preference models in JAX.
 
-``fit`` and ``load`` give a `PreferenceModel`; every step behind it is a function of its own room.
+``fit`` and ``load`` give a `PreferenceModel`; every step behind it is a function of a subpackage,
+which is imported when it is first named (``prefjax.families``, ``prefjax.metrics``, …).
 """
 
-from prefjax.model import PreferenceModel, User, fit, load
-from prefjax.types import BASELINE, Comparisons
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefjax.model import PreferenceModel, User, fit, load
+    from prefjax.types import BASELINE, Comparisons
 
 __version__ = "0.1.0"
 
+_EXPORTS = {
+    "BASELINE": "types",
+    "Comparisons": "types",
+    "PreferenceModel": "model",
+    "User": "model",
+    "fit": "model",
+    "load": "model",
+}
+_PACKAGES = frozenset(
+    {
+        "align",
+        "basis",
+        "data",
+        "encoders",
+        "families",
+        "io",
+        "lab",
+        "lm",
+        "logistic",
+        "metrics",
+        "model",
+        "numerics",
+        "parallel",
+        "person",
+        "train",
+        "types",
+        "variational",
+    }
+)
+
 __all__ = ["BASELINE", "Comparisons", "PreferenceModel", "User", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is named, so that ``import prefjax`` itself costs next to nothing."""
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"prefjax.{_EXPORTS[name]}"), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"prefjax.{name}")
+    raise AttributeError(f"module 'prefjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS, *_PACKAGES})

@@ -33,14 +33,14 @@ class Comparisons(NamedTuple):
         first: Response index of the first response, in ``[0, num_responses)``.
         second: Response index of the second response, or ``BASELINE``.
         label: Probability that the first is preferred, in ``[0, 1]``.
-        weight: Non-negative weight of the row; ``2`` means the same as the row twice.
+        sample_weight: Non-negative weight of the row; ``2`` means the same as the row twice.
     """
 
     user: Int[Array, " pair"]
     first: Int[Array, " pair"]
     second: Int[Array, " pair"]
     label: Float[Array, " pair"]
-    weight: Float[Array, " pair"]
+    sample_weight: Float[Array, " pair"]
 
 
 class UserBatch(NamedTuple):
@@ -53,7 +53,7 @@ class UserBatch(NamedTuple):
     first: Int[Array, "user pair"]
     second: Int[Array, "user pair"]
     label: Float[Array, "user pair"]
-    weight: Float[Array, "user pair"]
+    sample_weight: Float[Array, "user pair"]
     mask: Bool[Array, "user pair"]
 
 

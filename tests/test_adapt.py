@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax import adapt, logistic
+from prefjax import logistic, person
 from prefjax.logistic import NewtonConfig, Status
 from prefjax.types import GaussianPrior, UserBatch
 
@@ -25,21 +25,21 @@ def test_many_users_equal_one_and_no_answers_the_prior():
     features, offset, label, weight = answers()
     for array in (features, offset, label, weight):
         array.setflags(write=False)
-    fits = adapt.adapt_users(features, offset, label, weight, prior=PRIOR)
+    fits = person.adapt_users(features, offset, label, weight, prior=PRIOR)
     one = logistic.fit(features[4], label[4], weight[4], prior=PRIOR, offset=offset[4])
-    np.testing.assert_allclose(fits.weight[4], one.weight, atol=1e-5)
-    np.testing.assert_array_equal(fits.weight[2], PRIOR.mean)
+    np.testing.assert_allclose(fits.weights[4], one.weights, atol=1e-5)
+    np.testing.assert_array_equal(fits.weights[2], PRIOR.mean)
     assert fits.status.tolist() == [0, 0, Status.NO_DATA, 0, 0]
 
 
 def test_ridge_prior():
-    prior = adapt.ridge_prior(3, 0.5)
+    prior = person.ridge_prior(3, 0.5)
     np.testing.assert_array_equal(prior.precision, 0.5 * np.eye(3))
     np.testing.assert_array_equal(prior.mean, np.zeros(3))
     with pytest.raises(ValueError, match="beta"):
-        adapt.ridge_prior(3, -1.0)
+        person.ridge_prior(3, -1.0)
     with pytest.raises(ValueError, match="num_factors"):
-        adapt.ridge_prior(0, 1.0)
+        person.ridge_prior(0, 1.0)
 
 
 def test_ridge_losses_are_those_of_everybody_alone():
@@ -49,12 +49,12 @@ def test_ridge_losses_are_those_of_everybody_alone():
         label = np.where(mask, RNG.integers(0, 2, mask.shape), np.nan).astype(np.float32)
         weight = RNG.uniform(0.5, 2, mask.shape).astype(np.float32)
         place = np.zeros(mask.shape, np.int32)
-        return UserBatch(first=place, second=place, label=label, weight=weight, mask=mask)
+        return UserBatch(first=place, second=place, label=label, sample_weight=weight, mask=mask)
 
     practice = batch(np.arange(T) < RNG.integers(1, T, (U, 1)))
     validation = batch(np.arange(T) < RNG.integers(1, T, (U, 1)))
     asked, tested = RNG.normal(size=(2, U, T, J)).astype(np.float32)
-    got = adapt.ridge_losses(asked, practice, tested, validation, jnp.array([0.1, 3.0]))
+    got = person.ridge_losses(asked, practice, tested, validation, jnp.array([0.1, 3.0]))
     for value, ridge in zip(got, (0.1, 3.0), strict=True):
         total = 0.0
         for user in range(U):
@@ -62,12 +62,12 @@ def test_ridge_losses_are_those_of_everybody_alone():
             fit = logistic.fit(
                 asked[user, one],
                 practice.label[user, one],
-                practice.weight[user, one],
-                prior=adapt.ridge_prior(J, ridge),
+                practice.sample_weight[user, one],
+                prior=person.ridge_prior(J, ridge),
             )
-            logit = tested[user, other] @ np.asarray(fit.weight)
+            logit = tested[user, other] @ np.asarray(fit.weights)
             loss = np.logaddexp(0, logit) - validation.label[user, other] * logit
-            total += validation.weight[user, other] @ loss
+            total += validation.sample_weight[user, other] @ loss
         np.testing.assert_allclose(value, total, rtol=1e-4)
 
 
@@ -75,15 +75,15 @@ def test_failures_are_counted_once_or_raise():
     features, offset, label, weight = answers()
     label[1] = features[1, :, 0] > 0
     offset = np.zeros_like(offset)
-    flat = adapt.ridge_prior(J, 0.0)
+    flat = person.ridge_prior(J, 0.0)
     with pytest.warns(RuntimeWarning, match="of 5 users did not converge") as caught:
-        fits = adapt.adapt_users(features, offset, label, weight, prior=flat)
+        fits = person.adapt_users(features, offset, label, weight, prior=flat)
     assert len(caught) == 1
     assert fits.status[1] == Status.SEPARABLE
-    assert np.isfinite(fits.weight).all()
+    assert np.isfinite(fits.weights).all()
     short = NewtonConfig(max_steps=1)
     with pytest.raises(RuntimeError, match="4 ran out of steps; users 0, 1, 3, 4"):
-        adapt.adapt_users(features, offset, label, weight, prior=PRIOR, config=short, strict=True)
+        person.adapt_users(features, offset, label, weight, prior=PRIOR, config=short, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_bad_input_names_the_row(which, value, message):
     arrays = answers()
     arrays[which][3, 1] = value
     with pytest.raises(ValueError, match=message):
-        adapt.adapt_users(*arrays, prior=PRIOR)
+        person.adapt_users(*arrays, prior=PRIOR)
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_bad_input_names_the_row(which, value, message):
 def test_bad_prior_is_refused(precision, message):
     prior = GaussianPrior(jnp.zeros(2), jnp.asarray(precision))
     with pytest.raises(ValueError, match=message):
-        adapt.adapt_users(*answers(), prior=prior)
+        person.adapt_users(*answers(), prior=prior)

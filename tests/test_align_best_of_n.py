@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from prefjax.align import best_of_n as bon
 from prefjax.align import robust
-from prefjax.elicit import ResponsePool
+from prefjax.person import ResponsePool
 
 USERS, PROMPTS, SIZE, J = 7, 4, 6, 3
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prefjax.align.question import question_pair, steering_weights
-from prefjax.elicit import RULES, Belief
+from prefjax.person import RULES, Belief
 
 J, SIZE = 3, 8
 

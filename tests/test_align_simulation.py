@@ -33,7 +33,7 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
     sim = Simulation(CONFIG, seed=0)
     basis, dataset = sim.fit_pref(), sim.world.dataset
     known = sim.interview(basis)
-    np.testing.assert_allclose(known.weight[:, 0] - basis.prior.mean[None], 0, atol=1e-6)
+    np.testing.assert_allclose(known.weights[:, 0] - basis.prior.mean[None], 0, atol=1e-6)
     spread = np.linalg.eigvalsh(known.covariance[:, [0, -1]]).sum(-1)
     assert (spread[:, 1] < spread[:, 0]).all()
 
@@ -44,8 +44,8 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
         ]
         truth = sim.true_reward(texts)
         people = np.arange(len(truth))
-        mine = serve(sim, basis, known.weight[:, 10], texts)
-        shared = serve(sim, basis, known.weight[:, 0], texts)
+        mine = serve(sim, basis, known.weights[:, 10], texts)
+        shared = serve(sim, basis, known.weights[:, 0], texts)
         gains.append(truth[people, mine] - truth[people, shared])
         questions = [
             Question(name, "", texts[a], texts[b])
@@ -60,7 +60,7 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
     assert own.head.shape == (16, 17)
     again = Simulation(CONFIG, seed=0)
     assert again.names == sim.names
-    np.testing.assert_array_equal(again.interview(basis).weight, known.weight)
+    np.testing.assert_array_equal(again.interview(basis).weights, known.weights)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.checkpoint import FolderLock, Store, check_seal, checksums, differences, saved_identity
+from prefjax.io import FolderLock, Store, check_seal, checksums, differences, saved_identity
 from prefjax.parallel import make_mesh, sharding
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(tmp_path):
 @pytest.mark.slow
 def test_a_read_only_folder_is_refused_at_the_start(tmp_path):
     tmp_path.chmod(0o555)
-    code = f"from prefjax.checkpoint import Store; Store({str(tmp_path)!r}, {{}})"
+    code = f"from prefjax.io import Store; Store({str(tmp_path)!r}, {{}})"
     drop = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all"]
     done = subprocess.run(
         [*drop, sys.executable, "-c", code], capture_output=True, text=True, timeout=120

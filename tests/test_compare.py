@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from experiments import compare as command
-from prefjax import compare, families
-from prefjax.compare.measure import shuffle_labels, shuffle_users, strongest, wrong_user
-from prefjax.compare.run import LENGTH_ONLY
-from prefjax.compare.store import cell_path
+from prefjax import families
 from prefjax.data.attributes import WorldConfig
+from prefjax.lab import compare
+from prefjax.lab.compare._measure import shuffle_labels, shuffle_users, strongest, wrong_user
+from prefjax.lab.compare.cells import LENGTH_ONLY
+from prefjax.lab.compare.store import cell_path
 from prefjax.types import BASELINE, Comparisons
 
 SMALL = WorldConfig(num_prompts=12, responses_per_prompt=4, pairs_per_prompt=6, pairs_per_user=40)
@@ -274,13 +275,13 @@ def test_planted_people_choose_by_their_own_weights_and_groups_want_opposites():
     )
     world = compare.make_planted(config, 0)
     draw = world.source.draw
-    old = world.weight[~world.is_new]
+    old = world.weights[~world.is_new]
     rows, seen = draw.train, draw.embeddings
     gap = np.sum((seen[rows.first] - seen[rows.second]) * old[rows.user], axis=1)
     assert np.mean((gap > 0) == (rows.label > 0.5)) > 0.95
     assert not np.isin(draw.tests.first[draw.tests.mask], rows.first).any()
     np.testing.assert_array_equal(rows.first // 20, rows.second // 20)
-    one, other = (world.weight[world.group == group][0] for group in (0, 1))
+    one, other = (world.weights[world.group == group][0] for group in (0, 1))
     np.testing.assert_allclose(one, -other, atol=1e-6)
     with pytest.raises(ValueError, match="6 factors need as many inputs"):
         compare.make_planted(compare.PlantedConfig(num_inputs=4), 0)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from prefjax import compare
-from prefjax.compare.represent import item_utility, signed_items
+from prefjax.lab import compare
+from prefjax.lab.compare.represent import item_utility, signed_items
 from prefjax.types import BASELINE, Comparisons
 
 

@@ -28,7 +28,7 @@ def clean(seed=0):
             first=ids[:, 0],
             second=ids[:, 1],
             label=rng.integers(0, 2, NUM_PAIRS),
-            weight=np.ones(NUM_PAIRS),
+            sample_weight=np.ones(NUM_PAIRS),
         ),
         responses=tuple(f"Answer {index} is this." for index in range(2 * NUM_PAIRS)),
         prompt_of=prompt_of,

@@ -15,7 +15,7 @@ def make(**fields):
             first=np.array([0, 2, 1]),
             second=np.array([1, BASELINE, 0]),
             label=np.array([1.0, 0.0, 0.5]),
-            weight=np.ones(3),
+            sample_weight=np.ones(3),
         ),
         "responses": ("yes", "no", "yes"),
         "prompt_of": np.array([0, 0, 1], dtype=np.int32),

@@ -17,7 +17,7 @@ def rows():
         first=rng.integers(0, 9, 25).astype(np.int32),
         second=rng.integers(-1, 9, 25).astype(np.int32),
         label=rng.random(25).astype(np.float32),
-        weight=rng.random(25).astype(np.float32),
+        sample_weight=rng.random(25).astype(np.float32),
     )
 
 
@@ -29,14 +29,14 @@ def test_rows_of_each_user_keep_their_order():
         own = np.flatnonzero(table.user == user)
         np.testing.assert_array_equal(order[start[user] : start[user + 1]], own)
         np.testing.assert_array_equal(batch.mask[user].sum(), len(own))
-        for name in ("first", "second", "label", "weight"):
+        for name in ("first", "second", "label", "sample_weight"):
             padded = getattr(batch, name)[user]
             np.testing.assert_array_equal(padded[: len(own)], getattr(table, name)[own])
 
 
 def test_padding_is_legal_and_weightless():
     batch = group_by_user(rows(), NUM_USERS, length=30)
-    for name, fill in (("first", 0), ("second", BASELINE), ("label", 0.5), ("weight", 0.0)):
+    for name, fill in (("first", 0), ("second", BASELINE), ("label", 0.5), ("sample_weight", 0.0)):
         assert (getattr(batch, name)[~batch.mask] == fill).all()
     assert not batch.mask[5].any()
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data import prism, tldr
+from prefjax.data.sets import prism, tldr
 from prefjax.data.split import four_cells
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

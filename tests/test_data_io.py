@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data import files, io
+from prefjax.data import io
 from prefjax.data.dataset import Dataset
 from prefjax.data.table import read_table, write_table
+from prefjax.io import atomic
 from prefjax.types import BASELINE, Comparisons
 
 TEXTS = ('She said "yes",\nthen left.', "", "ünï, 2020-01-01", "NA", "null", " space ")
@@ -24,7 +25,7 @@ def toy():
             first=np.array([0, 2, 3, 5]),
             second=np.array([1, BASELINE, 4, 3]),
             label=np.array([1.0, 0.0, 0.1, 0.5]),
-            weight=np.array([1.0, 2.0, 1 / 3, 1.0]),
+            sample_weight=np.array([1.0, 2.0, 1 / 3, 1.0]),
         ),
         responses=TEXTS,
         prompt_of=np.array([0, 0, 0, 1, 1, 1], dtype=np.int32),
@@ -68,7 +69,7 @@ def test_a_failed_write_leaves_the_old_folder(tmp_path):
     before = (tmp_path / "toy" / "meta.json").read_bytes()
 
     def fail():
-        with files.atomic_folder(tmp_path / "toy", overwrite=True) as target:
+        with atomic.atomic_folder(tmp_path / "toy", overwrite=True) as target:
             (target / "meta.json").write_text("half")
             raise RuntimeError("disk full")
 
@@ -164,7 +165,7 @@ def test_flat_file_joins_equal_texts_under_one_prompt_only(tmp_path):
     ]
     np.testing.assert_array_equal(data.comparisons.first, [0, 1, 2])
     np.testing.assert_array_equal(data.comparisons.second, [1, 0, BASELINE])
-    np.testing.assert_array_equal(data.comparisons.weight, [1, 1, 1])
+    np.testing.assert_array_equal(data.comparisons.sample_weight, [1, 1, 1])
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data import DATASETS, jester, load_dataset, polis
+from prefjax.data import DATASETS, load_dataset
 from prefjax.data.audit import audit, audit_protocol
 from prefjax.data.protocol import load_protocol
+from prefjax.data.sets import jester, polis
 from prefjax.data.split import four_cells
 from prefjax.types import BASELINE
 

@@ -26,7 +26,7 @@ def prompted(seed=0, num_rows=3000):
             first=prompt * PER_PROMPT + first,
             second=prompt * PER_PROMPT + (first + gap) % PER_PROMPT,
             label=rng.integers(0, 2, num_rows),
-            weight=np.ones(num_rows),
+            sample_weight=np.ones(num_rows),
         ),
         responses=tuple(f"answer {index}" for index in range(NUM_PROMPTS * PER_PROMPT)),
         prompt_of=np.repeat(np.arange(NUM_PROMPTS), PER_PROMPT),

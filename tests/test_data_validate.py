@@ -15,7 +15,7 @@ def table(**columns):
         "first": np.array([0, 4, 2]),
         "second": np.array([1, BASELINE, 3]),
         "label": np.array([1.0, 0.5, 0.0]),
-        "weight": np.ones(3),
+        "sample_weight": np.ones(3),
     }
     return Comparisons(**{**rows, **columns})
 
@@ -50,9 +50,9 @@ def test_whole_floats_are_ids():
         ("label", [0, 1.5, 1], r"label must lie in \[0, 1\].*rows \[1\]"),
         ("label", [0, np.nan, 1], r"label must lie in \[0, 1\].*rows \[1\]"),
         ("label", [-1, 1, 1], r"\(label \+ 1\) / 2"),
-        ("weight", [1, -0.5, 1], r"weight must be finite and not negative.*rows \[1\]"),
-        ("weight", [1, np.nan, 1], "weight must be finite"),
-        ("weight", [1, 1, np.inf], "weight must be finite"),
+        ("sample_weight", [1, -0.5, 1], r"weight must be finite and not negative.*rows \[1\]"),
+        ("sample_weight", [1, np.nan, 1], "weight must be finite"),
+        ("sample_weight", [1, 1, np.inf], "weight must be finite"),
         ("label", [0, 1], "differ in length"),
         ("label", [[0], [1], [1]], "must have one axis"),
     ],

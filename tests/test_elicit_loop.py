@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prefjax import logistic
-from prefjax.elicit import (
+from prefjax.person import (
     ElicitConfig,
     PairPool,
     ResponsePool,
@@ -46,7 +46,7 @@ def test_path_is_the_fit_of_the_answers_so_far():
     assert len(set(path.chosen.tolist())) == Q
     assert bool(path.converged.all())
     np.testing.assert_array_equal(path.label, label[path.chosen])
-    np.testing.assert_array_equal(path.weight[0], PRIOR.mean)
+    np.testing.assert_array_equal(path.weights[0], PRIOR.mean)
     np.testing.assert_array_equal(path.hessian[0], PRIOR.precision)
     last = logistic.fit(
         pool.features[path.chosen],
@@ -55,7 +55,7 @@ def test_path_is_the_fit_of_the_answers_so_far():
         prior=PRIOR,
         offset=pool.offset[path.chosen],
     )
-    np.testing.assert_allclose(path.weight[-1], last.weight, atol=1e-4)
+    np.testing.assert_allclose(path.weights[-1], last.weights, atol=1e-4)
     np.testing.assert_allclose(path.hessian[-1], last.hessian, rtol=1e-4, atol=1e-4)
 
 
@@ -68,7 +68,7 @@ def test_session_asks_what_the_scan_asks(rule):
         assert session.ask().index == expected
         assert session.ask().index == expected
         session.tell(float(label[expected]))
-    np.testing.assert_allclose(session.weight, path.weight[-1], atol=1e-4)
+    np.testing.assert_allclose(session.weights, path.weights[-1], atol=1e-4)
     inverse = np.linalg.inv(np.asarray(path.hessian[-1]))
     np.testing.assert_allclose(session.covariance, inverse, atol=1e-4)
     assert [asked.index for asked, _ in session.history] == path.chosen.tolist()
@@ -85,7 +85,7 @@ def test_vmap_is_the_single_interview():
     for user in range(4):
         path = run(keys[user], pool, labels[user], PRIOR)
         np.testing.assert_array_equal(paths.chosen[user], path.chosen)
-        np.testing.assert_allclose(paths.weight[user], path.weight, atol=1e-4)
+        np.testing.assert_allclose(paths.weights[user], path.weights, atol=1e-4)
 
 
 def test_only_what_was_answered_is_asked():
@@ -97,7 +97,7 @@ def test_only_what_was_answered_is_asked():
     assert sorted(path.chosen.tolist()) == [-1, -1, -1, 3, 7, 11]
     np.testing.assert_array_equal(path.asked, [True] * 3 + [False] * 3)
     np.testing.assert_allclose(
-        path.weight[3:], path.weight[3][None, :] * jnp.ones((4, 1)), atol=1e-6
+        path.weights[3:], path.weights[3][None, :] * jnp.ones((4, 1)), atol=1e-6
     )
 
 
@@ -181,7 +181,7 @@ def test_eight_adaptive_questions_reach_twenty_random_ones():
     def reached(rule, num_answers):
         def one(key, weight):
             config = ElicitConfig(num_answers, rule)
-            return elicit(key, pool, make_simulated(weight, pool), prior, config).weight[-1]
+            return elicit(key, pool, make_simulated(weight, pool), prior, config).weights[-1]
 
         fitted = jax.jit(jax.vmap(one))(jax.random.split(keys[4], users), weight)
         logit = np.asarray(fitted @ test.T)

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from prefjax import logistic
-from prefjax.factorization import (
+from prefjax import basis, logistic
+from prefjax.basis import (
     EMConfig,
     LearnConfig,
     Strength,
     choose_num_factors,
     dense_imputation,
     em,
-    fit,
-    fit_learned,
+    fit_block,
     make_rows,
     svd,
 )
@@ -27,7 +26,7 @@ from prefjax.types import Comparisons, GaussianPrior
 U, R, J, PAIRS = 40, 12, 3, 16
 CONFIG = EMConfig(num_factors=J, max_steps=40, tolerance=1e-6)
 SIZES = {"num_users": U, "num_responses": R, "config": CONFIG}
-fit_free = jax.jit(partial(fit, **SIZES))
+fit_free = jax.jit(partial(fit_block, **SIZES))
 
 
 def strength(penalty, temperature):
@@ -46,7 +45,7 @@ def draw(weight, features, utility, num_pairs, rng):
         first=first.astype(np.int32),
         second=second.astype(np.int32),
         label=label.astype(np.float32),
-        weight=np.ones(len(user), np.float32),
+        sample_weight=np.ones(len(user), np.float32),
     )
 
 
@@ -65,7 +64,7 @@ def logits(fitted, table):
     """Logit of every row of the table under the users' posterior means."""
     gap = fitted.items.features[table.first] - fitted.items.features[table.second]
     offset = fitted.items.utility[table.first] - fitted.items.utility[table.second]
-    return np.asarray(jnp.sum(fitted.weight[table.user] * gap, axis=1) + offset)
+    return np.asarray(jnp.sum(fitted.weights[table.user] * gap, axis=1) + offset)
 
 
 def test_the_objective_never_falls_and_map_ends_at_a_stationary_point(table):
@@ -113,7 +112,7 @@ def test_masked_rows_are_deleted_rows_and_order_is_nothing(table, temperature):
 
     # Two more rows a user that weigh nothing, laid out in chunks of the same width.
     extra = draw(np.zeros((U, J)), np.zeros((R, J)), np.zeros(R), 2, rng)
-    extra = extra._replace(label=extra.label * np.nan, weight=0 * extra.weight)
+    extra = extra._replace(label=extra.label * np.nan, sample_weight=0 * extra.sample_weight)
     masked = Comparisons(*(np.concatenate(pair) for pair in zip(table, extra, strict=True)))
     got = fit_free(key, lay(masked), None, given)
     np.testing.assert_allclose(logits(got, table), logits(want, table), atol=2e-2)
@@ -133,20 +132,20 @@ def test_indicators_as_embeddings_are_free_factors(table):
 def test_no_answers_is_the_population_model_exactly(table):
     fitted = fit_free(jax.random.key(0), lay(table), None, strength(2.0, 1.0))
     np.testing.assert_array_equal(fitted.prior.mean, np.zeros(J))
-    np.testing.assert_allclose(fitted.weight.mean(0), np.zeros(J), atol=1e-5)
+    np.testing.assert_allclose(fitted.weights.mean(0), np.zeros(J), atol=1e-5)
     gap = fitted.items.features[:3]
     new = logistic.fit(gap, jnp.ones(3), jnp.zeros(3), prior=fitted.prior)
-    np.testing.assert_array_equal(new.weight, np.zeros(J))
+    np.testing.assert_array_equal(new.weights, np.zeros(J))
 
 
 def test_users_without_rows_are_given_the_population_and_change_nothing(table):
     given, layout = strength(2.0, 1.0), lay(table)
     want = fit_free(jax.random.key(0), layout, None, given)
-    more = partial(fit, num_users=U + 100, num_responses=R, config=CONFIG)
+    more = partial(fit_block, num_users=U + 100, num_responses=R, config=CONFIG)
     got = jax.jit(more)(jax.random.key(0), layout, None, given)
     np.testing.assert_allclose(logits(got, table), logits(want, table), atol=1e-3)
     np.testing.assert_allclose(got.prior.precision, want.prior.precision, rtol=1e-2, atol=1e-2)
-    np.testing.assert_array_equal(got.weight[U:], 0)
+    np.testing.assert_array_equal(got.weights[U:], 0)
     covariance = np.linalg.inv(got.prior.precision)
     np.testing.assert_allclose(got.covariance[-1], covariance, rtol=1e-3, atol=1e-5)
 
@@ -154,7 +153,9 @@ def test_users_without_rows_are_given_the_population_and_change_nothing(table):
 def test_keys_side_by_side_equal_a_loop(table):
     layout, given = lay(table), strength(2.0, 1.0)
     keys = jax.random.split(jax.random.key(3), 2)
-    together = jax.jit(jax.vmap(lambda key: fit(key, layout, None, given, **SIZES).objective))(keys)
+    together = jax.jit(
+        jax.vmap(lambda key: fit_block(key, layout, None, given, **SIZES).objective)
+    )(keys)
     alone = [float(fit_free(key, layout, None, given).objective) for key in keys]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
@@ -164,13 +165,13 @@ def test_exact_expectations_reach_at_least_the_bound_of_jaakkola(table):
     given = strength(2.0, 1.0)
     bound = fit_free(jax.random.key(0), lay(table), None, given)
     sizes = SIZES | {"config": EMConfig(num_factors=J, bound="quadrature", max_steps=40)}
-    exact = jax.jit(partial(fit, **sizes))(jax.random.key(0), lay(table), None, given)
+    exact = jax.jit(partial(fit_block, **sizes))(jax.random.key(0), lay(table), None, given)
     assert float(exact.objective) > float(bound.objective)
 
 
 def test_singular_values_are_those_of_numpy(table):
     layout = lay(table)
-    residual = layout.weight * (layout.label - 0.5)
+    residual = layout.sample_weight * (layout.label - 0.5)
     run = jax.jit(partial(svd.singular_directions, num_factors=J, num_users=U, num_responses=R))
     directions, values = run(jax.random.key(0), layout, residual, None)
     dense = np.zeros((U, R))
@@ -204,8 +205,8 @@ def auc_of(features, utility, prior, answers, tests):
         return differences.reshape(num_users, -1, features.shape[1]), shared
 
     (f, o), (g, s) = gap(answers), gap(tests)
-    solve = jax.vmap(lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weight)
-    label, weight = (x.reshape(num_users, -1) for x in (answers.label, answers.weight))
+    solve = jax.vmap(lambda f, o, y, w: logistic.fit(f, y, w, prior=prior, offset=o).weights)
+    label, weight = (x.reshape(num_users, -1) for x in (answers.label, answers.sample_weight))
     new = solve(*(jnp.asarray(x, jnp.float32) for x in (f, o, label, weight)))
     score = np.einsum("upj,uj->up", g, new) + s
     return macro_auc(tests.user, score.ravel(), tests.label).value
@@ -228,7 +229,7 @@ def test_planted_factors_are_found_and_too_many_do_no_harm():
     for wanted in (num_factors, 12):
         learned = jax.jit(
             partial(
-                fit_learned,
+                basis.fit,
                 num_users=num_users,
                 num_responses=num_responses,
                 config=EMConfig(num_factors=wanted),
@@ -279,7 +280,7 @@ def test_learns_to_trust_people_without_noise_and_to_doubt_the_others():
     """Without noise the default predicts as the best tuned joint MAP does."""
     sizes = {"num_users": 100, "num_responses": 10}
     config = EMConfig(num_factors=10)
-    learned = jax.jit(partial(fit_learned, **sizes, config=config, learn_config=LearnConfig()))
+    learned = jax.jit(partial(basis.fit, **sizes, config=config, learn_config=LearnConfig()))
     rng = np.random.default_rng(0)
     doubted, _ = rankings(0.8, rng)
     known, unseen = rankings(0.0, rng)
@@ -293,7 +294,7 @@ def test_learns_to_trust_people_without_noise_and_to_doubt_the_others():
         loss = np.logaddexp(0, logit) - unseen.label * logit
         return np.mean((logit > 0) == (unseen.label > 0.5)), loss.mean()
 
-    tuned = jax.jit(partial(fit, **sizes, config=config))
+    tuned = jax.jit(partial(fit_block, **sizes, config=config))
     rivals = [
         score(tuned(jax.random.key(0), lay(known, 10), None, strength(penalty, 0.0)))
         for penalty in (0.5, 1.0, 2.0, 4.0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.factorization import Factorization, canonical, fix
+from prefjax.basis import Factorization, canonical, canonicalize
 from prefjax.types import GaussianPrior, Items
 
 U, R, J = 50, 40, 3
@@ -22,7 +22,7 @@ def fitted():
     result = Factorization(
         items=Items(features, utility),
         head=np.column_stack((features, utility)),
-        weight=weight,
+        weights=weight,
         covariance=np.broadcast_to(0.1 * np.eye(J), (U, J, J)),
         prior=GaussianPrior(np.zeros(J), np.linalg.inv(covariance)),
         objective=np.zeros(()),
@@ -41,14 +41,14 @@ def transform(fitted, matrix):
     return fitted._replace(
         items=fitted.items._replace(features=features),
         head=jnp.column_stack((features, fitted.items.utility)),
-        weight=fitted.weight @ inverse.T,
+        weights=fitted.weights @ inverse.T,
         covariance=covariance,
         prior=GaussianPrior(jnp.zeros(J), matrix.T @ fitted.prior.precision @ matrix),
     )
 
 
 def reward(fitted):
-    return fitted.weight @ fitted.items.features.T + fitted.items.utility[None]
+    return fitted.weights @ fitted.items.features.T + fitted.items.utility[None]
 
 
 def spread(fitted):
@@ -58,13 +58,13 @@ def spread(fitted):
 
 
 def test_the_canonical_gauge_predicts_the_same_with_unit_people_and_diagonal_items(fitted):
-    turned, gauge = jax.jit(fix)(fitted)
+    turned, gauge = jax.jit(canonicalize)(fitted)
     np.testing.assert_allclose(reward(turned), reward(fitted), atol=2e-4)
     np.testing.assert_allclose(spread(turned), spread(fitted), rtol=1e-3)
     np.testing.assert_allclose(turned.head[:, :J], turned.items.features, atol=1e-5)
     np.testing.assert_allclose(gauge.features @ gauge.weights.T, np.eye(J), atol=1e-4)
 
-    weight = np.asarray(turned.weight, np.float64)
+    weight = np.asarray(turned.weights, np.float64)
     np.testing.assert_allclose(weight.T @ weight / U, np.eye(J), atol=1e-3)
     np.testing.assert_allclose(turned.prior.precision, np.eye(J), atol=1e-3)
     features = np.asarray(turned.items.features)
@@ -75,13 +75,13 @@ def test_the_canonical_gauge_predicts_the_same_with_unit_people_and_diagonal_ite
 
 
 def test_the_scree_and_the_axes_do_not_depend_on_where_the_fit_ended(fitted):
-    turned, gauge = jax.jit(fix)(fitted)
+    turned, gauge = jax.jit(canonicalize)(fitted)
     for seed in range(3):
         matrix = jax.random.normal(jax.random.key(seed), (J, J)) + 2 * jnp.eye(J)
-        other, moved = jax.jit(fix)(transform(fitted, matrix))
+        other, moved = jax.jit(canonicalize)(transform(fitted, matrix))
         np.testing.assert_allclose(moved.variance, gauge.variance, rtol=5e-3)
         np.testing.assert_allclose(other.items.features, turned.items.features, atol=2e-2)
-        np.testing.assert_allclose(other.weight, turned.weight, atol=2e-2)
+        np.testing.assert_allclose(other.weights, turned.weights, atol=2e-2)
 
 
 def test_a_factor_that_nobody_uses_has_no_variance():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.factorization import make_rows, rows
+from prefjax.basis import make_rows, rows
 from prefjax.types import BASELINE, Comparisons
 
 NUM_USERS, NUM_RESPONSES = 7, 9
@@ -53,8 +53,8 @@ def test_every_row_lies_in_one_slot_of_its_user(comparisons, layout):
     np.testing.assert_array_equal(np.sort(order[present]), np.arange(len(comparisons.user)))
     users = np.broadcast_to(np.asarray(layout.user)[:, None], order.shape)
     np.testing.assert_array_equal(comparisons.user[order[present]], users[present])
-    np.testing.assert_array_equal(by_row(layout, layout.weight), comparisons.weight)
-    assert np.all(np.asarray(layout.weight)[~present] == 0)
+    np.testing.assert_array_equal(by_row(layout, layout.sample_weight), comparisons.sample_weight)
+    assert np.all(np.asarray(layout.sample_weight)[~present] == 0)
 
 
 def test_gap_and_sums_equal_their_dense_twins(comparisons, layout):
@@ -88,7 +88,7 @@ def test_sum_by_response_is_the_transpose_of_gap(layout):
 
 
 def test_rows_of_no_weight_may_hold_anything(comparisons):
-    absent = comparisons.weight == 0
+    absent = comparisons.sample_weight == 0
     label = np.where(absent, np.nan, comparisons.label).astype(np.float32)
     layout = make_rows(comparisons._replace(label=label), NUM_RESPONSES)
     assert np.isfinite(layout.label).all()
@@ -97,6 +97,6 @@ def test_rows_of_no_weight_may_hold_anything(comparisons):
 def test_no_rows_at_all_still_lay_out():
     empty = Comparisons(*(np.zeros(0, np.int32),) * 3, *(np.zeros(0, np.float32),) * 2)
     layout = jax.tree.map(jnp.asarray, make_rows(empty, NUM_RESPONSES))
-    assert float(layout.weight.sum()) == 0
+    assert float(layout.sample_weight.sum()) == 0
     total = rows.sum_by_response(jnp.ones((*layout.first.shape, 1)), layout, NUM_RESPONSES)
     np.testing.assert_array_equal(total, np.zeros((NUM_RESPONSES, 1)))

@@ -47,7 +47,7 @@ def ask(seed=1, users=2):
         first=first,
         second=first ^ 1,
         label=rng.integers(2, size=first.shape).astype(np.float32),
-        weight=np.ones(first.shape, np.float32),
+        sample_weight=np.ones(first.shape, np.float32),
         mask=mask,
     )
 
@@ -64,7 +64,7 @@ def answers_of(batch):
 def run(family, key, data, answers, config):
     """Logits of the answered pairs, turned round too, with and without having heard the answers."""
     params = family.fit(key, data, config)
-    silent = answers._replace(weight=jnp.zeros_like(answers.weight))
+    silent = answers._replace(sample_weight=jnp.zeros_like(answers.sample_weight))
     nobody = jax.tree.map(jnp.zeros_like, answers)
     people = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), answers, silent, nobody)
     states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, people, config)
@@ -143,7 +143,7 @@ def test_the_order_of_rows_and_of_answers_means_nothing(program, base):
 
 def test_masked_rows_equal_deleted_rows_whatever_they_hold(program, base):
     padded = Comparisons(*(np.concatenate([column, column[:3]]) for column in ROWS))
-    padded.weight[-3:], padded.label[-3:] = 0, np.nan
+    padded.sample_weight[-3:], padded.label[-3:] = 0, np.nan
     np.testing.assert_array_equal(program(padded)["personal"], base["personal"])
     answers = answers_of(BATCH)
     hidden = ~BATCH.mask
@@ -253,7 +253,7 @@ def test_bad_input_is_refused_by_name():
     with pytest.raises(ValueError, match=r"no family 'lora'; the families are bradley-terry, "):
         get_family("lora")
     with pytest.raises(ValueError, match="There are no comparisons"):
-        make(ROWS._replace(weight=np.zeros(len(ROWS.user))), EMBEDDINGS)
+        make(ROWS._replace(sample_weight=np.zeros(len(ROWS.user))), EMBEDDINGS)
     with pytest.raises(ValueError, match=r"comparisons\.user must lie in \[0, 2\)"):
         make_data(ROWS, EMBEDDINGS, num_users=2)
     broken = np.where(np.arange(RESPONSES)[:, None] == ROWS.first[0], np.nan, EMBEDDINGS)

@@ -55,7 +55,7 @@ def answers(world):
     rows, embeddings = world
     batch = UserBatch(
         *(np.asarray(column)[None, :6] for column in (rows.first, rows.second, rows.label)),
-        weight=np.ones((1, 6), np.float32),
+        sample_weight=np.ones((1, 6), np.float32),
         mask=np.ones((1, 6), bool),
     )
     return jax.tree.map(lambda leaf: leaf[0], gather(embeddings, batch))
@@ -71,7 +71,7 @@ NOTHING = jnp.zeros(0)
 
 
 def test_bradley_terry_is_ridge_logistic_regression(world, data):
-    found = jax.jit(bt.fit)(KEY, data, bt.Config(penalty=2.0)).weight
+    found = jax.jit(bt.fit)(KEY, data, bt.Config(penalty=2.0)).weights
     strength = 1 / (2.0 * float(data.scale))
     model = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky")
     model.fit(gaps(world), world[0].label)
@@ -83,7 +83,7 @@ def test_lore_with_one_reward_is_bradley_terry(data):
     found = jax.jit(lore.fit)(KEY, data, lore.Config(**settings))
     classic = linear.population(data, 5.0)
     np.testing.assert_allclose(found.basis[:, 0], classic, atol=1e-3)
-    np.testing.assert_array_equal(found.weight, 1.0)
+    np.testing.assert_array_equal(found.weights, 1.0)
 
 
 def test_pref_without_factors_is_bradley_terry(data):
@@ -168,7 +168,7 @@ def test_hedge_at_rate_one_is_bayes():
 
 def test_micro_with_one_head_is_bradley_terry(data):
     found = jax.jit(micro.fit)(KEY, data, micro.Config(penalty=5.0, num_heads=1))
-    np.testing.assert_allclose(found.weight[0], linear.population(data, 5.0), atol=1e-5)
+    np.testing.assert_allclose(found.weights[0], linear.population(data, 5.0), atol=1e-5)
 
 
 def test_the_span_of_the_answers_holds_the_ridge_solution(answers):
@@ -178,7 +178,7 @@ def test_the_span_of_the_answers_holds_the_ridge_solution(answers):
     found = per_user.adapt(params, few, per_user.Config())
     gap = few.first - few.second
     prior = GaussianPrior(params.center, 0.7 * jnp.eye(INPUTS))
-    dense = logistic.fit(gap, few.label, few.weight, prior=prior).weight
+    dense = logistic.fit(gap, few.label, few.sample_weight, prior=prior).weights
     np.testing.assert_allclose(found, dense, atol=2e-5)
 
 
@@ -205,7 +205,7 @@ def test_looking_up_has_the_gradient_of_a_gather(world):
     def total(look):
         def value(table):
             first, second = look(table, data.rows)
-            held = data.rows.weight[..., None]
+            held = data.rows.sample_weight[..., None]
             return jnp.sum(held * jnp.sin(first + 1) * jnp.cos(2 * second + 1))
 
         return jax.grad(value)(table)
@@ -232,8 +232,8 @@ def test_a_new_vector_of_p_rlhf_is_a_stationary_point(answers):
 def test_vpl_hears_an_answer_of_weight_two_twice(answers):
     encoder = vpl.start_encoder(KEY, INPUTS, 8, 3)
     parts = answers.first, answers.second, answers.label
-    once = vpl.encode(encoder, *parts, answers.weight.at[0].set(2.0))
-    again = (jnp.concatenate([part, part[:1]]) for part in (*parts, answers.weight))
+    once = vpl.encode(encoder, *parts, answers.sample_weight.at[0].set(2.0))
+    again = (jnp.concatenate([part, part[:1]]) for part in (*parts, answers.sample_weight))
     np.testing.assert_allclose(vpl.encode(encoder, *again).mean, once.mean, atol=1e-5)
     nobody = vpl.encode(encoder, *parts, jnp.zeros(6))
     np.testing.assert_array_equal(vpl.divergence(nobody), 0.0)

@@ -185,7 +185,7 @@ def oracle_gain(world):
 def auc_after(family, params, world, heard):
     embeddings, context, _, answers, tests, _ = world
     asked = gather(embeddings, answers, context)
-    asked = asked._replace(weight=heard * asked.weight)
+    asked = asked._replace(sample_weight=heard * asked.sample_weight)
     adapt = jax.jit(jax.vmap(partial(family.adapt, config=family.config), in_axes=(None, 0)))
     logits = score(family, params, adapt(params, asked), gather(embeddings, tests, context))
     return mean_auc(logits, tests)

@@ -9,14 +9,14 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
-from prefjax import factorization, head, metrics
-from prefjax.factorization import Strength, make_rows
+from prefjax import basis, metrics
+from prefjax.basis import Strength, make_rows
 from prefjax.types import BASELINE, Comparisons
 
 USERS, RESPONSES, INPUTS, FACTORS, ANSWERS = 150, 200, 12, 2, 40
 STRENGTH = Strength(*(jnp.asarray(value) for value in (4.0, 1.0, 1.0)))
-LINEAR = head.HeadConfig(num_factors=FACTORS)
-MLP = head.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=40)
+LINEAR = basis.HeadConfig(num_factors=FACTORS)
+MLP = basis.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=40)
 COUNTS = {"num_users": USERS, "num_responses": RESPONSES}
 
 
@@ -51,7 +51,7 @@ def take(table, index):
 
 def logits(fitted, table):
     features, utility = (np.asarray(x) for x in fitted.items)
-    weight = np.asarray(fitted.weight)[table.user]
+    weight = np.asarray(fitted.weights)[table.user]
     gap = features[table.first] - features[table.second]
     return np.sum(weight * gap, axis=1) + utility[table.first] - utility[table.second]
 
@@ -69,12 +69,12 @@ def world():
 
 @pytest.fixture(scope="module")
 def fit_linear():
-    return jax.jit(partial(head.fit, **COUNTS, config=LINEAR))
+    return jax.jit(partial(basis.fit_head, **COUNTS, config=LINEAR))
 
 
 @pytest.fixture(scope="module")
 def fit_mlp():
-    return jax.jit(partial(head.fit, **COUNTS, config=MLP))
+    return jax.jit(partial(basis.fit_head, **COUNTS, config=MLP))
 
 
 def test_ridge_is_that_of_scikit_learn():
@@ -84,7 +84,7 @@ def test_ridge_is_that_of_scikit_learn():
     weight[:5] = 0
     expected = Ridge(alpha=0.7, fit_intercept=False).fit(x, y, weight).coef_.T
     y[:5] = np.nan
-    ours = head.ridge(jnp.asarray(x), jnp.asarray(y), 0.7, jnp.asarray(weight))
+    ours = basis.ridge(jnp.asarray(x), jnp.asarray(y), 0.7, jnp.asarray(weight))
     np.testing.assert_allclose(ours, expected, atol=2e-6)
 
 
@@ -92,20 +92,20 @@ def test_regression_on_factors_is_exact_for_a_linear_head_and_bends_for_an_mlp()
     random = np.random.default_rng(2)
     embeddings = jnp.asarray(random.normal(size=(200, 4)).astype(np.float32) / 2)
     straight = embeddings @ random.normal(size=(4, FACTORS + 1)).astype(np.float32)
-    params = head.init(jax.random.key(0), 4, LINEAR)
-    exact = head.regress(params, embeddings, straight, 1e-3, LINEAR)
-    items = head.apply(exact, embeddings, LINEAR)
+    params = basis.init(jax.random.key(0), 4, LINEAR)
+    exact = basis.regress(params, embeddings, straight, 1e-3, LINEAR)
+    items = basis.apply(exact, embeddings, LINEAR)
     np.testing.assert_allclose(items.features, straight[:, :-1], atol=1e-3)
     np.testing.assert_allclose(items.utility, straight[:, -1], atol=1e-3)
 
     bent = jnp.square(straight)
-    config = head.HeadConfig(num_factors=FACTORS, hidden=(32,), trunk_penalty=1e-3)
+    config = basis.HeadConfig(num_factors=FACTORS, hidden=(32,), trunk_penalty=1e-3)
     train = jnp.arange(200) < 150
 
     def miss(config):
-        start = head.init(jax.random.key(0), 4, config)
-        params = head.regress(start, embeddings, bent, 1e-2, config, train.astype(jnp.float32))
-        items = head.apply(params, embeddings, config)
+        start = basis.init(jax.random.key(0), 4, config)
+        params = basis.regress(start, embeddings, bent, 1e-2, config, train.astype(jnp.float32))
+        items = basis.apply(params, embeddings, config)
         return np.mean(np.square(items.features - bent[:, :-1])[150:])
 
     assert miss(config) < 0.5 * miss(LINEAR)
@@ -126,7 +126,7 @@ def test_the_chosen_ridge_is_that_of_scikit_learn():
     assert search.best_params_ == {"alpha": 30.0}
     want = search.predict(x) + target[known].mean(0)[None]
     target[~known] = np.nan
-    chosen = jax.jit(head.regress_chosen, static_argnames=("config", "num_folds"))(
+    chosen = jax.jit(basis.regress_chosen, static_argnames=("config", "num_folds"))(
         jax.random.key(0),
         x,
         target.astype(np.float32),
@@ -153,7 +153,7 @@ def dense_objective(params, users, embeddings, table, strength, config):
     variance = strength.temperature * jnp.einsum("ri,rij,rj->r", f, covariance, f)
     xi = jnp.sqrt(location**2 + variance)
     value = jnp.logaddexp(0.0, xi) + (location - xi) / 2
-    data = jnp.sum(table.weight * (table.label * location - value))
+    data = jnp.sum(table.sample_weight * (table.label * location - value))
     sign, logdet = jnp.linalg.slogdet(users.covariance)
     spread = jnp.trace(users.covariance, axis1=1, axis2=2) - f.shape[1] - sign * logdet
     divergence = 0.5 * jnp.sum(strength.temperature * spread + jnp.sum(users.mean**2, axis=1))
@@ -170,10 +170,10 @@ def test_bound_and_gradient_are_those_of_the_dense_twin(world, temperature):
     table = take(table, slice(0, 60))
     table = table._replace(second=np.where(np.arange(60) < 9, BASELINE, table.second))
     random = np.random.default_rng(3)
-    params = head.init(jax.random.key(1), INPUTS, MLP)
+    params = basis.init(jax.random.key(1), INPUTS, MLP)
     params = jax.tree.map(lambda x: x + 0.3 * random.normal(size=x.shape).astype("f4"), params)
     root = random.normal(size=(2, FACTORS, FACTORS)).astype(np.float32)
-    users = factorization.EMState(
+    users = basis.EMState(
         head=params["out"]["kernel"],
         mean=jnp.asarray(random.normal(size=(2, FACTORS)).astype(np.float32)),
         covariance=jnp.asarray(root @ root.transpose(0, 2, 1)) + jnp.eye(FACTORS)[None],
@@ -182,7 +182,7 @@ def test_bound_and_gradient_are_those_of_the_dense_twin(world, temperature):
         num_steps=jnp.zeros((), jnp.int32),
     )
     strength = STRENGTH._replace(temperature=jnp.asarray(temperature))
-    ours = jax.value_and_grad(head.bound)(params, users, embeddings, to_rows(table), strength, MLP)
+    ours = jax.value_and_grad(basis.bound)(params, users, embeddings, to_rows(table), strength, MLP)
     twin = jax.value_and_grad(dense_objective)(params, users, embeddings, table, strength, MLP)
     for mine, expected in zip(jax.tree.leaves(ours), jax.tree.leaves(twin), strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-3)
@@ -193,13 +193,13 @@ def test_linear_marginal_head_is_the_factorization_and_recovers_the_planted_spac
 ):
     embeddings, map_, table, held, rows = world
     fitted = fit_linear(jax.random.key(0), rows, embeddings, STRENGTH)
-    twin = factorization.fit(
+    twin = basis.fit_block(
         jax.random.key(1),
         rows,
         embeddings,
         STRENGTH,
         **COUNTS,
-        config=factorization.EMConfig(num_factors=FACTORS),
+        config=basis.EMConfig(num_factors=FACTORS),
     )
     assert bool(fitted.converged)
     np.testing.assert_allclose(fitted.trace[-1], twin.objective, rtol=1e-3)
@@ -209,16 +209,16 @@ def test_linear_marginal_head_is_the_factorization_and_recovers_the_planted_spac
     assert metrics.subspace_angles(kernel[:, :-1].T, map_.T)[0] < 12
     assert np.min(np.diff(fitted.trace)) > -1e-2
     np.testing.assert_allclose(
-        head.apply(fitted.params, embeddings, LINEAR).features, fitted.items.features, atol=1e-5
+        basis.apply(fitted.params, embeddings, LINEAR).features, fitted.items.features, atol=1e-5
     )
-    assert np.abs(np.mean(fitted.weight, axis=0)).max() < 1e-4
+    assert np.abs(np.mean(fitted.weights, axis=0)).max() < 1e-4
 
 
 def test_rows_of_weight_zero_are_absent(world, fit_linear):
     embeddings, _, table, held, rows = world
     fitted = fit_linear(jax.random.key(0), rows, embeddings, STRENGTH)
     masked = table._replace(
-        weight=np.where(held, 0, table.weight).astype(np.float32),
+        sample_weight=np.where(held, 0, table.sample_weight).astype(np.float32),
         label=np.where(held, np.nan, table.label).astype(np.float32),
     )
     again = fit_linear(jax.random.key(0), to_rows(masked), embeddings, STRENGTH)
@@ -240,25 +240,25 @@ def test_regression_and_refinement_vmap_over_seeds(world):
     embeddings, _, _, _, rows = world
     keys = jax.random.split(jax.random.key(0), 3)
     # Few rounds: Adam amplifies the rounding in which batched and single programs differ.
-    config = head.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=8, regression_steps=20)
+    config = basis.HeadConfig(num_factors=FACTORS, hidden=(16,), max_steps=8, regression_steps=20)
     start = jnp.sin(2 * embeddings[:, :1] + jnp.arange(FACTORS + 1)[None])
 
     def run(key):
-        return head.fit(key, rows, embeddings, STRENGTH, **COUNTS, config=config, start=start)
+        return basis.fit_head(key, rows, embeddings, STRENGTH, **COUNTS, config=config, start=start)
 
     together, run_alone = jax.jit(jax.vmap(run))(keys), jax.jit(run)
     for seed, key in enumerate(keys):
         alone, one = run_alone(key), jax.tree.map(lambda x, seed=seed: x[seed], together)
         np.testing.assert_allclose(one.trace, alone.trace, rtol=1e-4)
         np.testing.assert_allclose(one.items.features, alone.items.features, atol=1e-4)
-        np.testing.assert_allclose(one.weight, alone.weight, atol=1e-4)
+        np.testing.assert_allclose(one.weights, alone.weights, atol=1e-4)
 
 
 def test_per_user_is_the_ridge_logistic_regression_of_scikit_learn(world):
     embeddings, _, table, _, rows = world
-    fitted = head.fit_per_user(rows, embeddings, 4.0, num_users=USERS, num_components=INPUTS)
+    fitted = basis.fit_per_user(rows, embeddings, 4.0, num_users=USERS, num_components=INPUTS)
     assert bool(fitted.converged)
-    reward = np.asarray(fitted.items.features @ fitted.weight.T)
+    reward = np.asarray(fitted.items.features @ fitted.weights.T)
     centred = np.asarray(embeddings)
     centred = centred - centred.mean(axis=0)
     ridge = 4.0 * np.mean(np.sum(centred**2, axis=1))
@@ -273,4 +273,4 @@ def test_per_user_is_the_ridge_logistic_regression_of_scikit_learn(world):
 def test_a_missing_embedding_is_named(world):
     embeddings, _, _, _, rows = world
     with pytest.raises(ValueError, match="199 rows for 200 responses"):
-        head.fit(jax.random.key(0), rows, embeddings[1:], STRENGTH, **COUNTS)
+        basis.fit_head(jax.random.key(0), rows, embeddings[1:], STRENGTH, **COUNTS)

@@ -6,7 +6,8 @@ from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import chi2, norm
 
-from prefjax import laplace, logistic
+from prefjax import logistic
+from prefjax.person import laplace
 from prefjax.types import GaussianPrior
 
 
@@ -28,14 +29,14 @@ def test_posterior_is_the_inverse_hessian_and_covers_simulated_people():
     product = np.einsum("uij,uj->ui", fits.hessian, belief.direction[:, :, 0])
     value = np.linalg.eigvalsh(fits.hessian)[:, :1]
     np.testing.assert_allclose(product, value * belief.direction[:, :, 0], atol=1e-3)
-    miss = truth - fits.weight
+    miss = truth - fits.weights
     distance = np.sqrt(np.einsum("ui,uij,uj->u", miss, fits.hessian, miss))
     for delta in (0.5, 0.1):
         covered = np.mean(distance <= float(laplace.laplace_radius(3, delta)))
         assert abs(covered - (1 - delta)) < 4 * np.sqrt(delta * (1 - delta) / 400)
     found = laplace.predict_logit(jax.tree.map(lambda x: x[0], belief), features[0, 0], 0.5)
     f = features[0, 0]
-    np.testing.assert_allclose(found.mean, f @ fits.weight[0] + 0.5, rtol=1e-5)
+    np.testing.assert_allclose(found.mean, f @ fits.weights[0] + 0.5, rtol=1e-5)
     np.testing.assert_allclose(found.variance, f @ np.linalg.solve(fits.hessian[0], f), rtol=1e-4)
 
 

@@ -47,7 +47,7 @@ def test_agrees_with_scikit_learn_across_blocks_with_padding():
     for user in (0, 1, 255, 256, 299):
         model = LogisticRegression(C=1 / 0.02, fit_intercept=False, tol=1e-10, max_iter=1000)
         model.fit(features[user].astype(float), label[user])
-        np.testing.assert_allclose(fits.weight[user], model.coef_[0], atol=1e-4)
+        np.testing.assert_allclose(fits.weights[user], model.coef_[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("num_factors", [3, 14])  # unrolled and dense algebra
@@ -63,13 +63,13 @@ def test_full_prior_soft_labels_weights_and_offset(num_factors):
     given = (features[0], label, weight, offset, prior)
     best = minimize(
         lambda x: float(objective(jnp.asarray(x, jnp.float32), *given)),
-        np.asarray(found.weight),
+        np.asarray(found.weights),
         jac=lambda x: np.asarray(jax.grad(objective)(jnp.asarray(x, jnp.float32), *given), float),
     )
-    np.testing.assert_allclose(found.weight, best.x, atol=2e-3)
-    gradient = jax.grad(objective)(found.weight, *given)
+    np.testing.assert_allclose(found.weights, best.x, atol=2e-3)
+    gradient = jax.grad(objective)(found.weights, *given)
     np.testing.assert_allclose(gradient, 0, atol=5e-5)
-    hessian = jax.hessian(objective)(found.weight, *given)
+    hessian = jax.hessian(objective)(found.weights, *given)
     np.testing.assert_allclose(found.hessian, hessian, rtol=1e-3, atol=1e-3)
     assert found.status == Status.OK
 
@@ -80,8 +80,8 @@ def test_double_precision():
         prior = GaussianPrior(jnp.zeros(J), 0.02 * jnp.eye(J))
         f, y, w = features[0].astype(float), label[0].astype(float), np.ones(T)
         found = fit_one(f, y, w, prior=prior, config=NewtonConfig(tolerance=1e-11))
-        assert found.weight.dtype == np.float64
-        gradient = jax.grad(objective)(found.weight, f, y, w, np.zeros(T), prior)
+        assert found.weights.dtype == np.float64
+        gradient = jax.grad(objective)(found.weights, f, y, w, np.zeros(T), prior)
         np.testing.assert_allclose(gradient, 0, atol=1e-9)
 
 
@@ -94,19 +94,19 @@ def test_masked_equals_deleted_even_if_nan_and_duplicates_equal_weight_two():
     dirty[5:], dirty_label[5:] = np.nan, np.nan
     masked = fit_one(dirty, dirty_label, weight, prior=RIDGE)
     deleted = fit_one(features[:5], label[:5], weight[:5], prior=RIDGE)
-    np.testing.assert_allclose(masked.weight, deleted.weight, atol=1e-4)
+    np.testing.assert_allclose(masked.weights, deleted.weights, atol=1e-4)
     twice = fit_one(
         np.tile(features[:5], (2, 1)), np.tile(label[:5], 2), np.ones(10, np.float32), prior=RIDGE
     )
     double = fit_one(features[:5], label[:5], 2 * weight[:5], prior=RIDGE)
-    np.testing.assert_allclose(twice.weight, double.weight, atol=1e-4)
+    np.testing.assert_allclose(twice.weights, double.weights, atol=1e-4)
 
 
 def test_no_answers_give_the_prior_mean_exactly():
     prior = GaussianPrior(jnp.arange(6.0) / 7, 3 * jnp.eye(J))
     features, label = simulate(4, 2)
     found = fit_users(features * np.nan, label, np.zeros((2, T), np.float32), prior)
-    np.testing.assert_array_equal(found.weight, np.tile(prior.mean, (2, 1)))
+    np.testing.assert_array_equal(found.weights, np.tile(prior.mean, (2, 1)))
     np.testing.assert_array_equal(found.hessian[0], prior.precision)
     assert (found.status == Status.NO_DATA).all()
 
@@ -117,7 +117,7 @@ def test_separable_answers_need_a_prior():
     weight = np.ones_like(label)
     loose = fit_users(features, label, weight, FLAT)
     assert (loose.status == Status.SEPARABLE).all()
-    assert np.isfinite(loose.weight).all()
+    assert np.isfinite(loose.weights).all()
     assert not loose.converged.any()
     for precision in (1.0, 1e-4):
         prior = GaussianPrior(jnp.zeros(J), precision * jnp.eye(J))
@@ -128,12 +128,12 @@ def test_ties_and_contradictions_and_few_answers_are_held_by_the_prior():
     features, _ = simulate(6, 1, 2)
     weight = np.ones(2, np.float32)
     ties = fit_one(features[0], np.full(2, 0.5, np.float32), weight, prior=RIDGE)
-    np.testing.assert_allclose(ties.weight, 0, atol=1e-6)
+    np.testing.assert_allclose(ties.weights, 0, atol=1e-6)
     same = np.stack([features[0, 0]] * 2)
     against = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=RIDGE)
-    np.testing.assert_allclose(against.weight, 0, atol=1e-6)
+    np.testing.assert_allclose(against.weights, 0, atol=1e-6)
     unbounded = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=FLAT)
-    assert np.isfinite(unbounded.weight).all()
+    assert np.isfinite(unbounded.weights).all()
 
 
 @pytest.mark.parametrize("size", [1e4, 1e30])
@@ -143,7 +143,7 @@ def test_huge_logits_stay_finite(size):
     found = fit_one(features[0], label[0], np.ones(T, np.float32), prior=RIDGE, offset=offset)
     assert all(np.isfinite(x).all() for x in found)
     large = fit_one(features[0] * np.float32(size), label[0], np.ones(T, np.float32), prior=RIDGE)
-    assert np.isfinite(large.weight).all()
+    assert np.isfinite(large.weights).all()
 
 
 def test_converges_from_a_mean_that_is_far_off():
@@ -151,7 +151,7 @@ def test_converges_from_a_mean_that_is_far_off():
     weight = np.ones(T, np.float32)
     far = GaussianPrior(jnp.full(J, 300.0), 0.5 * jnp.eye(J))
     found = fit_one(features[0], label[0], weight, prior=far)
-    gradient = jax.grad(objective)(found.weight, features[0], label[0], weight, jnp.zeros(T), far)
+    gradient = jax.grad(objective)(found.weights, features[0], label[0], weight, jnp.zeros(T), far)
     assert found.converged
     np.testing.assert_allclose(gradient, 0, atol=2e-3)  # terms of size 150
 
@@ -165,7 +165,7 @@ def test_every_step_lowers_the_objective():
     for steps in range(1, 9):
         config = NewtonConfig(max_steps=steps)
         found = fit_one(features[0], label[0], weight, prior=far, config=config)
-        values.append(float(objective(found.weight, *given)))
+        values.append(float(objective(found.weights, *given)))
     assert (np.diff(values) <= 1e-5 * values[0]).all()
 
 
@@ -175,7 +175,7 @@ def test_nested_vmap_shared_features_and_scan_equal_single_fits():
     weight = np.ones(T, np.float32)
 
     def one(f, y):
-        return logistic.fit(f, y, weight, prior=RIDGE).weight
+        return logistic.fit(f, y, weight, prior=RIDGE).weights
 
     single = one(features[1, 2], label[1, 2])
     nested = jax.jit(jax.vmap(jax.vmap(one)))(features, label)
@@ -198,7 +198,7 @@ def test_priors_of_their_own():
 
     def one(f, y, mean):
         prior = GaussianPrior(mean, jnp.eye(J))
-        return logistic.fit(f, y, jnp.ones(T), prior=prior).weight
+        return logistic.fit(f, y, jnp.ones(T), prior=prior).weights
 
     both = jax.vmap(one)(features, label, means)
     np.testing.assert_allclose(both[1], one(features[1], label[1], means[1]), atol=1e-5)

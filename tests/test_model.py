@@ -7,7 +7,7 @@ import pytest
 
 import prefjax
 from prefjax import logistic
-from prefjax.factorization import EMConfig
+from prefjax.basis import EMConfig
 from prefjax.types import Comparisons
 
 NUM_USERS, NUM_RESPONSES, NUM_INPUTS = 60, 80, 12
@@ -63,7 +63,7 @@ def test_belief_is_the_logistic_fit_of_the_answers(world, model):
         user.tell(label)
     gap, offset, label = (np.array(part, np.float32) for part in zip(*user.answers, strict=True))
     direct = logistic.fit(gap, label, np.ones(3, np.float32), prior=model.prior, offset=offset)
-    chex.assert_trees_all_close(user.belief.mean, direct.weight, atol=1e-5)
+    chex.assert_trees_all_close(user.belief.mean, direct.weights, atol=1e-5)
     chex.assert_trees_all_close(user.belief.covariance @ direct.hessian, jnp.eye(3), atol=1e-3)
 
 
@@ -81,7 +81,7 @@ def test_saved_and_loaded_bit_for_bit(model, tmp_path):
 
 
 def test_training_users_keep_their_weights(model):
-    chex.assert_trees_all_close(model.user(7).belief.mean, model.weight[7], atol=1e-5)
+    chex.assert_trees_all_close(model.user(7).belief.mean, model.weights[7], atol=1e-5)
     with pytest.raises(KeyError, match="no user 60"):
         model.user(60)
 

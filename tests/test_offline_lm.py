@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import train_offline_lm
-from prefjax import encoders, lm, runs
+from prefjax import encoders, lm
 from prefjax.data.attributes import ATTRIBUTES, load_prompts, measure, write_responses
+from prefjax.lab import runs
 from prefjax.lm.bundled import OFFLINE
 
 

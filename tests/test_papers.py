@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import fig3c_active, fig4_size, fig9_scree, fig11_per_user, power, report
-from prefjax import compare, runs
+from prefjax.lab import compare, runs
 from prefjax.types import Comparisons
 
 MODULES = (
@@ -85,7 +85,7 @@ def test_the_null_of_the_spectrum_has_the_size_of_noise():
 def test_less_data_is_weight_zero_and_a_smaller_encoder_fewer_columns():
     source = compare.make_planted(PLANTED, 0).source
     less = fig4_size.reduced(source, 0.25, 3, 0).draw
-    assert 0.15 < np.mean(less.train.weight) < 0.35
+    assert 0.15 < np.mean(less.train.sample_weight) < 0.35
     assert less.embeddings.shape[1] == 3
     short = fig11_per_user.shortened(source).draw.train
     assert np.bincount(short.user).max() == 60

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from prefjax import metrics, plots, runs
+from prefjax import metrics
+from prefjax.lab import plots, runs
 
 ANSWERS = (0, 5, 20)
 

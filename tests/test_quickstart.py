@@ -6,9 +6,10 @@ import pytest
 from experiments import quickstart
 from experiments.quickstart.draw import draw
 from experiments.quickstart.methods import RULES
-from prefjax import factorization, runs
+from prefjax import basis
+from prefjax.basis import rows as layout
 from prefjax.data.attributes import WorldConfig
-from prefjax.factorization import rows as layout
+from prefjax.lab import runs
 from prefjax.types import Comparisons
 
 TINY = dataclasses.replace(
@@ -89,7 +90,7 @@ def test_new_people_and_new_prompts_are_kept_apart():
         assert used <= seen if inside else not used & seen
     assert {*train.first.tolist(), *train.second.tolist()} <= seen
     assert train.user.max() + 1 == len(data.practice.label) == 16
-    assert len(data.weight) == len(data.test.label) == 4
+    assert len(data.weights) == len(data.test.label) == 4
 
 
 def test_rows_are_tidy_and_the_figure_is_drawn_from_what_was_saved(result, tmp_path):
@@ -111,11 +112,11 @@ def test_rows_padded_to_one_size_change_no_sum():
             first=rng.integers(0, 9, size).astype(np.int32),
             second=rng.integers(-1, 9, size).astype(np.int32),
             label=rng.random(size, np.float32),
-            weight=np.ones(size, np.float32),
+            sample_weight=np.ones(size, np.float32),
         )
         for size in (20, 150)
     ]
-    stacked = factorization.stack_rows(sets, 9)
+    stacked = basis.stack_rows(sets, 9)
     table = rng.standard_normal((9, 2)).astype(np.float32)
     for index, comparisons in enumerate(sets):
         extended = np.concatenate([table, np.zeros((1, 2), np.float32)])
@@ -124,8 +125,8 @@ def test_rows_padded_to_one_size_change_no_sum():
         np.add.at(by_user, comparisons.user, gap)
         np.add.at(by_response, comparisons.first, gap)
         np.add.at(by_response, comparisons.second, -gap)
-        rows = factorization.Rows(*(np.asarray(column)[index] for column in stacked))
-        laid = layout.gap(table, rows) * rows.weight[..., None]
+        rows = basis.Rows(*(np.asarray(column)[index] for column in stacked))
+        laid = layout.gap(table, rows) * rows.sample_weight[..., None]
         np.testing.assert_allclose(
             layout.sum_by_user(laid.sum(1), rows, 5), by_user, rtol=1e-5, atol=1e-5
         )

@@ -1,10 +1,10 @@
-"""The README: its example runs, its list of rooms is the one that exists."""
+"""The README: its example runs, its list of packages is the one that exists."""
 
 import re
 from pathlib import Path
 
 import numpy as np
-from test_rooms import LEVELS, MODULES
+from test_architecture import LAYERS, MODULES
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -24,13 +24,16 @@ def test_the_example_learns_what_the_person_likes(capsys):
     assert len(names["user"].answers) == 10
 
 
-def test_the_rooms_are_those_that_exist():
+def test_the_packages_are_those_that_exist():
     listed = {
-        (int(level), room) for level, room in re.findall(r"^\| (\d) \| `(\w+)` ", README, re.M)
+        (int(level), package)
+        for level, package in re.findall(r"^\| (\d) \| `(\w+)` ", README, re.M)
     }
     present = {name.split(".")[1] for name in MODULES} - {"__init__"}
-    assert listed == {(n, room) for n, rooms in LEVELS.items() for room in rooms & present}
-    assert {room for _, room in listed} == present
+    assert listed == {
+        (n, package) for n, packages in LAYERS.items() for package in packages & present
+    }
+    assert {package for _, package in listed} == present
 
 
 def test_modules_and_data_sets_that_are_named_exist():

@@ -11,14 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax import runs
+from prefjax.io.atomic import write_atomically
+from prefjax.lab import runs
 
 EXPERIMENT = '''
 """A tiny experiment."""
 import dataclasses
 import numpy as np
 from matplotlib.figure import Figure
-from prefjax import runs
+from prefjax.io.atomic import write_atomically
+from prefjax.lab import runs
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -93,7 +95,7 @@ def test_command_line_writes_a_run_and_draws_it_again(project):
     assert finished["peak_memory_mib"] > 10
 
     (folder / "figure.png").unlink()
-    again = python(project, "prefjax.runs", "plot", lines[-1])
+    again = python(project, "prefjax.lab.runs", "plot", lines[-1])
     assert again.returncode == 0, again.stderr
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
 
@@ -172,7 +174,7 @@ def test_failed_write_leaves_the_earlier_file(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        runs.replace(target, fail)
+        write_atomically(target, fail)
     assert target.read_text() == "earlier"
 
 

@@ -143,7 +143,7 @@ def test_input_that_cannot_be_trained_on_is_refused():
     with pytest.raises(ValueError, match="num_epochs must be at least 1"):
         replace(CONFIG, num_epochs=0)
     data, _ = make_world(100)
-    nothing = data._replace(weight=np.zeros(100))
+    nothing = data._replace(sample_weight=np.zeros(100))
     with pytest.raises(ValueError, match="All judgments have weight 0"):
         train(MemorySource(nothing, NUM_RESPONSES, LAYOUT), embeddings, CONFIG)
     with pytest.raises(ValueError, match="All validation judgments have weight 0"):
@@ -262,11 +262,11 @@ def test_planted_people_are_found(objective):
 
 
 def block_solve(rows, embeddings, objective):
-    from prefjax import head
-    from prefjax.factorization import Strength, make_rows
+    from prefjax import basis
+    from prefjax.basis import Strength, make_rows
 
     one = np.float32(1.0)
-    fitted = head.fit(
+    fitted = basis.fit_head(
         jax.random.key(0),
         jax.tree.map(jax.numpy.asarray, make_rows(rows[0], NUM_RESPONSES)),
         jax.numpy.asarray(embeddings),
@@ -274,12 +274,12 @@ def block_solve(rows, embeddings, objective):
         num_users=NUM_USERS,
         num_responses=NUM_RESPONSES,
         objective=objective,
-        config=head.HeadConfig(num_factors=3),
+        config=basis.HeadConfig(num_factors=3),
     )
     items, test = fitted.items, rows[1]
     there = (test.second >= 0)[:, None]
     gap = items.features[test.first] - np.where(there, items.features[test.second], 0)
     offset = items.utility[test.first] - np.where(there[:, 0], items.utility[test.second], 0)
-    logit = np.sum(gap * fitted.weight[test.user], axis=1) + offset
+    logit = np.sum(gap * fitted.weights[test.user], axis=1) + offset
     loss = np.logaddexp(0, logit) - test.label * logit
-    return float(np.average(loss, weights=test.weight))
+    return float(np.average(loss, weights=test.sample_weight))

@@ -37,7 +37,7 @@ def judgments(found):
     user[partition, row] = np.arange(NUM_USERS)
     out = []
     for batch in found:
-        p, slot = np.nonzero(batch.weight > 0)
+        p, slot = np.nonzero(batch.sample_weight > 0)
         names = user[p, batch.row[p, slot]]
         out += zip(names.tolist(), *(column[p, slot].tolist() for column in batch[1:]), strict=True)
     return out
@@ -76,7 +76,11 @@ def make(kind, data, folder):
 def test_an_epoch_is_a_permutation_that_any_position_finds_again(kind, data, folder):
     source = make(kind, data, folder)
     expected = sorted(
-        zip(*(c.tolist() for c in data[:4]), data.weight.astype(np.float32).tolist(), strict=True)
+        zip(
+            *(c.tolist() for c in data[:4]),
+            data.sample_weight.astype(np.float32).tolist(),
+            strict=True,
+        )
     )
     first, second = batches(source, 0), batches(source, 1)
     assert sorted(judgments(first)) == sorted(judgments(second)) == expected
@@ -86,12 +90,14 @@ def test_an_epoch_is_a_permutation_that_any_position_finds_again(kind, data, fol
         jax.tree.map(np.testing.assert_array_equal, ours, whole)
     spread = batches(make(kind, data, folder), 0, num_devices=3)
     for ours, whole in zip(spread, first, strict=True):
-        assert not ours.weight[NUM_PARTITIONS:].any()
+        assert not ours.sample_weight[NUM_PARTITIONS:].any()
         jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:NUM_PARTITIONS], b), ours, whole)
     assert source.num_judgments == 1000
-    assert source.total_weight == pytest.approx(data.weight.sum(), rel=1e-5)
+    assert source.total_weight == pytest.approx(data.sample_weight.sum(), rel=1e-5)
     mass = source.mass()[LAYOUT.locate(np.arange(NUM_USERS))]
-    np.testing.assert_allclose(mass, np.bincount(data.user, data.weight, NUM_USERS), rtol=1e-5)
+    np.testing.assert_allclose(
+        mass, np.bincount(data.user, data.sample_weight, NUM_USERS), rtol=1e-5
+    )
     assert str(16) in source.describe(0, 0, 1, NUM_SLOTS) or "rows" in source.describe(0, 0, 1, 16)
 
 

@@ -21,7 +21,7 @@ from train_world import (
 )
 
 from prefjax import variational
-from prefjax.head import nets
+from prefjax.basis import heads
 from prefjax.numerics import softplus_loss
 from prefjax.parallel import make_mesh
 from prefjax.train.loop import user_weights
@@ -35,12 +35,12 @@ RATE = 0.3  # of the SGD of train_world
 def dense_loss(params, mean, log_variance, data, embeddings, config):
     """The whole objective over every row and every user who answered, from its equation."""
     model = config.model
-    items = nets.apply(params, embeddings, model.head)
+    items = heads.apply(params, embeddings, model.head)
     table = jnp.concatenate([items.features, items.utility[:, None]], axis=1)
     second = jnp.where((data.second >= 0)[:, None], table[data.second], 0)
     gap = table[data.first] - second
     z = jnp.sum(gap[:, :-1] * mean[data.user], axis=1) + gap[:, -1]
-    answered = jnp.bincount(data.user, weights=data.weight, length=NUM_USERS) > 0
+    answered = jnp.bincount(data.user, weights=data.sample_weight, length=NUM_USERS) > 0
     square = jnp.sum(jnp.square(mean), axis=1)
     if model.objective == "map":
         loss, divergence = softplus_loss(z, data.label), 0.5 * square
@@ -53,10 +53,10 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
     scale = np.mean(np.sum(np.square(centred), axis=1))
     tau = jnp.asarray([model.penalty] * model.num_factors + [model.utility_penalty]) * scale
     return (
-        jnp.sum(data.weight * loss)
+        jnp.sum(data.sample_weight * loss)
         + jnp.sum(jnp.where(answered, divergence, 0))
         + 0.5 * jnp.sum(jnp.square(params["out"]["kernel"]) * tau[None])
-        + nets.trunk_decay(params, model.head)
+        + heads.trunk_decay(params, model.head)
     )
 
 
@@ -103,12 +103,12 @@ def test_a_full_batch_moves_along_the_dense_gradient(config):
     mean = before.users.mean[place]
     log_variance = None if before.users.log_variance is None else before.users.log_variance[place]
     data = Comparisons(*(jnp.asarray(column) for column in data))
-    data = data._replace(weight=data.weight.astype(jnp.float32))
+    data = data._replace(sample_weight=data.sample_weight.astype(jnp.float32))
     value, (head, *by_user) = jax.value_and_grad(
         dense_loss, (0, 1) if log_variance is None else (0, 1, 2)
     )(before.params, mean, log_variance, data, embeddings, config)
 
-    total = float(data.weight.sum())
+    total = float(data.sample_weight.sum())
     expected = jax.tree.map(lambda p, g: p - RATE * g / total, before.params, head)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), after.params, expected
@@ -127,10 +127,10 @@ def test_a_full_batch_moves_along_the_dense_gradient(config):
         np.testing.assert_allclose(scale, square, rtol=2e-4, atol=1e-9)
         moved = config.user_rate * gradient / np.sqrt(np.maximum(square, 1e-30))[:, None]
         np.testing.assert_allclose(new, old - moved, rtol=1e-4, atol=1e-4)
-    assert metrics.weight[0] == pytest.approx(total, rel=1e-5)
+    assert metrics.total_weight[0] == pytest.approx(total, rel=1e-5)
     assert metrics.loss[0] < float(value) / total
     # The steps behind the end of the epoch did nothing.
-    assert not metrics.weight[1:].any()
+    assert not metrics.total_weight[1:].any()
     assert (int(after.num_steps), int(after.t), int(after.num_skipped)) == (1, 1, 0)
 
 
@@ -141,10 +141,10 @@ def test_weight_zero_is_absent_and_weight_two_is_twice():
     shown = (data.first == 7) | (data.second == 7)
     weight = np.where(shown, 0, 1).astype(np.float32)
     weight[np.flatnonzero(weight)[16:28]] = 2
-    masked = data._replace(weight=weight)
+    masked = data._replace(sample_weight=weight)
     doubled = np.repeat(np.arange(len(weight)), weight.astype(int))
     written_out = Comparisons(*(column[doubled] for column in masked))
-    written_out = written_out._replace(weight=np.ones(len(doubled), np.float32))
+    written_out = written_out._replace(sample_weight=np.ones(len(doubled), np.float32))
     whole = np.where(np.isnan(embeddings), 0, embeddings)
     _, one, metrics = one_step(masked, whole, CONFIG)
     _, two, _ = one_step(written_out, whole, CONFIG)
@@ -163,7 +163,7 @@ def test_weight_zero_is_absent_and_weight_two_is_twice():
     _, broken = program(CONFIG, "sgd", "single", 1)(state, feed, problem)
     assert np.isfinite(broken.loss[0])
     assert bool(broken.finite.all())
-    assert metrics.weight[0] == broken.weight[0]
+    assert metrics.total_weight[0] == broken.total_weight[0]
 
 
 def test_users_without_answers_stay_at_the_prior_exactly():

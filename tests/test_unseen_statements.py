@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments import unseen_statements
-from prefjax import runs
 from prefjax.data.attributes import WorldConfig, make_world
+from prefjax.lab import runs
 from prefjax.types import BASELINE
 
 TINY = dataclasses.replace(

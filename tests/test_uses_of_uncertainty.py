@@ -7,7 +7,7 @@ import numpy as np
 from experiments.uses_of_uncertainty.ask import find_pair
 from experiments.uses_of_uncertainty.serve import choose_robustly
 from prefjax.align.best_of_n import best_of_n
-from prefjax.elicit import Belief, ResponsePool
+from prefjax.person import Belief, ResponsePool
 
 J, USERS, PROMPTS, SIZE = 3, 20, 5, 8
 KEYS = jax.random.split(jax.random.key(0), 4)

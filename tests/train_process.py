@@ -23,7 +23,7 @@ def environment(tmp):
 
 def launch(num_processes, restarts, *command):
     options = ["--nproc", str(num_processes), "--max-restarts", str(restarts)]
-    return [sys.executable, "-m", "prefjax.launch", *options, "--", *map(str, command)]
+    return [sys.executable, "-m", "prefjax.train.launch", *options, "--", *map(str, command)]
 
 
 class Run:

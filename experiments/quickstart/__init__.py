@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 from experiments.quickstart.draw import Config, draw_all
 from experiments.quickstart.methods import RULES, one_seed
 from experiments.quickstart.report import headline, side_by_side, tidy_rows
-from prefjax import plots, runs
+from prefjax.lab import plots, runs
 
 PRESETS = {"smoke": Config(num_seeds=2), "paper": Config()}
 

@@ -1,6 +1,6 @@
 """``python -m experiments.quickstart``."""
 
 from experiments.quickstart import PRESETS, plot, run
-from prefjax import runs
+from prefjax.lab import runs
 
 runs.main(PRESETS, run, plot)

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 
-from prefjax import factorization
+from prefjax import basis
+from prefjax.basis import Rows
 from prefjax.data.attributes import World, WorldConfig, cut, make_world
 from prefjax.data.group import group_by_user
 from prefjax.encoders import encode_responses, get_encoder
-from prefjax.factorization import Rows
 from prefjax.types import Array, Comparisons, PRNGKey, UserBatch
 
 
@@ -61,7 +61,7 @@ class Draw(NamedTuple):
         prompt_of: Prompt of every response.
         embeddings: What the methods know of every response.
         attributes: What the judge measured in it.
-        weight: True weights of the new people.
+        weights: True weights of the new people.
     """
 
     key: PRNGKey
@@ -73,7 +73,7 @@ class Draw(NamedTuple):
     prompt_of: Int[Array, " response"]
     embeddings: Float[Array, "response input"]
     attributes: Float[Array, "response attribute"]
-    weight: Float[Array, "user attribute"]
+    weights: Float[Array, "user attribute"]
 
 
 def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
@@ -102,7 +102,7 @@ def draw(config: Config, seed: int) -> tuple[Comparisons, Draw]:
         prompt_of=world.dataset.prompt_of,
         embeddings=embed(world, config),
         attributes=world.attributes.astype(np.float32),
-        weight=world.weight[cells.new].astype(np.float32),
+        weights=world.weights[cells.new].astype(np.float32),
     )
 
 
@@ -122,7 +122,7 @@ def draw_all(config: Config) -> tuple[Rows, Rows, Draw]:
     shuffle = np.random.default_rng(config.num_seeds).permutation
     nulls = [train._replace(user=shuffle(train.user)) for train in trains]
     num_responses = len(draws[0].attributes)
-    rows = factorization.stack_rows([*trains, *nulls], num_responses)
+    rows = basis.stack_rows([*trains, *nulls], num_responses)
     half = len(trains)
     true, null = at(rows, slice(None, half)), at(rows, slice(half, None))
     return true, null, stack(*draws)

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from experiments.quickstart.draw import Config, Draw, at, stack
-from prefjax import factorization, metrics
-from prefjax.adapt import ridge_losses, ridge_prior
+from prefjax import basis, metrics
 from prefjax.align.best_of_n import choose as best_of
+from prefjax.basis import EMConfig, Rows, Strength
 from prefjax.data.attributes import choose, expected_label
-from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
-from prefjax.factorization import EMConfig, Rows, Strength
+from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at, ridge_losses, ridge_prior
 from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
 
 RULES = ("random", "d_optimal")
@@ -44,13 +43,11 @@ def train_pref(key: PRNGKey, rows: Rows, shuffled: Rows, data: Draw, config: Con
         "num_responses": len(embeddings),
         "config": EMConfig(num_factors=config.num_factors),
     }
-    fit_learned = partial(
-        factorization.fit_learned, key, embeddings=embeddings, unit=data.prompt_of, **static
-    )
+    fit_learned = partial(basis.fit, key, embeddings=embeddings, unit=data.prompt_of, **static)
     learned, search = jax.lax.map(lambda r: fit_learned(rows=r), stack(rows, shuffled))
     chosen = search.strength.utility_penalty[0, search.chosen[0]]
     shut = Strength(jnp.float32(SHUT), chosen, jnp.float32(0))
-    fit = partial(factorization.fit, key, rows, embeddings, **static)
+    fit = partial(basis.fit_block, key, rows, embeddings, **static)
     given = jax.lax.map(
         lambda s: fit(strength=s), stack(Strength(*map(jnp.float32, PUBLISHED)), shut)
     )
@@ -80,17 +77,17 @@ def interview(model: Model, rule: str, data: Draw, config: Config) -> jax.Array:
     truth = ResponsePool(data.attributes[data.seen], jnp.zeros(mask.shape), mask)
     elicit_config = ElicitConfig(num_questions=max(config.num_answers), rule=rule)
 
-    def one(person: jax.Array, weight: Float[Array, " attribute"]):
+    def one(person: jax.Array, weights: Float[Array, " attribute"]):
         ask_key, answer_key = jax.random.split(jax.random.fold_in(data.key, person))
 
         def answer(_, index):
             # Noise of the person and the question, so that every method hears the same answer.
             key = jax.random.fold_in(answer_key, index)
-            return choose(key, gap_at(truth, index).features @ weight, config.world.choice)
+            return choose(key, gap_at(truth, index).features @ weights, config.world.choice)
 
-        return elicit(ask_key, pool, answer, model.prior, elicit_config).weight
+        return elicit(ask_key, pool, answer, model.prior, elicit_config).weights
 
-    path = jax.vmap(one)(jnp.arange(len(data.weight)), data.weight)
+    path = jax.vmap(one)(jnp.arange(len(data.weights)), data.weights)
     return jnp.asarray(path)[:, jnp.asarray(config.num_answers)]
 
 
@@ -106,7 +103,7 @@ def serve(items: Items, path: Float[Array, "user answers factor"], data: Draw, c
 def win_rate(served: Int[Array, "answers user prompt"], data: Draw, config: Config) -> jax.Array:
     """How often the simulated judge prefers what is served to the default, ties ½: [answers]."""
     gained = data.attributes[served] - data.attributes[data.unseen[:, 0]][None, None]
-    gap = jnp.einsum("nupa,ua->nup", gained, data.weight)
+    gap = jnp.einsum("nupa,ua->nup", gained, data.weights)
     return jnp.mean(expected_label(gap, config.world.choice), axis=(1, 2))
 
 
@@ -130,11 +127,11 @@ def one_seed(rows: Rows, shuffled: Rows, data: Draw, config: Config):
     score = partial(measure, data=data, config=config)
     models, utility = train_pref(data.key, rows, shuffled, data, config)
     own = train_own(data, config)
-    shape = len(data.weight), len(config.num_answers)
+    shape = len(data.weights), len(config.num_answers)
     zeros = jnp.zeros((*shape, config.num_factors))
     shared = Items(jnp.zeros((len(utility), config.num_factors)), utility)
     truth = Items(data.attributes, jnp.zeros_like(utility))
-    known = config.world.choice.sharpness * data.weight
+    known = config.world.choice.sharpness * data.weights
     known = jnp.broadcast_to(known[:, None, :], (*shape, known.shape[1]))
     curves = {"population//": score(shared, zeros), "oracle//": score(truth, known)}
     names = "pref/{}/", "pref-map/{}/", "pref/{}/shuffled-users"
@@ -145,6 +142,6 @@ def one_seed(rows: Rows, shuffled: Rows, data: Draw, config: Config):
         for i, name in enumerate(names):
             curves[name.format(rule)] = score(at(models.items, i), paths[i])
         served = serve(at(models.items, 0), paths[0], data, config)
-        another = jnp.roll(paths[0], len(data.weight) // 2, axis=0)
+        another = jnp.roll(paths[0], len(data.weights) // 2, axis=0)
         curves[f"pref/{rule}/wrong-user"] = score(at(models.items, 0), another)
     return curves, served

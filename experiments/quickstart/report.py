@@ -5,8 +5,9 @@ from jaxtyping import Int
 
 from experiments.quickstart.draw import Config
 from experiments.quickstart.methods import RULES
-from prefjax import metrics, plots
+from prefjax import metrics
 from prefjax.data.attributes import cut, make_world
+from prefjax.lab import plots
 from prefjax.types import Array
 
 ORDER = ("population", "per-user", "pref-map", "pref", "oracle")
@@ -79,7 +80,7 @@ def side_by_side(served: Int[Array, "answers user prompt"], config: Config) -> s
     world = make_world(config.world, 0)
     cells = cut(world, new_users=config.new_users, seed=0)
     default = int(cells.unseen[0, 0])
-    weight = world.weight[cells.new]
+    weight = world.weights[cells.new]
     unit = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12)
     two = np.unravel_index(np.argmin(unit @ unit.T), (len(unit), len(unit)))
     dataset = world.dataset

@@ -30,9 +30,10 @@ from matplotlib.figure import Figure
 
 from experiments.real_people.beliefs import Path, adaptive_path, random_path, user_auc
 from experiments.real_people.models import Config, Model, gaps, per_user_model, train
-from prefjax import metrics, plots, runs
-from prefjax.adapt import ridge_prior
+from prefjax import metrics
 from prefjax.data.protocol import load_protocol
+from prefjax.lab import plots, runs
+from prefjax.person import ridge_prior
 from prefjax.types import BASELINE, Items, UserBatch
 
 PRESETS = {

@@ -1,6 +1,6 @@
 """``python -m experiments.real_people``."""
 
 from experiments.real_people import PRESETS, plot, run
-from prefjax import runs
+from prefjax.lab import runs
 
 runs.main(PRESETS, run, plot)

@@ -7,25 +7,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax import laplace, metrics
-from prefjax.adapt import adapt_path
-from prefjax.elicit import ElicitConfig, PairPool, elicit, make_recorded
+from prefjax import metrics
 from prefjax.numerics import positive_inverse
+from prefjax.person import ElicitConfig, PairPool, adapt_path, elicit, laplace, make_recorded
 
 
 class Path(NamedTuple):
     """Weights of every new person after each number of answers, and how uncertain they are."""
 
-    weight: Float[jax.Array, "answers user factor"]
+    weights: Float[jax.Array, "answers user factor"]
     covariance: Float[jax.Array, "answers user factor factor"]
 
 
 @jax.jit
 def random_path(features, offset, batch, counts, prior) -> Path:
     """Beliefs after the first answers of every user; they come in random order."""
-    columns = features, offset, batch.label, batch.weight
+    columns = features, offset, batch.label, batch.sample_weight
     fits = adapt_path(*columns, counts, prior=prior)
-    return Path(jnp.asarray(fits.weight), jax.vmap(jax.vmap(positive_inverse))(fits.hessian))
+    return Path(jnp.asarray(fits.weights), jax.vmap(jax.vmap(positive_inverse))(fits.hessian))
 
 
 @jax.jit
@@ -38,7 +37,7 @@ def adaptive_path(key, features, offset, batch, counts, prior) -> Path:
         pool = PairPool(features=features, offset=offset, mask=mask)
         path = elicit(key, pool, make_recorded(label), prior, config)
         return Path(
-            jnp.asarray(path.weight)[counts], jax.vmap(positive_inverse)(path.hessian[counts])
+            jnp.asarray(path.weights)[counts], jax.vmap(positive_inverse)(path.hessian[counts])
         )
 
     keys = jax.random.split(key, num_users)
@@ -49,7 +48,7 @@ def adaptive_path(key, features, offset, batch, counts, prior) -> Path:
 @partial(jax.jit, static_argnames="mirrored")
 def user_auc(features, offset, path, tests, mirrored):
     """AUC of every user after each number of answers, by the moderated logit: [answers, user]."""
-    mean = jnp.einsum("upj,nuj->nup", features, path.weight) + offset[None]
+    mean = jnp.einsum("upj,nuj->nup", features, path.weights) + offset[None]
     variance = jnp.einsum("upi,nuij,upj->nup", features, path.covariance, features)
     one = partial(metrics.auc, mirrored=mirrored)
     score = laplace.moderated_logit(mean, variance)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from prefjax import factorization
-from prefjax.adapt import ridge_losses, ridge_prior
+from prefjax import basis
+from prefjax.basis import EMConfig, Strength
 from prefjax.data import Dataset
 from prefjax.data.group import group_by_user
 from prefjax.data.protocol import Protocol
 from prefjax.encoders import encode_responses, fit_hashed, get_encoder
-from prefjax.factorization import EMConfig, Strength
+from prefjax.person import ridge_losses, ridge_prior
 from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
 
 
@@ -72,15 +72,15 @@ def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config
     """The default and the published fit, and the population model, on the training people."""
     shuffled = np.random.default_rng(0).permutation(protocol.train.user)
     both = [protocol.train, protocol.train._replace(user=shuffled)]
-    stacked = jax.tree.map(jnp.asarray, factorization.stack_rows(both, num_responses))
+    stacked = jax.tree.map(jnp.asarray, basis.stack_rows(both, num_responses))
     rows, shuffled_rows = (jax.tree.map(itemgetter(place), stacked) for place in range(2))
     static = {
         "num_users": len(protocol.train_users),
         "num_responses": num_responses,
         "config": EMConfig(num_factors=config.num_factors),
     }
-    learned = jax.jit(partial(factorization.fit_learned, unit=protocol.unit, **static))
-    given = jax.jit(partial(factorization.fit, **static))
+    learned = jax.jit(partial(basis.fit, unit=protocol.unit, **static))
+    given = jax.jit(partial(basis.fit_block, **static))
     fitted, search = learned(key, rows, None)
     chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)
     published = given(key, rows, None, Strength(*map(jnp.float32, PUBLISHED)))

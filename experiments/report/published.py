@@ -74,7 +74,7 @@ def figures() -> list[Published]:
     return [
         *(
             Published(
-                paper + "§5.1",
+                paper + "prefjax5.1",
                 f"personal − classic RLHF after {answers} answers, {dataset}",
                 0.125,
                 "fig2_auc",
@@ -134,7 +134,7 @@ def figures() -> list[Published]:
             PLANTED,
         ),
         Published(
-            paper + "§5.1",
+            paper + "prefjax5.1",
             "win rate, personal − classic RLHF, Attributes; ours: win rate over another sample",
             None,
             "aligned_responses",
@@ -143,14 +143,14 @@ def figures() -> list[Published]:
             "+.25",
         ),
         Published(
-            paper + "§5.1",
+            paper + "prefjax5.1",
             "win rate, personal − classic RLHF, PRISM",
             None,
             why=NO_HUB,
             shown="+.10",
         ),
         Published(
-            paper + "§5.2",
+            paper + "prefjax5.2",
             "win rate among people, 15 + 15 questions",
             0.67,
             "simulated_human_study",
@@ -159,7 +159,7 @@ def figures() -> list[Published]:
         ),
         *(
             Published(
-                paper + "§5.3",
+                paper + "prefjax5.3",
                 f"PRISM, win rate over {other}, {answers} answers",
                 value,
                 "prompted_baselines",

@@ -32,7 +32,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.reward_kl_frontier.yard import Yard, describe, make_yard, table, tidy
-from prefjax import lm, metrics, plots, runs
+from prefjax import lm, metrics
 from prefjax.align.best_of_n import kl_bound, over_optimization
 from prefjax.align.blockwise import decode_blockwise
 from prefjax.align.decode import Steered, decode_advantage, decode_value
@@ -42,6 +42,7 @@ from prefjax.align.simulation import Simulation, SimulationConfig
 from prefjax.align.strength import find_beta
 from prefjax.align.teach import Prompts, Taught, decode_texts, encode_prompts, teach
 from prefjax.align.temporal import TrainConfig
+from prefjax.lab import plots, runs
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -114,12 +115,12 @@ def ways(model: lm.LanguageModel, prompts: Prompts, taught: Taught, config: Conf
     def steer(decode, **head):
         program = jax.jit(partial(decode, num_candidates=config.num_candidates, **static))
         return lambda strength, weight: program(
-            key, params, weight=weight, beta=jnp.float32(strength), **shared, **head
+            key, params, weights=weight, beta=jnp.float32(strength), **shared, **head
         )
 
     def by_blocks(length, weight) -> Steered:
         return by_block(
-            key, params, head=taught.value, weight=weight, block_length=length, **shared
+            key, params, head=taught.value, weights=weight, block_length=length, **shared
         )
 
     advantage = steer(decode_advantage, head=taught.advantage, token_rows=rows)
@@ -137,7 +138,7 @@ def serve_best(yard: Yard, own: np.ndarray, config: Config) -> list[dict]:
     flat = own.ravel().tolist()
     place = np.arange(own.size).reshape(own.shape)
     place = np.tile(place, (shape[0] // len(own), 1))
-    promised = np.einsum("rnj,rj->rn", describe(yard.sim, yard.basis, flat)[place], yard.weight)
+    promised = np.einsum("rnj,rj->rn", describe(yard.sim, yard.basis, flat)[place], yard.weights)
     true = yard.sim.true_reward(flat)[yard.person[:, None], place]
     curves = [
         (over_optimization(promised, reward, sizes) - yard.level[i][:, None])
@@ -165,16 +166,16 @@ def serve_steered(
         steered = decode(strength, weight)
         return tidy(about, strength, yard.measure(decode_texts(model, steered), steered.kl))
 
-    rows = [row for strength in strengths for row in serve(name, strength, yard.weight)]
+    rows = [row for strength in strengths for row in serve(name, strength, yard.weights)]
     if name == "blockwise":
         return rows
     found = find_beta(
-        lambda beta: float(np.mean(decode(beta, yard.weight).kl)),
+        lambda beta: float(np.mean(decode(beta, yard.weights).kl)),
         kl_bound(config.equal_to),
         tolerance=0.1,
         max_steps=config.search_steps,
     )
-    rows += serve(f"{name} at the KL of best-of-{config.equal_to}", found.beta, yard.weight)
+    rows += serve(f"{name} at the KL of best-of-{config.equal_to}", found.beta, yard.weights)
     return rows + serve(f"{name} shorter", 2.0, shorter)
 
 
@@ -187,7 +188,7 @@ def run(config: Config) -> runs.Result:
         partial(describe, sim, basis), num_samples=config.train_samples, max_new_tokens=length,
         config=config.train,
     )  # fmt: skip
-    known = sim.interview(basis).weight[: config.num_people, config.num_answers]
+    known = sim.interview(basis).weights[: config.num_people, config.num_answers]
     # The utility counts once and words not at all; a person's reward has deviation 1.
     weight = np.pad(known, [(0, 0), (0, 2)])
     weight[:, -2] = 1
@@ -201,7 +202,7 @@ def run(config: Config) -> runs.Result:
     own = np.array(decode_texts(model, drawn), object).reshape(len(texts), -1)
     yard = make_yard(sim, basis, weight, texts, own[:, 1:], own[:, 0].tolist())
     rows = serve_best(yard, own[:, 1:], config)
-    shorter = np.zeros_like(yard.weight)
+    shorter = np.zeros_like(yard.weights)
     shorter[:, -1] = -1 / taught.features[:, -1].std()
     repeated = Prompts(*(np.tile(array, (len(weight), 1)) for array in prompts))
     for name, (decode, strengths) in ways(model, repeated, taught, config).items():

@@ -23,7 +23,7 @@ class Yard(NamedTuple):
 
     sim: Simulation
     basis: Basis
-    weight: np.ndarray
+    weights: np.ndarray
     person: np.ndarray
     prompts: list[str]
     default: list[str]
@@ -33,7 +33,7 @@ class Yard(NamedTuple):
     def measure(self, texts: list[str], kl) -> dict[str, metrics.Interval]:
         """Means over people; rewards in deviations of the model's own responses."""
         everyone = np.arange(len(texts))
-        promised = np.sum(describe(self.sim, self.basis, texts) * self.weight, axis=1)
+        promised = np.sum(describe(self.sim, self.basis, texts) * self.weights, axis=1)
         true = self.sim.true_reward(texts)[self.person, everyone]
         rewards = (np.stack([promised, true]) - self.level) / self.spread
         names = [self.sim.names[u] for u in self.person]

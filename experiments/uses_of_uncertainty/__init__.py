@@ -64,8 +64,9 @@ from matplotlib.figure import Figure
 
 from experiments.uses_of_uncertainty.ask import ask
 from experiments.uses_of_uncertainty.serve import WAYS, serve
-from prefjax import lm, metrics, plots, runs
+from prefjax import lm, metrics
 from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.lab import plots, runs
 from prefjax.lm.bundled import OFFLINE
 
 

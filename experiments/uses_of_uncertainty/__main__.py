@@ -1,6 +1,6 @@
 """``python -m experiments.uses_of_uncertainty``."""
 
 from experiments.uses_of_uncertainty import PRESETS, plot, run
-from prefjax import runs
+from prefjax.lab import runs
 
 runs.main(PRESETS, run, plot)

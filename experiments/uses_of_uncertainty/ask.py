@@ -11,8 +11,8 @@ from prefjax import logistic, metrics
 from prefjax.align.question import question_pair, steering_weights
 from prefjax.align.simulation import Basis, Simulation
 from prefjax.data.attributes import choose, measure
-from prefjax.elicit import Belief, get_rule, score
 from prefjax.numerics import positive_inverse
+from prefjax.person import Belief, get_rule, score
 from prefjax.types import FeatureGap
 
 SOURCES = ("random", "pool", "steered", "all")
@@ -75,7 +75,7 @@ def ask(
 
         def step(rows, n):
             fit, p = refit(rows), order[n]
-            belief = Belief(fit.weight, positive_inverse(fit.hessian))
+            belief = Belief(fit.weights, positive_inverse(fit.hessian))
             first, second, steered = find_pair(
                 jax.random.fold_in(keys[1], n), belief, features[p], utility[p],
                 source=source, num_given=num_given, num_steered=num_steered, rule=rule,
@@ -88,7 +88,7 @@ def ask(
             label = choose(noise, true_gap @ taste, sim.config.world.choice)
             heard = (gap, label, 1.0, offset)
             rows = tuple(row.at[n].set(x) for row, x in zip(rows, heard, strict=True))
-            return rows, (refit(rows).weight, information, steered)
+            return rows, (refit(rows).weights, information, steered)
 
         blank = jnp.zeros(num)
         start = jnp.zeros((num, features.shape[2])), blank, blank, blank
@@ -100,12 +100,12 @@ def ask(
     for source in SOURCES:
         every = jax.jit(jax.vmap(partial(interview, source)))
         weight, information, steered = map(
-            np.asarray, every(jnp.arange(len(sim.weight)), jnp.asarray(sim.weight))
+            np.asarray, every(jnp.arange(len(sim.weights)), jnp.asarray(sim.weights))
         )
         for n in num_answers:
             logit = np.einsum("upj,uj->up", gap, weight[:, n - 1]) + offset
             measured = {
-                "auc_user": jax.vmap(metrics.auc)(logit, tests.label, tests.weight > 0),
+                "auc_user": jax.vmap(metrics.auc)(logit, tests.label, tests.sample_weight > 0),
                 "information": information[:, :n].mean(1),
                 "share_steered": steered[:, :n].mean(1),
             }

@@ -9,7 +9,7 @@ from prefjax.align import robust
 from prefjax.align.best_of_n import best_of_n
 from prefjax.align.judges import Question, compare
 from prefjax.align.simulation import Basis, Simulation
-from prefjax.elicit import Belief, ResponsePool
+from prefjax.person import Belief, ResponsePool
 
 WAYS = ("mean", "lcb", "pwin", "robust")
 
@@ -35,9 +35,9 @@ def choose_robustly(
     def one_user(key, belief):
         drawn = robust.sample_directions(key, *belief, num=num_directions)
         every = jax.vmap(one_prompt, in_axes=(0, 0, None, None))
-        return every(jnp.asarray(pool.features), jnp.asarray(pool.utility), drawn, belief.weight)
+        return every(jnp.asarray(pool.features), jnp.asarray(pool.utility), drawn, belief.weights)
 
-    keys = jax.random.split(jax.random.key(seed), len(belief.weight))
+    keys = jax.random.split(jax.random.key(seed), len(belief.weights))
     return np.asarray(jax.jit(jax.vmap(one_user))(keys, belief))
 
 
@@ -69,7 +69,7 @@ def serve(
     truth = (truth - truth.mean(2, keepdims=True)) / np.maximum(truth.std(2, keepdims=True), 1e-6)
     judge, found = sim.judge(), {}
     for number in num_answers:
-        belief = Belief(known.weight[:, number], known.covariance[:, number])
+        belief = Belief(known.weights[:, number], known.covariance[:, number])
         for way in WAYS:
             if way == "robust":
                 index = choose_robustly(seed, pool, belief, num_directions)

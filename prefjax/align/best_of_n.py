@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import gammaln
 
-from prefjax.elicit import ResponsePool
+from prefjax.person import ResponsePool
 from prefjax.types import Array
 
 Rule: TypeAlias = Literal["mean", "lcb", "pwin"]
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
 
 def choose(
     pool: ResponsePool,
-    weight: Float[Array, "user factor"],
+    weights: Float[Array, "user factor"],
     covariance: Float[Array, "user factor factor"] | None = None,
     *,
     rule: Rule = "mean",
@@ -57,7 +57,7 @@ def choose(
 
     Args:
         pool: Responses of each prompt; masked ones are never chosen, whatever they contain.
-        weight: Weights of each user. Those of a user without answers are the prior mean, which
+        weights: Weights of each user. Those of a user without answers are the prior mean, which
             gives the population's best.
         covariance: Posterior covariance of each user, for ``lcb`` and ``pwin``.
         rule: ``mean``, ``lcb`` or ``pwin``.
@@ -75,7 +75,7 @@ def choose(
     features -= (features.sum(1) / size[:, None])[:, None, :]
     utility = jnp.where(mask, pool.utility, 0)
     utility -= (utility.sum(1) / size)[:, None]
-    num_users, num_factors = weight.shape
+    num_users, num_factors = weights.shape
     row, column = np.triu_indices(num_factors)
     spread = products = jnp.zeros((num_users, 0))
     if rule != "mean":
@@ -86,8 +86,8 @@ def choose(
         products = features[:, :, row] * features[:, :, column]
 
     def one_block(block) -> Choice:
-        weight, spread = block
-        score = jnp.einsum("pnj,uj->pnu", features, weight) + utility[:, :, None]
+        weights, spread = block
+        score = jnp.einsum("pnj,uj->pnu", features, weights) + utility[:, :, None]
         if rule != "mean":
             variance = jnp.maximum(jnp.einsum("pnk,uk->pnu", products, spread), 0)
             if rule == "lcb":
@@ -104,7 +104,7 @@ def choose(
     num_blocks = -(-num_users // block_size)
     padded = [
         jnp.pad(jnp.asarray(array), [(0, num_blocks * block_size - num_users), (0, 0)])
-        for array in (weight, spread)
+        for array in (weights, spread)
     ]
     blocks = tuple(array.reshape(num_blocks, block_size, array.shape[1]) for array in padded)
     found = jax.lax.map(one_block, blocks)
@@ -116,7 +116,7 @@ _choose_jit = jax.jit(choose, static_argnames=("rule", "caution", "block_size"))
 
 def best_of_n(
     pool: ResponsePool,
-    weight: Float[Array, "user factor"],
+    weights: Float[Array, "user factor"],
     covariance: Float[Array, "user factor factor"] | None = None,
     *,
     rule: Rule = "mean",
@@ -128,7 +128,7 @@ def best_of_n(
     Args:
         pool: See ``choose``, as are ``weight``, ``covariance``, ``rule``, ``caution`` and
             ``block_size``.
-        weight: See ``choose``.
+        weights: See ``choose``.
         covariance: See ``choose``.
         rule: See ``choose``.
         caution: See ``choose``.
@@ -139,10 +139,10 @@ def best_of_n(
             there is no user or one with another number of weights than there are features; and as
             ``choose``.
     """
-    if np.ndim(weight) != 2 or not len(weight) or len(weight[0]) != np.shape(pool.features)[-1]:
+    if np.ndim(weights) != 2 or not len(weights) or len(weights[0]) != np.shape(pool.features)[-1]:
         raise ValueError(
             f"The responses have {np.shape(pool.features)[-1]} features; the weights must be one "
-            f"row of as many for each user, got shape {np.shape(weight)}."
+            f"row of as many for each user, got shape {np.shape(weights)}."
         )
     mask = np.asarray(pool.mask, bool)
     empty = np.flatnonzero(~mask.any(axis=1))
@@ -155,14 +155,14 @@ def best_of_n(
             f"The reward of response {bad[0][1]} to prompt {bad[0][0]} is not finite "
             f"({len(bad)} responses in all)."
         )
-    for name, array in (("weights", weight), ("covariance", covariance)):
+    for name, array in (("weights", weights), ("covariance", covariance)):
         if array is not None:
             bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
             if bad.size:
                 raise ValueError(f"The {name} of user {bad[0]} are not finite ({bad.size} users).")
     return _choose_jit(
         pool._replace(mask=mask),
-        weight,
+        weights,
         covariance,
         rule=rule,
         caution=caution,

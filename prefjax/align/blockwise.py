@@ -43,7 +43,7 @@ def decode_blockwise(
     head: ValueHead,
     tokens: Int[Array, "batch token"],
     mask: Bool[Array, "batch token"],
-    weight: Float[Array, "batch factor"],
+    weights: Float[Array, "batch factor"],
     *,
     max_new_tokens: int,
     block_length: int = 8,
@@ -60,7 +60,7 @@ def decode_blockwise(
         head: The value head.
         tokens: Prompts, padded on the left.
         mask: True at real tokens.
-        weight: Weights of the user of each row. With w = 0 the first continuation is kept.
+        weights: Weights of the user of each row. With w = 0 the first continuation is kept.
         max_new_tokens: Most tokens to draw, a multiple of ``block_length``.
         block_length: b, tokens in a block.
         num_continuations: K.
@@ -103,7 +103,7 @@ def decode_blockwise(
         scores = jnp.einsum(
             "bkj,bj->bk",
             value(head, summary(rows.hidden, rows.total)).reshape(batch, num_continuations, -1),
-            weight,
+            weights,
         )
         best = jnp.arange(batch) * num_continuations + jnp.argmax(scores, axis=1)
         best = jnp.repeat(best, num_continuations)

@@ -97,7 +97,7 @@ def decode_value(
     head: ValueHead,
     tokens: Int[Array, "batch token"],
     mask: Bool[Array, "batch token"],
-    weight: Float[Array, "batch factor"],
+    weights: Float[Array, "batch factor"],
     beta: Float[Array, ""],
     *,
     max_new_tokens: int,
@@ -114,7 +114,7 @@ def decode_value(
         head: The value head.
         tokens: Prompts, padded on the left.
         mask: True at real tokens.
-        weight: Weights of the user of each row.
+        weights: Weights of the user of each row.
         beta: Strength β.
         max_new_tokens: Most tokens to draw.
         num_candidates: k, at most the number of tokens.
@@ -131,8 +131,8 @@ def decode_value(
         config=config,
     )
 
-    def plain(key, params, tokens, mask, weight, beta) -> Steered:
-        del weight, beta
+    def plain(key, params, tokens, mask, weights, beta) -> Steered:
+        del weights, beta
         drawn = lm.generate(
             key,
             params,
@@ -146,8 +146,8 @@ def decode_value(
         return Steered(drawn.tokens, drawn.mask, drawn.ended, jnp.zeros(len(tokens)))
 
     # Reading k tokens rounds otherwise than reading one; a batch that nobody steers must not.
-    anyone = jnp.any(beta * weight != 0)
-    return jax.lax.cond(anyone, run, plain, key, params, tokens, mask, weight, beta)
+    anyone = jnp.any(beta * weights != 0)
+    return jax.lax.cond(anyone, run, plain, key, params, tokens, mask, weights, beta)
 
 
 def _decode_value(
@@ -231,7 +231,7 @@ def decode_advantage(
     token_rows: Float[Array, "vocab rank"],
     tokens: Int[Array, "batch token"],
     mask: Bool[Array, "batch token"],
-    weight: Float[Array, "batch factor"],
+    weights: Float[Array, "batch factor"],
     beta: Float[Array, ""],
     *,
     max_new_tokens: int,
@@ -252,7 +252,7 @@ def decode_advantage(
         token_rows: ``project_tokens`` of the whole embedding, computed once.
         tokens: See ``decode_value``.
         mask: See ``decode_value``.
-        weight: See ``decode_value``.
+        weights: See ``decode_value``.
         beta: See ``decode_value``.
         max_new_tokens: See ``decode_value``.
         num_candidates: See ``decode_value``.
@@ -260,16 +260,16 @@ def decode_advantage(
         num_ids: See ``decode_value``.
     """
 
-    def one(x, ids, scores, weight):
+    def one(x, ids, scores, weights):
         top = scores[ids]
-        score = steered_advantage(head, x, token_rows[ids], weight)
+        score = steered_advantage(head, x, token_rows[ids], weights)
         gain = gains(score, top > -jnp.inf, beta)
         return scores.at[ids].add(gain), step_kl(top - jax.nn.logsumexp(scores), gain)
 
     def hook(state, hidden, last, ids, scores):
         step, total, kl = state
         total = total + increment(hidden, params["embedding"][last])
-        scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weight)
+        scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weights)
         return scores, (step + 1, total, put(kl, now, step))
 
     drawn = lm.generate(

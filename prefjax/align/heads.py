@@ -194,10 +194,10 @@ def steered_advantage(
     head: AdvantageHead,
     x: Float[Array, " input"],
     token: Float[Array, "candidate rank"],
-    weight: Float[Array, " factor"],
+    weights: Float[Array, " factor"],
 ) -> Float[jax.Array, " candidate"]:
     """w·A of many tokens after one summary: the U_j are mixed first, so all cost one product."""
     x = _standard(x, head.inputs)
-    mixed = jnp.einsum("j,jrd,d->r", weight * head.deviation, head.params["state"], x)
-    mixed = mixed + (weight * head.deviation) @ head.params["constant"]
+    mixed = jnp.einsum("j,jrd,d->r", weights * head.deviation, head.params["state"], x)
+    mixed = mixed + (weights * head.deviation) @ head.params["constant"]
     return jnp.asarray(token) @ mixed

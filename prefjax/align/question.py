@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.elicit import Belief, ResponsePool, Rule, select, split_index
+from prefjax.person import Belief, ResponsePool, Rule, select, split_index
 from prefjax.types import Array, PRNGKey
 
 

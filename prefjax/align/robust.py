@@ -21,7 +21,7 @@ from prefjax.types import Array, PRNGKey
 
 def sample_directions(
     key: PRNGKey,
-    weight: Float[Array, " factor"],
+    weights: Float[Array, " factor"],
     covariance: Float[Array, "factor factor"],
     num: int,
 ) -> Float[jax.Array, "direction factor"]:
@@ -31,23 +31,23 @@ def sample_directions(
 
     Args:
         key: Random key.
-        weight: ŵ.
+        weights: ŵ.
         covariance: C, positive semi-definite.
         num: Number of directions, at least 1.
     """
-    weight = jnp.asarray(weight)
+    weights = jnp.asarray(weights)
     value, vector = jnp.linalg.eigh(covariance)
-    noise = jax.random.normal(key, (num - 1, len(weight)), weight.dtype)
-    drawn = weight[None] + (noise * jnp.sqrt(jnp.maximum(value, 0))[None]) @ vector.T
+    noise = jax.random.normal(key, (num - 1, len(weights)), weights.dtype)
+    drawn = weights[None] + (noise * jnp.sqrt(jnp.maximum(value, 0))[None]) @ vector.T
     length = jnp.linalg.norm(drawn, axis=1, keepdims=True)
-    drawn = drawn * jnp.linalg.norm(weight) / jnp.where(length > 0, length, 1.0)
-    return jnp.concatenate([weight[None], drawn])
+    drawn = drawn * jnp.linalg.norm(weights) / jnp.where(length > 0, length, 1.0)
+    return jnp.concatenate([weights[None], drawn])
 
 
 def select(
     features: Float[Array, "direction factor"],
     utility: Float[Array, " direction"],
-    weight: Float[Array, " factor"],
+    weights: Float[Array, " factor"],
 ) -> Int[jax.Array, ""]:
     """The answer that is best under ŵ; the answer for ŵ itself comes first and wins ties."""
-    return jnp.argmax(features @ weight + utility)
+    return jnp.argmax(features @ weights + utility)

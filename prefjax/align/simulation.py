@@ -18,17 +18,16 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
-from prefjax import factorization, lm
-from prefjax.adapt import ridge_losses
+from prefjax import basis, lm
 from prefjax.align.judges import AttributeJudge
 from prefjax.align.samples import pad_prompts
+from prefjax.basis import EMConfig
 from prefjax.data.attributes import WorldConfig, choose, make_world, measure
 from prefjax.data.attributes.cells import cut
 from prefjax.data.group import group_by_user
-from prefjax.elicit import ElicitConfig, ResponsePool, elicit, gap_at
 from prefjax.encoders import chat_prompt, fit_hashed
-from prefjax.factorization import EMConfig
 from prefjax.numerics import positive_inverse
+from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at, ridge_losses
 from prefjax.types import GaussianPrior, Items, PRNGKey
 
 
@@ -79,7 +78,7 @@ class Basis(NamedTuple):
 class Interviews(NamedTuple):
     """What is known of every new person after 0, 1, … answers."""
 
-    weight: Float[np.ndarray, "user step factor"]
+    weights: Float[np.ndarray, "user step factor"]
     covariance: Float[np.ndarray, "user step factor factor"]
 
 
@@ -104,7 +103,7 @@ class Simulation:
         self.world = make_world(config.world, seed)
         self.cells = cut(self.world, new_users=config.new_users, seed=seed)
         dataset, is_test = self.world.dataset, self.world.test_prompt
-        self.weight = self.world.weight[self.cells.new].astype(np.float32)
+        self.weights = self.world.weights[self.cells.new].astype(np.float32)
         self.names = [dataset.users[user] for user in self.cells.new]
         self.prompts = [dataset.prompts[i] for i in np.flatnonzero(is_test)]
         self.seen_prompts = [dataset.prompts[i] for i in np.flatnonzero(~is_test)]
@@ -130,9 +129,9 @@ class Simulation:
     def fit_pref(self) -> Basis:
         """The default fit to what the known people chose on the seen prompts."""
         embeddings = self._embeddings[:, : self.config.num_inputs]
-        rows = factorization.make_rows(self.cells.train, len(embeddings))
+        rows = basis.make_rows(self.cells.train, len(embeddings))
         program = partial(
-            factorization.fit_learned,
+            basis.fit,
             num_users=len(self.cells.old),
             num_responses=len(embeddings),
             config=EMConfig(num_factors=self.config.num_factors),
@@ -183,19 +182,19 @@ class Simulation:
                 return choose(key, gap_at(truth, index).features @ weight, choice)
 
             path = elicit(ask_key, pool, answer, basis.prior, config)
-            return path.weight, jax.vmap(positive_inverse)(path.hessian)
+            return path.weights, jax.vmap(positive_inverse)(path.hessian)
 
-        found = every(jnp.arange(len(self.weight)), jnp.asarray(self.weight))
+        found = every(jnp.arange(len(self.weights)), jnp.asarray(self.weights))
         return Interviews(*(np.asarray(array) for array in found))
 
     def judge(self) -> AttributeJudge:
         """The simulated judge, who answers for the new people by their true weights."""
-        people = dict(zip(self.names, self.weight, strict=True))
+        people = dict(zip(self.names, self.weights, strict=True))
         return AttributeJudge(people, config=self.config.world.choice)
 
     def true_reward(self, texts: Sequence[str]) -> Float[np.ndarray, "user response"]:
         """True utility of texts to every new person, in the units of the world."""
-        return self.weight @ measure(texts).T.astype(np.float32)
+        return self.weights @ measure(texts).T.astype(np.float32)
 
 
 def sample_texts(

@@ -1,7 +1,7 @@
 """Preference data: what one person chose, the texts behind it, and how to cut it honestly.
 
-``load_dataset(name)`` loads the real sets by name, :mod:`prefjax.data.prism` and
-:mod:`prefjax.data.tldr` those of the Hugging Face hub; :mod:`prefjax.data.io` and
+``load_dataset(name)`` loads the real sets by name, :mod:`prefjax.data.sets.prism` and
+:mod:`prefjax.data.sets.tldr` those of the Hugging Face hub; :mod:`prefjax.data.io` and
 :mod:`prefjax.data.table` read and write a user's own data; :mod:`prefjax.data.split`,
 :mod:`prefjax.data.protocol` and :mod:`prefjax.data.audit` cut it and refuse leaks.
 """
@@ -9,8 +9,8 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from prefjax.data import dices, jester, polis, ukpconvarg, value_portrait
 from prefjax.data.dataset import Dataset
+from prefjax.data.sets import dices, jester, polis, ukpconvarg, value_portrait
 
 DATASETS: Mapping[str, Callable[[], Dataset]] = MappingProxyType(
     {

@@ -7,8 +7,6 @@ process that dies leaves either the old state or the new one.
 """
 
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -191,56 +189,6 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes ``path`` when the block ends without an error.
-
-    Args:
-        path: The final name; its folder is made if needed.
-
-    Yields:
-        The path to write to, in the same folder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder that becomes ``folder`` when the block ends without an error.
-
-    Args:
-        folder: The final name; its parent is made if needed.
-        overwrite: Whether a folder of that name may be replaced. The old one is moved aside first
-            and deleted last.
-
-    Yields:
-        The folder to write into, beside the final one.
-
-    Raises:
-        FileExistsError: If the folder is there and ``overwrite`` is False.
-    """
-    if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists; pass overwrite=True to replace it.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        (work / "new").mkdir()
-        yield work / "new"
-        if folder.exists():
-            os.replace(folder, work / "old")
-        os.replace(work / "new", folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _kind(kind: pa.DataType) -> str:

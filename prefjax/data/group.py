@@ -89,7 +89,7 @@ def group_by_user(
         first=pad(comparisons.first, 0, np.int32),
         second=pad(comparisons.second, BASELINE, np.int32),
         label=pad(comparisons.label, 0.5, np.float32),
-        weight=pad(comparisons.weight, 0.0, np.float32),
+        sample_weight=pad(comparisons.sample_weight, 0.0, np.float32),
         mask=mask,
     )
 
@@ -109,5 +109,5 @@ def ungroup(batch: UserBatch) -> Comparisons:
         first=np.asarray(batch.first)[mask],
         second=np.asarray(batch.second)[mask],
         label=np.asarray(batch.label)[mask],
-        weight=np.asarray(batch.weight)[mask],
+        sample_weight=np.asarray(batch.sample_weight)[mask],
     )

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import atomic_folder, naming, read_parquet, texts
+from prefjax.data.files import naming, read_parquet, texts
+from prefjax.io.atomic import atomic_folder
 from prefjax.types import Comparisons
 
 _VERSION = 1

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data import dices, jester, polis, ukpconvarg, value_portrait
 from prefjax.data.dataset import Dataset
 from prefjax.data.group import group_by_user
+from prefjax.data.sets import dices, jester, polis, ukpconvarg, value_portrait
 from prefjax.data.split import Unit, group_responses
 from prefjax.data.votes import ratings_table, ratings_to_comparisons
 from prefjax.types import BASELINE, Comparisons, UserBatch

@@ -10,7 +10,7 @@ so that nothing that is shared straddles the cut. A row whose two responses fall
 dropped and counted.
 
 References:
-    arXiv 2503.06358, §5.
+    arXiv 2503.06358, prefjax5.
 """
 
 import re

@@ -16,7 +16,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import Kind, atomic_file, check_table, naming, open_parquet
+from prefjax.data.files import Kind, check_table, naming, open_parquet
+from prefjax.io.atomic import atomic_file
 from prefjax.types import BASELINE, Comparisons
 
 _COLUMNS: dict[str, Kind] = {
@@ -71,7 +72,7 @@ def read_table(
                 first=response[:num_rows],
                 second=response[num_rows:],
                 label=table["label"].to_numpy(),
-                weight=weight,
+                sample_weight=weight,
             ),
             responses=tuple(unique_texts[index] for index in kept % max(len(unique_texts), 1)),
             prompt_of=kept // max(len(unique_texts), 1),
@@ -113,7 +114,7 @@ def write_table(dataset: Dataset, path: Path) -> None:
             "response_a": responses.take(pa.array(rows.first)),
             "response_b": responses.take(pa.array(rows.second, mask=~is_pair)),
             "label": rows.label,
-            "weight": rows.weight,
+            "weight": rows.sample_weight,
         }
     )
     with atomic_file(path) as target:

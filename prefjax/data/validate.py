@@ -74,7 +74,7 @@ def validate_comparisons(
             columns["second"], num_responses, name="comparisons.second", lowest=BASELINE
         ),
         label=_validate_label(columns["label"]),
-        weight=_validate_weight(columns["weight"]),
+        sample_weight=_validate_weight(columns["sample_weight"]),
     )
 
 
@@ -198,12 +198,13 @@ def _validate_label(label: np.ndarray) -> np.ndarray:
 
 def _validate_weight(weight: np.ndarray) -> np.ndarray:
     if weight.dtype.kind not in "iufb":
-        raise ValueError(f"comparisons.weight must hold numbers, got dtype {weight.dtype}.")
+        raise ValueError(f"comparisons.sample_weight must hold numbers, got dtype {weight.dtype}.")
     largest = np.finfo(np.float32).max
     if not (weight.min() >= 0 and weight.max() <= largest):
         wrong = ~((weight >= 0) & (weight <= largest))
         raise ValueError(
-            f"comparisons.weight must be finite and not negative, but {_blame(weight, wrong)}."
+            "comparisons.sample_weight must be finite and not negative, but "
+            f"{_blame(weight, wrong)}."
         )
     return np.asarray(weight, dtype=np.float32)
 

@@ -54,7 +54,7 @@ def votes_to_comparisons(
         first=response[kept].astype(np.int32),
         second=np.full(kept.sum(), BASELINE, dtype=np.int32),
         label=(vote[kept].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
-        weight=np.ones(kept.sum(), dtype=np.float32),
+        sample_weight=np.ones(kept.sum(), dtype=np.float32),
     )
 
 
@@ -143,7 +143,7 @@ def ratings_to_comparisons(
         first=first[by_user].astype(np.int32),
         second=second[by_user].astype(np.int32),
         label=(sign[by_user].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
-        weight=np.ones(len(who), dtype=np.float32),
+        sample_weight=np.ones(len(who), dtype=np.float32),
     )
 
 

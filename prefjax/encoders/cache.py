@@ -29,7 +29,7 @@ from prefjax.encoders.contract import (
     encode_batch,
     text_key,
 )
-from prefjax.runs import replace
+from prefjax.io.atomic import write_atomically
 
 _KEY = np.dtype("S64")
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -149,13 +149,13 @@ def _write(home: Path, keys: np.ndarray, vectors: np.ndarray) -> None:
         with path.open("wb") as file:
             np.savez(file, keys=keys, vectors=vectors)
 
-    replace(home / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.npz", write)
+    write_atomically(home / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.npz", write)
 
 
 def _probe(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
-        replace(home / "writable", lambda path: path.write_text(""))
+        write_atomically(home / "writable", lambda path: path.write_text(""))
     except OSError as error:
         raise OSError(
             f"Cannot write the embedding cache in {home} ({error.strerror or error}). Choose "

@@ -23,7 +23,6 @@ import numpy as np
 from jaxtyping import Float32
 from tqdm import tqdm
 
-from prefjax.data.files import atomic_file
 from prefjax.encoders.contract import (
     Encoder,
     Text,
@@ -32,6 +31,7 @@ from prefjax.encoders.contract import (
     encode_batch,
     text_key,
 )
+from prefjax.io.atomic import atomic_file
 
 ABOUT = "corpus.json"
 

@@ -39,7 +39,7 @@ class Config:
 class Params(NamedTuple):
     """w."""
 
-    weight: Float[Array, " input"]
+    weights: Float[Array, " input"]
 
 
 def fit(key: PRNGKey, data: Data, config: Config) -> Params:
@@ -60,7 +60,7 @@ def logit(
     context: Float[Array, " context"],
 ) -> Float[Array, ""]:
     """``w·(e_a − e_b)``."""
-    return (first - second) @ params.weight
+    return (first - second) @ params.weights
 
 
 def trials(config: Config) -> tuple[Config, ...]:

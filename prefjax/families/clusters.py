@@ -24,9 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax import factorization
-from prefjax.factorization import EMConfig, Strength
-from prefjax.factorization import rows as layout
+from prefjax import basis
+from prefjax.basis import EMConfig, Strength
+from prefjax.basis import rows as layout
 from prefjax.families import linear
 from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
 from prefjax.families.k_means import k_means, members
@@ -76,7 +76,7 @@ class Params(NamedTuple):
     """Groups.
 
     Attributes:
-        weight: W; groups beyond the number found are empty.
+        weights: W; groups beyond the number found are empty.
         log_prior: Log share of the training people with rows, −inf for groups that are not there.
         code: z of every training person.
         cluster: Group of every training person.
@@ -84,7 +84,7 @@ class Params(NamedTuple):
         held_loss: Held-out loss of 1, 2, … groups, in nats an answer; NaN if nothing was chosen.
     """
 
-    weight: Float[Array, "cluster input"]
+    weights: Float[Array, "cluster input"]
     log_prior: Float[Array, " cluster"]
     code: Float[Array, "user code"]
     cluster: Int[Array, " user"]
@@ -92,18 +92,20 @@ class Params(NamedTuple):
     held_loss: Float[Array, " candidate"]
 
 
-def _user_losses(data: Data, weight: Float[Array, "cluster input"]) -> Float[Array, "user cluster"]:
+def _user_losses(
+    data: Data, weights: Float[Array, "cluster input"]
+) -> Float[Array, "user cluster"]:
     """Summed loss of every person's rows under every group's reward."""
-    logit = (linear.gaps(data) @ weight.T).reshape(*data.rows.label.shape, -1)
+    logit = (linear.gaps(data) @ weights.T).reshape(*data.rows.label.shape, -1)
     label = linear.labels(data).reshape(data.rows.label.shape)[..., None]
     loss = softplus_loss(logit, jnp.broadcast_to(label, logit.shape))
-    by_chunk = jnp.sum(data.rows.weight[..., None] * loss, axis=1)
+    by_chunk = jnp.sum(data.rows.sample_weight[..., None] * loss, axis=1)
     return layout.sum_by_user(by_chunk, data.rows, len(data.count))
 
 
 def _stage_one(key: PRNGKey, data: Data, config: Config):
     """Codes, centered, and the head that turns ``[z, 1]`` into a reward."""
-    fitted = factorization.fit(
+    fitted = basis.fit_block(
         key,
         data.rows,
         data.embeddings,
@@ -112,7 +114,7 @@ def _stage_one(key: PRNGKey, data: Data, config: Config):
         num_responses=len(data.embeddings),
         config=EMConfig(num_factors=config.code_size),
     )
-    return fitted.weight, fitted.head
+    return fitted.weights, fitted.head
 
 
 def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user"]):
@@ -138,7 +140,7 @@ def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) 
         member = members(cluster, present, size)
         mean = member.T @ code / jnp.maximum(member.sum(0), 1)[:, None]
         center = mean @ head[:, :-1].T + head[:, -1][None]
-        given = member.T[:, data.rows.user][..., None] * data.rows.weight[None]
+        given = member.T[:, data.rows.user][..., None] * data.rows.sample_weight[None]
         num_steps = COLD_STEPS if start is None else WARM_STEPS
         return linear.solve(
             data, given.reshape(size, -1), center, config.penalty, start=start, num_steps=num_steps
@@ -168,12 +170,12 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     held_key, code_key, group_key = jax.random.split(key, 3)
     size, num_users, rows = config.max_clusters, len(data.count), data.rows
     held = jax.random.bernoulli(held_key, config.held, rows.label.shape)
-    told = jnp.where(held, rows.weight, 0.0)
-    given = jnp.stack([rows.weight - told, rows.weight])
+    told = jnp.where(held, rows.sample_weight, 0.0)
+    given = jnp.stack([rows.sample_weight - told, rows.sample_weight])
 
     def with_weight(weight):
         count = layout.sum_by_user(weight.sum(1), rows, num_users)
-        return data._replace(rows=rows._replace(weight=weight), count=count)
+        return data._replace(rows=rows._replace(sample_weight=weight), count=count)
 
     codes, heads = jax.lax.map(
         lambda weight: _stage_one(code_key, with_weight(weight), config), given
@@ -187,7 +189,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         num_clusters = jnp.where(place == size, final, place + 1)
         part = with_weight(given[last])
         found = _groups(group_key, part, codes[last], heads[last], num_clusters, config)
-        losses = _user_losses(with_weight(told), found.weight)
+        losses = _user_losses(with_weight(told), found.weights)
         own = jnp.take_along_axis(losses, found.cluster[:, None], axis=1)[:, 0]
         return by_user.at[place].set(own, mode="drop"), found
 
@@ -202,13 +204,13 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " cluster"]:
     """Log posterior over groups; with ``argmax`` all of it on one, once there is an answer."""
     answers = clean(answers)
-    logits = (answers.first - answers.second) @ params.weight.T
-    posterior = hedge(params.log_prior, logits, answers.label, answers.weight)
+    logits = (answers.first - answers.second) @ params.weights.T
+    posterior = hedge(params.log_prior, logits, answers.label, answers.sample_weight)
     if config.assign == "posterior":
         return posterior
     likeliest = jnp.arange(len(posterior)) == jnp.argmax(posterior)
     alone = jnp.where(likeliest, 0.0, -jnp.inf)
-    return jnp.where(jnp.any(answers.weight > 0), alone, posterior)
+    return jnp.where(jnp.any(answers.sample_weight > 0), alone, posterior)
 
 
 def logit(
@@ -219,7 +221,7 @@ def logit(
     context: Float[Array, " context"],
 ) -> Float[Array, ""]:
     """Log odds of the mixture of groups."""
-    return mixture_logit(state, params.weight @ (first - second))
+    return mixture_logit(state, params.weights @ (first - second))
 
 
 def alarms(params: Params, data: Data, config: Config) -> dict[str, Array]:

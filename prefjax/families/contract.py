@@ -31,9 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from prefjax.basis import Rows, make_rows, stack_rows
 from prefjax.data.group import ungroup
 from prefjax.data.validate import validate_comparisons, validate_embeddings
-from prefjax.factorization import Rows, make_rows, stack_rows
 from prefjax.types import BASELINE, Array, Comparisons, UserBatch
 
 Number: TypeAlias = Any
@@ -74,14 +74,14 @@ class Answers(NamedTuple):
         second: Embedding of the second response, zero for the baseline.
         context: Embedding of the prompt.
         label: Probability that the first is preferred.
-        weight: Weight of each answer.
+        sample_weight: Weight of each answer.
     """
 
     first: Float[Array, "pair input"]
     second: Float[Array, "pair input"]
     context: Float[Array, "pair context"]
     label: Float[Array, " pair"]
-    weight: Float[Array, " pair"]
+    sample_weight: Float[Array, " pair"]
 
 
 class Family(NamedTuple):
@@ -120,13 +120,13 @@ def population_mean(values: Float[Array, "user feature"], data: Data) -> Float[A
 
 def clean(answers: Answers) -> Answers:
     """The same answers with zeros, and labels ½, wherever the weight is 0."""
-    kept = jnp.asarray(answers.weight) > 0
+    kept = jnp.asarray(answers.sample_weight) > 0
     return Answers(
         first=jnp.where(kept[:, None], answers.first, 0.0),
         second=jnp.where(kept[:, None], answers.second, 0.0),
         context=jnp.where(kept[:, None], answers.context, 0.0),
         label=jnp.where(kept, answers.label, 0.5),
-        weight=jnp.where(kept, answers.weight, 0.0),
+        sample_weight=jnp.where(kept, answers.sample_weight, 0.0),
     )
 
 
@@ -150,7 +150,7 @@ def gather(
         second=jnp.where(baseline, 0.0, embeddings[batch.second]),
         context=context[batch.first],
         label=jnp.asarray(batch.label),
-        weight=jnp.where(batch.mask, batch.weight, 0.0),
+        sample_weight=jnp.where(batch.mask, batch.sample_weight, 0.0),
     )
 
 
@@ -177,7 +177,7 @@ def no_answers(num_inputs: int, num_contexts: int = 0) -> Answers:
         second=jnp.zeros((1, num_inputs)),
         context=jnp.zeros((1, num_contexts)),
         label=jnp.full(1, 0.5),
-        weight=jnp.zeros(1),
+        sample_weight=jnp.zeros(1),
     )
 
 
@@ -273,16 +273,16 @@ def _check(comparisons, table, num_users, context):
 
 def _prepare(comparisons, embeddings, num_users, context, unit):
     """Checked rows in one order, and the other fields of `Data`."""
-    present = ~(np.asarray(comparisons.weight) == 0)
+    present = ~(np.asarray(comparisons.sample_weight) == 0)
     rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
     rows, table, prompts, shown = _check(rows, np.asarray(embeddings), num_users, context)
-    order = np.lexsort((rows.weight, rows.label, rows.second, rows.first, rows.user))
+    order = np.lexsort((rows.sample_weight, rows.label, rows.second, rows.first, rows.user))
     rows = Comparisons(*(column[order] for column in rows))
     table = np.where(shown[:, None], table, table[shown].mean(axis=0))
     centred = table[shown] - table[shown].mean(axis=0)
     scale = np.mean(np.sum(centred**2, axis=1))
     scale = np.asarray(max(scale, np.finfo(np.float32).tiny), np.float32)
-    count = np.bincount(rows.user, rows.weight, num_users).astype(np.float32)
+    count = np.bincount(rows.user, rows.sample_weight, num_users).astype(np.float32)
     unit = None if unit is None else np.asarray(unit, np.int32)
     if unit is not None and unit.shape != (len(table),):
         raise ValueError(

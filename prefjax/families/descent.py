@@ -1,7 +1,7 @@
 """First-order training, for families without an exact solve: Adam on all rows, one ``lax.scan``.
 
 `pick` looks up what a family knows of both responses of every row; its gradient is the sum over
-the transposed table of `prefjax.factorization.rows` instead of a scatter over all rows.
+the transposed table of `prefjax.basis.rows` instead of a scatter over all rows.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from prefjax.factorization.rows import Rows
+from prefjax.basis.rows import Rows
 from prefjax.families.contract import Answers, Data, Number
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
@@ -51,14 +51,18 @@ pick.defvjp(_pick_forward, _pick_backward)
 
 
 def mean_loss(
-    logit: Float[Array, "chunk slot"], rows: Rows, weight: Float[Array, "chunk slot"] | None = None
+    logit: Float[Array, "chunk slot"],
+    rows: Rows,
+    sample_weight: Float[Array, "chunk slot"] | None = None,
 ) -> Float[Array, ""]:
     """Weighted mean of ``softplus(s) − y s``; by default with the rows' own weights."""
-    kept = rows.weight > 0
+    kept = rows.sample_weight > 0
     label = jnp.where(kept, rows.label, 0.5)
     loss = jnp.where(kept, softplus_loss(jnp.where(kept, logit, 0.0), label), 0.0)
-    weight = rows.weight / jnp.sum(rows.weight) if weight is None else weight
-    return jnp.sum(weight * loss)
+    sample_weight = (
+        rows.sample_weight / jnp.sum(rows.sample_weight) if sample_weight is None else sample_weight
+    )
+    return jnp.sum(sample_weight * loss)
 
 
 def adam(
@@ -104,14 +108,14 @@ class Batch(NamedTuple):
         first: Embedding at unit scale of each row's first response.
         second: The same of the second.
         label: Probability that the first is preferred, ½ for padding.
-        weight: Weight of the row, 0 for padding.
+        sample_weight: Weight of the row, 0 for padding.
     """
 
     user: Int[Array, " chunk"]
     first: Float[Array, "chunk slot input"]
     second: Float[Array, "chunk slot input"]
     label: Float[Array, "chunk slot"]
-    weight: Float[Array, "chunk slot"]
+    sample_weight: Float[Array, "chunk slot"]
 
 
 def chunks(
@@ -119,13 +123,13 @@ def chunks(
 ) -> Batch:
     """Some chunks of the rows, in which the slots with weight come in their own order."""
     rows = data.rows
-    weight = rows.weight[index]
+    weight = rows.sample_weight[index]
     return Batch(
         user=rows.user[index],
         first=table[rows.first[index]],
         second=table[rows.second[index]],
         label=jnp.where(weight > 0, rows.label[index], 0.5),
-        weight=weight,
+        sample_weight=weight,
     )
 
 
@@ -145,7 +149,7 @@ class Deck(NamedTuple):
 
 def shuffle(key: PRNGKey, data: Data, num_orders: int) -> Deck:
     """Shuffles the rows of every person."""
-    present = data.rows.weight > 0
+    present = data.rows.sample_weight > 0
     owner = jnp.where(present, data.rows.user[:, None], len(data.count)).reshape(-1)
     drawn = jax.random.uniform(key, (num_orders, len(owner)))
     slot = jax.vmap(lambda place: jnp.lexsort((place, owner)))(drawn)
@@ -170,7 +174,7 @@ def deal(
     slot = deck.slot[order, begin + (row - begin + place) % count]
     first, second, label, weight = (
         column.reshape(-1)[slot]
-        for column in (data.rows.first, data.rows.second, data.rows.label, data.rows.weight)
+        for column in (data.rows.first, data.rows.second, data.rows.label, data.rows.sample_weight)
     )
     kept = place < count
     return Answers(
@@ -178,5 +182,5 @@ def deal(
         second=table[second],
         context=jnp.zeros((size, 0)),
         label=jnp.where(kept, label, 0.5),
-        weight=jnp.where(kept, weight, 0.0),
+        sample_weight=jnp.where(kept, weight, 0.0),
     )

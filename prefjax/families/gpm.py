@@ -90,7 +90,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     """A and everybody's gates; ``key`` draws where A starts."""
     table = inputs(data)
     num_users, num_inputs, size = len(data.count), table.shape[1], 2 * config.num_planes
-    total = jnp.sum(data.rows.weight)
+    total = jnp.sum(data.rows.sample_weight)
     root = jnp.sqrt(config.temperature)
 
     def loss(params):
@@ -125,7 +125,7 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " pl
     areas = turns(_coordinates(params, answers.first), _coordinates(params, answers.second))
     precision = config.gate_penalty * jnp.eye(len(params.center))
     prior = GaussianPrior(params.center, precision)
-    return logistic.fit(areas, answers.label, answers.weight, prior=prior).weight
+    return logistic.fit(areas, answers.label, answers.sample_weight, prior=prior).weights
 
 
 def logit(

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.factorization import rows as layout
-from prefjax.factorization.alternating import newton_step
+from prefjax.basis import rows as layout
 from prefjax.families.contract import Data, Number
 from prefjax.types import Array
 
 NUM_STEPS = 12
+LONGEST = 1.79  # solves exp(x) − x − 1 = x²: a Newton step that moves no logit further is safe
 
 
 def gaps(data: Data) -> Float[Array, "row input"]:
@@ -25,12 +25,35 @@ def gaps(data: Data) -> Float[Array, "row input"]:
 
 def labels(data: Data) -> Float[Array, " row"]:
     """Label of every slot, ½ where there is no weight."""
-    return jnp.where(data.rows.weight > 0, data.rows.label, 0.5).reshape(-1)
+    return jnp.where(data.rows.sample_weight > 0, data.rows.label, 0.5).reshape(-1)
+
+
+def newton_step(
+    point: Float[Array, " factor"],
+    features: Float[Array, "pair factor"],
+    offset: Float[Array, " pair"],
+    label: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
+    penalty: Float[Array, " factor"],
+) -> Float[Array, " factor"]:
+    """One damped Newton step on one row of Λ or Φ; never raises F.
+
+    References:
+        Bach, arXiv 0910.4627, Proposition 2, as in `prefjax.logistic`.
+    """
+    probability = jax.nn.sigmoid(features @ point + offset)
+    curvature = sample_weight * probability * (1 - probability)
+    gradient = features.T @ (sample_weight * (probability - label)) + penalty * point
+    hessian = (features * curvature[:, None]).T @ features + jnp.diag(penalty)
+    direction = -jnp.linalg.solve(hessian, gradient)
+    reach = jnp.max(jnp.abs(features @ direction))
+    length = jnp.where(reach <= LONGEST, 1.0, jnp.log1p(reach) / jnp.maximum(reach, LONGEST))
+    return point + length * direction
 
 
 def solve(
     data: Data,
-    weight: Float[Array, "head row"],
+    sample_weight: Float[Array, "head row"],
     center: Float[Array, "head input"],
     penalty: Number,
     *,
@@ -41,7 +64,7 @@ def solve(
 
     Args:
         data: What is fitted.
-        weight: c.
+        sample_weight: c.
         center: v.
         penalty: τ.
         start: Where the steps begin; v by default.
@@ -51,18 +74,18 @@ def solve(
     precision = jnp.broadcast_to(penalty * data.scale, gap.shape[1:])
     start = center if start is None else start
 
-    def one(weight, center, start):
+    def one(sample_weight, center, start):
         offset = gap @ center
 
         def step(moved, _):
-            return newton_step(moved, gap, offset, label, weight, precision), None
+            return newton_step(moved, gap, offset, label, sample_weight, precision), None
 
         return center + jax.lax.scan(step, start - center, None, length=num_steps)[0]
 
-    return jax.vmap(one)(weight, center, start)
+    return jax.vmap(one)(sample_weight, center, start)
 
 
 def population(data: Data, penalty: Number) -> Float[Array, " input"]:
     """One reward for everybody, centered at zero."""
     center = jnp.zeros((1, data.embeddings.shape[1]))
-    return solve(data, data.rows.weight.reshape(1, -1), center, penalty)[0]
+    return solve(data, data.rows.sample_weight.reshape(1, -1), center, penalty)[0]

@@ -70,12 +70,12 @@ class Params(NamedTuple):
 
     Attributes:
         basis: V, divided by c.
-        weight: w of every training person.
+        weights: w of every training person.
         center: w̄.
     """
 
     basis: Float[Array, "input component"]
-    weight: Float[Array, "user component"]
+    weights: Float[Array, "user component"]
     center: Float[Array, " component"]
 
 
@@ -89,9 +89,9 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     table, unit = inputs(data), jnp.sqrt(data.scale)
     num_users, num_inputs = len(data.count), table.shape[1]
     reference = unit * linear.population(data, config.penalty)
-    by_user = data.rows.weight / jnp.maximum(data.count, 1e-12)[data.rows.user][:, None]
+    by_user = data.rows.sample_weight / jnp.maximum(data.count, 1e-12)[data.rows.user][:, None]
     by_user = by_user / jnp.maximum(jnp.sum(data.count > 0), 1)
-    total = jnp.sum(data.rows.weight)
+    total = jnp.sum(data.rows.sample_weight)
 
     def loss(params):
         basis, logits = params

@@ -64,7 +64,7 @@ class Config:
 class Params(NamedTuple):
     """Heads and router; the router's last input is 1."""
 
-    weight: Float[Array, "head input"]
+    weights: Float[Array, "head input"]
     router: Float[Array, "context_and_one head"]
 
 
@@ -73,7 +73,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
     rows, size = data.rows, config.num_heads
     gap, label = linear.gaps(data), linear.labels(data)[:, None]
-    given = rows.weight.reshape(-1, 1)
+    given = rows.sample_weight.reshape(-1, 1)
     everybody = linear.population(data, config.penalty)
     center = jnp.zeros((size, gap.shape[1]))
     mass = jnp.bincount(rows.first.reshape(-1), given[:, 0], length=len(context) + 1)[:-1]
@@ -84,7 +84,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         return jax.nn.log_softmax(context @ router)
 
     def joint(params):
-        logits = gap @ params.weight.T
+        logits = gap @ params.weights.T
         loss = softplus_loss(logits, jnp.broadcast_to(label, logits.shape))
         routed = jnp.pad(route(params.router), ((0, 1), (0, 0)))[rows.first.reshape(-1)]
         return routed - loss
@@ -92,7 +92,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     def step(params, _):
         share = given * jax.nn.softmax(joint(params))
         weight = linear.solve(
-            data, share.T, center, config.penalty, start=params.weight, num_steps=1
+            data, share.T, center, config.penalty, start=params.weights, num_steps=1
         )
         wanted = jax.ops.segment_sum(share, rows.first.reshape(-1), len(context) + 1)[:-1]
         slope = context.T @ (wanted - mass[:, None] * jnp.exp(route(params.router)))
@@ -101,7 +101,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         return Params(weight, router), None
 
     def objective(params):
-        ridge = config.penalty * data.scale * jnp.sum(jnp.square(params.weight))
+        ridge = config.penalty * data.scale * jnp.sum(jnp.square(params.weights))
         ridge = ridge + config.router_penalty * jnp.sum(jnp.square(params.router))
         return 0.5 * ridge - given[:, 0] @ jax.nn.logsumexp(joint(params), axis=1)
 
@@ -120,9 +120,9 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " head"]:
     """Stage 2: the person's log weights, zero mean information before the first answer."""
     answers = clean(answers)
-    logits = (answers.first - answers.second) @ params.weight.T
-    even = jnp.zeros(len(params.weight))
-    return hedge(even, logits, answers.label, answers.weight, config.rate)
+    logits = (answers.first - answers.second) @ params.weights.T
+    even = jnp.zeros(len(params.weights))
+    return hedge(even, logits, answers.label, answers.sample_weight, config.rate)
 
 
 def logit(
@@ -134,7 +134,7 @@ def logit(
 ) -> Float[Array, ""]:
     """Log odds of the mixture that the router and the person make."""
     routed = jnp.append(context, 1.0) @ params.router
-    return mixture_logit(state + routed, params.weight @ (first - second))
+    return mixture_logit(state + routed, params.weights @ (first - second))
 
 
 def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
@@ -153,7 +153,7 @@ def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
     most = jnp.log(jnp.maximum(config.num_heads, 2))
     mean = entropy(weight.mean(0))
     told = mean - jnp.mean(entropy(weight))
-    apart = jnp.var(data.embeddings @ params.weight.T, axis=1)
+    apart = jnp.var(data.embeddings @ params.weights.T, axis=1)
     return {
         "router_entropy": mean / most,
         "routing_information": told / most,

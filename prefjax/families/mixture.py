@@ -29,7 +29,7 @@ def hedge(
     log_weight: Float[Array, " component"],
     logits: Float[Array, "pair component"],
     label: Float[Array, " pair"],
-    weight: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
     rate: Number = 1.0,
 ) -> Float[Array, " component"]:
     """Normalized log weights after some answers.
@@ -38,8 +38,8 @@ def hedge(
         log_weight: Before.
         logits: Of every answered pair under every component.
         label: Probability that the first was preferred.
-        weight: Weight of each answer.
+        sample_weight: Weight of each answer.
         rate: η.
     """
     loss = softplus_loss(logits, jnp.broadcast_to(label[:, None], logits.shape))
-    return jax.nn.log_softmax(log_weight - rate * (weight @ loss))
+    return jax.nn.log_softmax(log_weight - rate * (sample_weight @ loss))

@@ -116,7 +116,7 @@ def start_network(key: PRNGKey, num_inputs: int, size: int, hidden: int) -> Netw
 
 def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     """Everything by Adam; ``key`` draws the start and the chunks of every step."""
-    table, total = inputs(data), jnp.sum(data.rows.weight)
+    table, total = inputs(data), jnp.sum(data.rows.sample_weight)
     start_key, step_key = jax.random.split(key)
     num_chunks = len(data.rows.user)
 
@@ -128,8 +128,8 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         def mean(person):
             code = jnp.broadcast_to(person, (*rows.label.shape, config.size))
             logit = reward(network, rows.first, code) - reward(network, rows.second, code)
-            losses = rows.weight * softplus_loss(logit, rows.label)
-            return jnp.sum(losses) / jnp.maximum(jnp.sum(rows.weight), 1e-12)
+            losses = rows.sample_weight * softplus_loss(logit, rows.label)
+            return jnp.sum(losses) / jnp.maximum(jnp.sum(rows.sample_weight), 1e-12)
 
         everybody = generic[None, None, :]
         told = mean(everybody + own[rows.user][:, None, :])

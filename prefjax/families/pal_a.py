@@ -76,13 +76,13 @@ class Params(NamedTuple):
     Attributes:
         map: F.
         prototypes: P.
-        weight: w of every training person.
+        weights: w of every training person.
         center: w̄.
     """
 
     map: Map
     prototypes: Float[Array, "component point"]
-    weight: Float[Array, "user component"]
+    weights: Float[Array, "user component"]
     center: Float[Array, " component"]
 
 
@@ -124,8 +124,8 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     table = inputs(data)
     map_key, prototype_key, weight_key = jax.random.split(key, 3)
     shape = config.num_prototypes, config.size
-    rows, total = data.rows, jnp.sum(data.rows.weight)
-    sign = jnp.where(rows.weight > 0, 2 * rows.label - 1, 0.0)
+    rows, total = data.rows, jnp.sum(data.rows.sample_weight)
+    sign = jnp.where(rows.sample_weight > 0, 2 * rows.label - 1, 0.0)
 
     def loss(params):
         mapping, prototypes, logits = params
@@ -136,7 +136,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(mapping))
         ridge = 0.5 * config.penalty / total * squares
         if config.loss == "hinge":
-            return jnp.sum(rows.weight * jnp.maximum(0.0, 1 - sign * logit)) / total + ridge
+            return jnp.sum(rows.sample_weight * jnp.maximum(0.0, 1 - sign * logit)) / total + ridge
         return mean_loss(logit, rows) + ridge
 
     mapping, prototypes, logits = adam(

@@ -85,14 +85,14 @@ class Params(NamedTuple):
         map: F.
         heads: g.
         log_temperature: log τ.
-        weight: w of every training person.
+        weights: w of every training person.
         center: w̄.
     """
 
     map: Map
     heads: Heads
     log_temperature: Float[Array, ""]
-    weight: Float[Array, "user component"]
+    weights: Float[Array, "user component"]
     center: Float[Array, " component"]
 
 
@@ -103,11 +103,11 @@ def bend(heads: Heads, context: Float[Array, "*pairs context"]) -> Float[Array, 
 
 
 def ideal(
-    heads: Heads, weight: Float[Array, " component"], hidden: Float[Array, "*pairs hidden"]
+    heads: Heads, weights: Float[Array, " component"], hidden: Float[Array, "*pairs hidden"]
 ) -> Float[Array, "*pairs point"]:
     """a_u(x) of one person, the heads mixed before they read the hidden units of a prompt."""
-    out = hidden @ jnp.tensordot(weight, heads.outward, ([0], [1]))
-    return out + jnp.broadcast_to(weight @ heads.constant, out.shape)
+    out = hidden @ jnp.tensordot(weights, heads.outward, ([0], [1]))
+    return out + jnp.broadcast_to(weights @ heads.constant, out.shape)
 
 
 def cosine(
@@ -131,7 +131,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     root = jnp.sqrt(jnp.maximum(size, 1e-12))
     context = jnp.pad(data.context / root, ((0, 1), (0, 0)))
     shape, hidden = (config.num_prototypes, config.size), config.context_hidden
-    total = jnp.sum(rows.weight)
+    total = jnp.sum(rows.sample_weight)
 
     def loss(params):
         mapping, heads, log_temperature, logits = params
@@ -166,7 +166,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         map=rescale_map(mapping, data.scale),
         heads=heads._replace(inward=heads.inward / root),
         log_temperature=log_temperature,
-        weight=weight,
+        weights=weight,
         center=population_mean(weight, data),
     )
 

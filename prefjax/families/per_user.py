@@ -86,10 +86,10 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " in
     moved = logistic.fit(
         features,
         answers.label,
-        answers.weight,
+        answers.sample_weight,
         prior=GaussianPrior(jnp.zeros(size), params.precision * jnp.eye(size)),
         offset=gap @ params.center,
-    ).weight
+    ).weights
     return params.center + (moved if basis is None else basis @ moved)
 
 

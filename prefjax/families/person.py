@@ -42,7 +42,7 @@ def minimize(
     """
 
     def objective(code):
-        return answers.weight @ softplus_loss(logits(code), answers.label) + prior(code)
+        return answers.sample_weight @ softplus_loss(logits(code), answers.label) + prior(code)
 
     def unfinished(state):
         _, _, _, gain, number = state
@@ -85,4 +85,4 @@ def simplex_weights(
         return strength * jax.nn.softmax(code) @ (jax.nn.log_softmax(code) - start)
 
     code = minimize(lambda code: logits(jax.nn.softmax(code)), divergence, start, answers)
-    return jnp.where(jnp.any(answers.weight > 0), jax.nn.softmax(code), center)
+    return jnp.where(jnp.any(answers.sample_weight > 0), jax.nn.softmax(code), center)

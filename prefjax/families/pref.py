@@ -14,7 +14,7 @@ are therefore given penalties, to be chosen on people who did not make the embed
 The published method is `prefjax.families.pref_map`.
 
 References:
-    arXiv 2503.06358, eq. 1–5; `prefjax.factorization.learn` for what is learned and how.
+    arXiv 2503.06358, eq. 1–5; `prefjax.basis.penalties` for what is learned and how.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,9 +25,15 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
-from prefjax.factorization import EMConfig, Factorization, LearnConfig, Strength, fit_learned
-from prefjax.factorization import fit as fit_given
-from prefjax.factorization.learn import search
+from prefjax.basis import (
+    EMConfig,
+    Factorization,
+    LearnConfig,
+    Strength,
+    fit_block,
+    search_penalties,
+)
+from prefjax.basis import fit as fit_default
 from prefjax.families.contract import (
     STATIC,
     Answers,
@@ -37,8 +43,8 @@ from prefjax.families.contract import (
     clean,
     no_alarms,
 )
-from prefjax.laplace import moderated_logit
 from prefjax.numerics import positive_inverse
+from prefjax.person.laplace import moderated_logit
 from prefjax.settings import check_settings
 from prefjax.types import Array, GaussianPrior, PRNGKey
 
@@ -78,11 +84,11 @@ class Belief(NamedTuple):
     """What is known of one person.
 
     Attributes:
-        weight: λ, the MAP.
+        weights: λ, the MAP.
         covariance: H⁻¹ there.
     """
 
-    weight: Float[Array, " factor"]
+    weights: Float[Array, " factor"]
     covariance: Float[Array, "factor factor"]
 
 
@@ -95,7 +101,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     """θ and the prior, strengths learned; ``key`` draws the held-out training users."""
     shape = {"num_users": len(data.count), "num_responses": len(data.embeddings)}
     if config.penalty is None:
-        fitted, _ = fit_learned(
+        fitted, _ = fit_default(
             key,
             data.rows,
             data.embeddings,
@@ -106,7 +112,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         )
         return to_params(fitted)
     search_key, fit_key = jax.random.split(key)
-    found = search(
+    found = search_penalties(
         search_key,
         data.rows,
         data.embeddings,
@@ -118,7 +124,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     strength = Strength(
         jnp.float32(config.penalty), found.strength.utility_penalty[0], jnp.ones(())
     )
-    fitted = fit_given(fit_key, data.rows, data.embeddings, strength, config=config.em, **shape)
+    fitted = fit_block(fit_key, data.rows, data.embeddings, strength, config=config.em, **shape)
     return to_params(fitted)
 
 
@@ -129,11 +135,11 @@ def adapt(params: Params, answers: Answers, config: Config) -> Belief:
     fitted = logistic.fit(
         described[:, :-1],
         answers.label,
-        answers.weight,
+        answers.sample_weight,
         prior=params.prior,
         offset=described[:, -1],
     )
-    return Belief(fitted.weight, positive_inverse(fitted.hessian))
+    return Belief(fitted.weights, positive_inverse(fitted.hessian))
 
 
 def logit(
@@ -146,7 +152,7 @@ def logit(
     """``m / √(1 + πv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, ``f = φ_a − φ_b``."""
     described = (first - second) @ params.head
     features = described[:-1]
-    mean = features @ state.weight + described[-1]
+    mean = features @ state.weights + described[-1]
     return moderated_logit(mean, features @ state.covariance @ features)
 
 

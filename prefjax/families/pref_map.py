@@ -6,7 +6,7 @@
 Started at the leading singular vectors of the centred answers. The published code has no t of its
 own: the mean of the training users' λ is lost in the zero-mean ridge; here it moves into t, so that
 a person without answers is the population. It also starts from a dense SVD repeated on an
-imputed matrix (`prefjax.factorization.dense_imputation`) and refines an MLP head by Adam.
+imputed matrix (`prefjax.basis.dense_imputation`) and refines an MLP head by Adam.
 
 References:
     arXiv 2503.06358, eq. 4–5, Algorithm 1.
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 
-from prefjax import factorization
-from prefjax.factorization import EMConfig, Strength
+from prefjax import basis
+from prefjax.basis import EMConfig, Strength
 from prefjax.families import pref
 from prefjax.families.contract import (
     STATIC,
@@ -55,7 +55,7 @@ class Config:
 
 def fit(key: PRNGKey, data: Data, config: Config) -> pref.Params:
     """θ by joint MAP; ``key`` only breaks ties in the start."""
-    fitted = factorization.fit(
+    fitted = basis.fit_block(
         key,
         data.rows,
         data.embeddings,

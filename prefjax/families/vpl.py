@@ -113,7 +113,7 @@ def encode(
     first: Float[Array, "pair input"],
     second: Float[Array, "pair input"],
     label: Float[Array, " pair"],
-    weight: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
 ) -> Latent:
     """Posterior of z after some answers; of no answers, the prior.
 
@@ -122,7 +122,7 @@ def encode(
         first: Embeddings of the first responses.
         second: Embeddings of the second responses.
         label: Probability that the first is preferred.
-        weight: 0 leaves an answer out.
+        sample_weight: 0 leaves an answer out.
     """
 
     def token(winner, loser):
@@ -133,8 +133,8 @@ def encode(
     tokens = tokens @ encoder["token"]
     attention = (tokens @ encoder["query"]) @ (tokens @ encoder["key"]).T
     attention = attention / jnp.sqrt(tokens.shape[1])
-    heard = jnp.any(weight > 0)
-    loud = jnp.where(heard, weight, 1.0)
+    heard = jnp.any(sample_weight > 0)
+    loud = jnp.where(heard, sample_weight, 1.0)
     share = jnp.where(loud > 0, jnp.log(jnp.where(loud > 0, loud, 1.0)), -jnp.inf)
     attention = jax.nn.softmax(attention + share[None, :], axis=1)
     mixed = jax.nn.gelu(tokens + attention @ (tokens @ encoder["value"]))
@@ -158,14 +158,14 @@ def annealed(progress: Float[Array, ""], cycles: int) -> Float[Array, ""]:
 
 def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     """Encoder and reward by Adam; ``key`` draws the start, the contexts and z."""
-    table, total = inputs(data), jnp.sum(data.rows.weight)
+    table, total = inputs(data), jnp.sum(data.rows.sample_weight)
     encoder_key, network_key, deck_key, step_key = jax.random.split(key, 4)
     deck = shuffle(deck_key, data, NUM_ORDERS)
 
     def one(params, key):
         row_key, size_key, noise_key = jax.random.split(key, 3)
         rows = deal(row_key, deck, data, table, config.context + config.targets)
-        first, second, label, weight = rows.first, rows.second, rows.label, rows.weight
+        first, second, label, weight = rows.first, rows.second, rows.label, rows.sample_weight
         longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
         count = jax.random.randint(size_key, (), 0, longest + 1)
         asked = jnp.arange(len(label)) < count
@@ -210,7 +210,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " latent"]:
     """μ of a new person: one forward pass."""
     answers = clean(answers)
-    parts = answers.first, answers.second, answers.label, answers.weight
+    parts = answers.first, answers.second, answers.label, answers.sample_weight
     return encode(params.encoder, *parts).mean
 
 
@@ -231,7 +231,7 @@ def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
     batch = chunks(data, table, jnp.arange(len(data.rows.user)))
     size = config.context
     first, second, label, weight = (
-        part[:, :size] for part in (batch.first, batch.second, batch.label, batch.weight)
+        part[:, :size] for part in (batch.first, batch.second, batch.label, batch.sample_weight)
     )
     latent = jax.vmap(encode, in_axes=(None, 0, 0, 0, 0))(
         params.encoder, first, second, label, weight

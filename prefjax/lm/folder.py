@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
+from prefjax.io.atomic import write_atomically
 from prefjax.lm import weights
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
-from prefjax.runs import replace
 from prefjax.types import Params
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -82,7 +82,7 @@ def save(directory: Path, params: Params, config: QwenConfig, *, tokenizer: Any 
     directory.mkdir(parents=True, exist_ok=True)
     weights.write(directory, params, config)
     text = json.dumps(to_dict(config, dtype=str(params["embedding"].dtype)), indent=2) + "\n"
-    replace(directory / "config.json", lambda path: path.write_text(text))
+    write_atomically(directory / "config.json", lambda path: path.write_text(text))
     if tokenizer is not None:
         tokenizer.save_pretrained(directory)
 

@@ -45,10 +45,10 @@ def rms_norm(
 
 
 def linear(
-    x: Float[Array, "*axes input"], weight: Float[Array, "output input"]
+    x: Float[Array, "*axes input"], weights: Float[Array, "output input"]
 ) -> Float[Array, "*axes output"]:
     """``W x`` with the weight stored ``(out, in)``."""
-    return jax.lax.dot_general(x, weight, (((x.ndim - 1,), (1,)), ((), ())))
+    return jax.lax.dot_general(x, weights, (((x.ndim - 1,), (1,)), ((), ())))
 
 
 def rotary(positions: Int[Array, "batch token"], config: QwenConfig) -> Rotary:

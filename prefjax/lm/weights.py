@@ -16,9 +16,9 @@ from jaxtyping import DTypeLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from prefjax.io.atomic import write_atomically
 from prefjax.lm.config import QwenConfig
 from prefjax.lm.params import layer_shapes, outer_shapes, unstack_layers
-from prefjax.runs import replace
 from prefjax.types import Params
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -159,7 +159,9 @@ def write(directory: Path, params: Params, config: QwenConfig) -> None:
         name if name == _OUTER["head"] else f"model.{name}": np.ascontiguousarray(array)
         for name, array in tensors.items()
     }
-    replace(directory / SINGLE, lambda path: save_file(full, path, metadata={"format": "pt"}))
+    write_atomically(
+        directory / SINGLE, lambda path: save_file(full, path, metadata={"format": "pt"})
+    )
 
 
 def _headers(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:

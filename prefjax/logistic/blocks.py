@@ -22,7 +22,7 @@ _MIN_BLOCK = 32
 def fit(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],
-    weight: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
     *,
     prior: GaussianPrior,
     offset: Float[Array, " pair"] | None = None,
@@ -35,7 +35,8 @@ def fit(
     Args:
         features: f, first minus second response of each answer.
         label: y in [0, 1], the probability that the first is preferred.
-        weight: w ≥ 0; 2 means the answer given twice, 0 that it is absent, whatever it contains.
+        sample_weight: w ≥ 0; 2 means the answer given twice, 0 that it is absent, whatever it
+            contains.
         prior: μ and P. P may be singular or zero, then separable answers end as ``SEPARABLE``, and
             directions in which there is neither data nor prior stay at μ.
         offset: o, logit before λ enters; default 0.
@@ -50,15 +51,15 @@ def fit(
     Examples:
         >>> prior = GaussianPrior(jnp.zeros(1), jnp.eye(1))
         >>> answer = fit(jnp.ones((1, 1)), jnp.ones(1), jnp.ones(1), prior=prior)
-        >>> round(float(answer.weight[0]), 4)  # solves λ = σ(-λ)
+        >>> round(float(answer.weights[0]), 4)  # solves λ = σ(-λ)
         0.4011
     """
     dtype = jnp.result_type(features, prior.mean)
-    kept = jnp.asarray(weight) > 0
+    kept = jnp.asarray(sample_weight) > 0
     return _make_solver(config)(
         jnp.where(kept[:, None], features, 0).astype(dtype),
         jnp.where(kept, label, 0.5).astype(dtype),
-        jnp.where(kept, weight, 0).astype(dtype),
+        jnp.where(kept, sample_weight, 0).astype(dtype),
         (jnp.zeros(1) if offset is None else jnp.where(kept, offset, 0)).astype(dtype),
         jnp.asarray(prior.mean, dtype),
         jnp.asarray(prior.precision, dtype),

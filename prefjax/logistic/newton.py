@@ -78,7 +78,7 @@ class LogisticFit(NamedTuple):
     """MAP estimate of one user's weights and the curvature there.
 
     Attributes:
-        weight: λ̂.
+        weights: λ̂.
         hessian: H at λ̂.
         gradient_norm: ‖g‖∞ at λ̂.
         num_steps: Newton steps.
@@ -86,7 +86,7 @@ class LogisticFit(NamedTuple):
         status: A ``Status``.
     """
 
-    weight: Float[jax.Array, " factor"]
+    weights: Float[jax.Array, " factor"]
     hessian: Float[jax.Array, "factor factor"]
     gradient_norm: Float[jax.Array, ""]
     num_steps: Int[jax.Array, ""]
@@ -99,7 +99,7 @@ class Block(NamedTuple):
 
     features: Float[jax.Array, "pair factor _"]
     label: Float[jax.Array, "pair user"]
-    weight: Float[jax.Array, "pair _"]
+    sample_weight: Float[jax.Array, "pair _"]
     offset: Float[jax.Array, "_ _"]
     mean: Float[jax.Array, "factor _"]
     precision: Float[jax.Array, "factor factor _"]
@@ -194,7 +194,7 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     prior_rows = (
         [block.precision[i, : i + 1] for i in range(num_factors)] if unrolled else [block.precision]
     )
-    weight = block.weight[:, None, :]
+    weight = block.sample_weight[:, None, :]
     load = jnp.sum(weight * jnp.abs(block.features), axis=0)
     bound = diagonal + jnp.sum(weight * block.features**2, axis=0) / 4
     jitter = jnp.broadcast_to(jnp.where(bound > 0, 8 * eps * bound, 1), (num_factors, num_users))
@@ -203,7 +203,7 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     def evaluate(point):
         p = jax.nn.sigmoid(_logit(block.features, point) + block.offset)
         gradient, hessian = _accumulate(
-            block, block.weight * (p - block.label), block.weight * p * (1 - p)
+            block, block.sample_weight * (p - block.label), block.sample_weight * p * (1 - p)
         )
         gradient = gradient + _times(block.precision, point - block.mean)
         return gradient, jax.tree.map(jnp.add, hessian, prior_rows)
@@ -261,12 +261,12 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     curvature = jnp.moveaxis(jnp.diagonal(hessian), -1, 0)
     flat = jnp.any((curvature <= jitter) & (bound > 0), axis=0)
     converged = reached & ~flat
-    no_data = jnp.broadcast_to(~jnp.any(block.weight > 0, axis=0), (num_users,))
+    no_data = jnp.broadcast_to(~jnp.any(block.sample_weight > 0, axis=0), (num_users,))
     status = jnp.where(state.ended, Status.SEPARABLE, Status.NOT_CONVERGED)
     status = jnp.where(converged, Status.OK, status)
     status = jnp.where(no_data, Status.NO_DATA, status)
     return LogisticFit(
-        weight=point.T,
+        weights=point.T,
         hessian=jnp.moveaxis(jnp.broadcast_to(hessian, (*hessian.shape[:2], num_users)), -1, 0),
         gradient_norm=jnp.max(jnp.abs(gradient), axis=0),
         num_steps=state.num_steps,

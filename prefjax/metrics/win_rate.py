@@ -205,14 +205,14 @@ def _draw(key: PRNGKey, num_resamples: int, size: int) -> Float[np.ndarray, "res
 def _at_equal_length(
     design: Float[np.ndarray, "pair 2"],
     win: Float[np.ndarray, " pair"],
-    weight: Float[np.ndarray, "resample pair"],
+    sample_weight: Float[np.ndarray, "resample pair"],
 ) -> Float[np.ndarray, " resample"]:
     """σ(θ) of the weighted logistic fits, by Newton on all of them at once."""
-    beta, ridge = np.zeros((len(weight), 2)), 0.01 * np.eye(2)
+    beta, ridge = np.zeros((len(sample_weight), 2)), 0.01 * np.eye(2)
     for _ in range(30):
         p = 1 / (1 + np.exp(-beta @ design.T))
-        gradient = (weight * (p - win[None])) @ design + beta @ ridge
-        curvature = weight * p * (1 - p)
+        gradient = (sample_weight * (p - win[None])) @ design + beta @ ridge
+        curvature = sample_weight * p * (1 - p)
         hessian = np.einsum("rp,pi,pj->rij", curvature, design, design, optimize=True) + ridge
         step = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
         # A step of one unit at most keeps Newton from leaping where σ is flat.

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 
-from prefjax import factorization
+from prefjax import basis
+from prefjax.basis import EMConfig, LearnConfig
 from prefjax.data.validate import validate_comparisons, validate_embeddings
-from prefjax.elicit import get_rule
-from prefjax.factorization import EMConfig, LearnConfig
+from prefjax.io.atomic import write_atomically
 from prefjax.model.user import User
-from prefjax.runs import replace as write_atomically
+from prefjax.person import get_rule
 from prefjax.types import Array, Comparisons, GaussianPrior, Items
 
 FORMAT = 1
@@ -30,13 +30,13 @@ class PreferenceModel:
     Attributes:
         head: θ; ``embedding @ head`` is [φ, t], the J base rewards and the shared utility.
         prior: The population of weights.
-        weight: Posterior mean of every training user's weights.
+        weights: Posterior mean of every training user's weights.
         covariance: Their posterior covariance.
     """
 
     head: Float[np.ndarray, "input factor_and_utility"]
     prior: GaussianPrior
-    weight: Float[np.ndarray, "user factor"]
+    weights: Float[np.ndarray, "user factor"]
     covariance: Float[np.ndarray, "user factor factor"]
 
     @property
@@ -64,7 +64,7 @@ class PreferenceModel:
         """Somebody of whom nothing is known yet.
 
         Args:
-            rule: How questions are chosen, a name in `prefjax.elicit.RULES`.
+            rule: How questions are chosen, a name in `prefjax.person.RULES`.
             seed: Drives the rules that draw at random.
         """
         get_rule(rule)
@@ -76,10 +76,10 @@ class PreferenceModel:
         Raises:
             KeyError: There is no such user.
         """
-        if not 0 <= index < len(self.weight):
-            raise KeyError(f"no user {index}: the model was fitted on {len(self.weight)} users")
+        if not 0 <= index < len(self.weights):
+            raise KeyError(f"no user {index}: the model was fitted on {len(self.weights)} users")
         precision = np.linalg.inv(self.covariance[index])
-        known = GaussianPrior(self.weight[index], (precision + precision.T) / 2)
+        known = GaussianPrior(self.weights[index], (precision + precision.T) / 2)
         return User(self, known, rule, seed)
 
     def save(self, folder: str | Path) -> None:
@@ -90,7 +90,7 @@ class PreferenceModel:
             "head": self.head,
             "prior_mean": self.prior.mean,
             "prior_precision": self.prior.precision,
-            "weight": self.weight,
+            "weight": self.weights,
             "covariance": self.covariance,
         }
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -151,9 +151,9 @@ def fit(
     if num_users is None:
         num_users = int(np.max(np.asarray(comparisons.user), initial=-1)) + 1
     checked = validate_comparisons(comparisons, num_users, len(embeddings))
-    rows = factorization.make_rows(checked, len(embeddings))
+    rows = basis.make_rows(checked, len(embeddings))
     program = partial(
-        factorization.fit_learned,
+        basis.fit,
         num_users=num_users,
         num_responses=len(embeddings),
         config=config,
@@ -172,10 +172,10 @@ def fit(
             f"the fit still gained after {int(fitted.num_steps)} rounds; raise max_steps",
             stacklevel=2,
         )
-    fitted, _ = factorization.fix(fitted)
+    fitted, _ = basis.canonicalize(fitted)
     return PreferenceModel(
         head=np.asarray(fitted.head),
         prior=jax.tree.map(np.asarray, fitted.prior),
-        weight=np.asarray(fitted.weight),
+        weight=np.asarray(fitted.weights),
         covariance=np.asarray(fitted.covariance),
     )

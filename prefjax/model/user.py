@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax import laplace, logistic
-from prefjax.elicit import ResponsePool, get_rule, select
-from prefjax.elicit.acquisition import Belief
-from prefjax.elicit.pool import split_index
+from prefjax import logistic
+from prefjax.person import ResponsePool, get_rule, laplace, select
+from prefjax.person.acquisition import Belief
+from prefjax.person.pools import split_index
 from prefjax.types import Array, GaussianPrior
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ def start_processes(config: ProcessConfig | None = None, *, cluster: bool = Fals
     """Joins the other processes of the run, if there are any; call before any computation.
 
     Args:
-        config: By default from the environment that ``prefjax.launch`` sets.
+        config: By default from the environment that ``prefjax.train.launch`` sets.
         cluster: Let JAX find the processes of a SLURM job or a TPU pod instead. Its coordinator
             listens on all interfaces of the cluster.
 

@@ -4,7 +4,7 @@
     result = train(source, embeddings, TrainConfig(), validation=..., folder=...)
     weight, variance = user_weights(result.state, result.layout)
 
-`prefjax.factorization` and `prefjax.head` fit the same objective by block solves and are better
+`prefjax.basis` and `prefjax.basis` fit the same objective by block solves and are better
 where the data fits; this is for millions of users, data on disk, and runs that must survive.
 """
 

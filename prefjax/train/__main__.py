@@ -1,7 +1,7 @@
 """``python -m prefjax.train --config run.json [--resume]``: a training run from files.
 
 The settings are a `RunConfig` as JSON. SIGTERM and Ctrl-C finish the step, save and exit with 0;
-``--resume`` goes on from there. With ``python -m prefjax.launch`` in front it runs in several
+``--resume`` goes on from there. With ``python -m prefjax.train.launch`` in front it runs in several
 processes and is started again when one of them is lost.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Num
 
-from prefjax.checkpoint.integrity import named_leaves
 from prefjax.data.io import read_folder
+from prefjax.io.atomic import write_atomically
+from prefjax.io.integrity import named_leaves
 from prefjax.parallel import fetch, is_primary, start_processes
-from prefjax.runs import replace
 from prefjax.train.config import RunConfig, read_config
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
@@ -90,7 +90,7 @@ def run(config: RunConfig, *, resuming: bool = False, grow: bool = False) -> Tra
         if variance is not None:
             arrays["variance"] = variance
         if is_primary():
-            replace(config.folder / "result.npz", lambda path: _write(path, arrays))
+            write_atomically(config.folder / "result.npz", lambda path: _write(path, arrays))
     return result
 
 

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     first: Int[Array, "*lead slot"]
     second: Int[Array, "*lead slot"]
     label: Float[Array, "*lead slot"]
-    weight: Float[Array, "*lead slot"]
+    sample_weight: Float[Array, "*lead slot"]
 
 
 PADDING = Batch(
@@ -36,7 +36,7 @@ PADDING = Batch(
     first=np.asarray(0, np.int32),
     second=np.asarray(BASELINE, np.int32),
     label=np.asarray(0.5, np.float32),
-    weight=np.asarray(0, np.float32),
+    sample_weight=np.asarray(0, np.float32),
 )
 """A judgment that counts as absent."""
 

@@ -29,12 +29,12 @@ class Evaluation(NamedTuple):
     Attributes:
         nll: Predictive loss per judgment, in nats.
         accuracy: Share of judgments on whose likelier side p lies; ties count half.
-        weight: Of all judgments.
+        total_weight: Of all judgments.
     """
 
     nll: Float[Array, ""]
     accuracy: Float[Array, ""]
-    weight: Float[Array, ""]
+    total_weight: Float[Array, ""]
 
 
 def make_evaluation(
@@ -51,7 +51,7 @@ def make_evaluation(
     def evaluate(state: TrainState, feed: Table, problem: Problem, axis: str | None):
         def add(total, t):
             batch = take(feed, t, t, num_slots)
-            present = batch.weight > 0
+            present = batch.sample_weight > 0
             features, offset = gap(state.params, problem.embeddings, batch, config)
             of_rows = jax.vmap(lambda table, row: table[row])
             mean = of_rows(state.users.mean, batch.row)
@@ -66,13 +66,13 @@ def make_evaluation(
                 other = jnp.clip(variational.quadrature(-location, spread).slope, 1e-7, 1)
                 loss = -batch.label * jnp.log(probability) - (1 - batch.label) * jnp.log(other)
             right = 0.5 + 0.5 * jnp.sign(probability - 0.5) * jnp.sign(batch.label - 0.5)
-            sums = (batch.weight * loss, batch.weight * right, batch.weight)
+            sums = (batch.sample_weight * loss, batch.sample_weight * right, batch.sample_weight)
             return jax.tree.map(lambda a, b: a + jnp.sum(b), total, sums), None
 
         zero = (jnp.zeros(()),) * 3
         total, _ = jax.lax.scan(add, zero, jnp.arange(num_steps))
         loss, right, weight = all_sum(total, axis)
         some = jnp.where(weight > 0, weight, 1)
-        return Evaluation(nll=loss / some, accuracy=right / some, weight=weight)
+        return Evaluation(nll=loss / some, accuracy=right / some, total_weight=weight)
 
     return evaluate

@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Float
 from tqdm import tqdm
 
-from prefjax.checkpoint import Store
+from prefjax.io import Store
 from prefjax.parallel import fetch, is_preempted, is_primary, place
 from prefjax.train import forms
 from prefjax.train.config import TrainConfig
@@ -207,8 +207,8 @@ def _bar(source: Source, config: TrainConfig, progress: Progress, run: Prepared)
 def _summarize(
     metrics: Metrics, progress: Progress, config: TrainConfig, seconds: float
 ) -> dict[str, Any]:
-    total = float(metrics.weight.sum())
-    loss = float((metrics.loss * metrics.weight)[metrics.finite].sum())
+    total = float(metrics.total_weight.sum())
+    loss = float((metrics.loss * metrics.total_weight)[metrics.finite].sum())
     return {
         "step": progress.clock,
         "epoch": progress.epoch,

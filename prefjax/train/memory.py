@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from prefjax.checkpoint.integrity import digest_json
 from prefjax.data.validate import validate_comparisons
+from prefjax.io.integrity import digest_json
 from prefjax.parallel import padded_size, place, place_rows
 from prefjax.train.batch import PADDING, Batch, Table, pack
 from prefjax.train.layout import UserLayout
@@ -54,7 +54,7 @@ class MemorySource:
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
         self._columns = Batch(row_of[rows.user], *rows[1:])
         self._place = partition_of, row_of
-        weight = np.bincount(rows.user, weights=rows.weight, minlength=layout.num_users)
+        weight = np.bincount(rows.user, weights=rows.sample_weight, minlength=layout.num_users)
         self._weight = weight.astype(np.float32)
         self.total_weight = float(weight.sum())
         self.num_judgments = len(rows.user)

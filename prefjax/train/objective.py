@@ -11,8 +11,8 @@ softplus itself and ½‖m‖² (as published, with β absorbed into the scale o
 
     ½ Σ_j τ_j ‖θ_j‖² + decay(trunk),   divided by Σ w_r where the data is.
 
-Minimized, this is the objective of `prefjax.head.fit` with diagonal covariances. Its sum over a
-batch, divided by the batch's weight, has the full objective per judgment as expectation.
+Minimized, this is the objective of `prefjax.basis.fit_head` with diagonal covariances. Its sum over
+a batch, divided by the batch's weight, has the full objective per judgment as expectation.
 
 References:
     arXiv 2503.06358, eq. 2 and 4; `prefjax.variational` for the expectation.
@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import variational
-from prefjax.head import nets
-from prefjax.head.nets import HeadConfig
+from prefjax.basis import heads
+from prefjax.basis.heads import HeadConfig
 from prefjax.numerics import softplus_loss
 from prefjax.train.batch import Batch
 from prefjax.types import Array, Params
@@ -47,7 +47,7 @@ class ModelConfig:
         hidden: Widths of the head's hidden layers; empty for a linear head.
         objective: Users integrated out, or joint MAP.
         bound: The row expectation of ``marginal``.
-        penalty: τ, the prior precision of a response's φ_j, as in `prefjax.factorization`.
+        penalty: τ, the prior precision of a response's φ_j, as in `prefjax.basis`.
         utility_penalty: τ of the shared utility.
         trunk_penalty: Prior precision of hidden kernels, in units of their spread at the start.
         precision: Of the head's matrix products; sums and parameters are float32 always.
@@ -113,7 +113,7 @@ def gap(
     config: ModelConfig,
 ) -> tuple[Float[Array, "*lead slot factor"], Float[Array, "*lead slot"]]:
     """F and t of every row; zero where the weight is zero, whatever the embeddings are."""
-    present = batch.weight > 0
+    present = batch.sample_weight > 0
 
     def embed(response):
         there = present & (response >= 0)
@@ -132,7 +132,7 @@ def gap(
         low = jax.tree.map(lambda x: x.astype(config.precision), params)
 
         def describe(inputs, there):
-            flat = nets.apply(low, inputs.reshape(-1, inputs.shape[-1]), config.head)
+            flat = heads.apply(low, inputs.reshape(-1, inputs.shape[-1]), config.head)
             table = jnp.concatenate([flat.features, flat.utility[:, None]], axis=1)
             table = table.astype(jnp.float32).reshape(*there.shape, -1)
             return jnp.where(there[..., None], table, 0)
@@ -171,7 +171,7 @@ def batch_loss(
 
     Rows of weight 0 count as absent, in the gradient too, whatever their users and embeddings hold.
     """
-    present = batch.weight > 0
+    present = batch.sample_weight > 0
     wide = present[..., None]
     features, offset = gap(params, embeddings, batch, config)
     rows = UserRows(
@@ -183,13 +183,13 @@ def batch_loss(
     )
     label = jnp.where(present, batch.label, 0.5)
     loss, divergence = row_losses(features, offset, rows, label, config)
-    data = jnp.sum(batch.weight * loss)
-    return data + jnp.sum(batch.weight * divergence / rows.mass), data
+    data = jnp.sum(batch.sample_weight * loss)
+    return data + jnp.sum(batch.sample_weight * divergence / rows.mass), data
 
 
 def head_penalty(params: Params, problem: Problem, config: ModelConfig) -> Float[Array, ""]:
     """The head's penalty per unit of weight of all judgments."""
     theta = jnp.square(params["out"]["kernel"])
     return 0.5 * jnp.sum(theta * problem.strength[None]) + problem.trunk_strength * (
-        nets.trunk_decay(params, config.head)
+        heads.trunk_decay(params, config.head)
     )

@@ -53,7 +53,7 @@ def predict(
             raise KeyError(f"no {name} {unknown[0]}: there are {count}")
     place = layout.locate(user)
     one = np.ones(len(user), np.float32)
-    pairs = Batch(row=place[1], first=first, second=second, label=one, weight=one)
+    pairs = Batch(row=place[1], first=first, second=second, label=one, sample_weight=one)
     params = jax.tree.map(jnp.asarray, fetch(state.params))
     features, offset = gap(params, jnp.asarray(embeddings), pairs, config)
     location = jnp.sum(fetch(state.users.mean)[place] * features, axis=-1) + offset

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from prefjax.checkpoint import Store, differences, saved_identity
+from prefjax.io import Store, differences, saved_identity
 from prefjax.train import forms
 from prefjax.train.layout import UserLayout
 from prefjax.train.setup import Prepared, Source

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
-from prefjax.data.files import atomic_folder
 from prefjax.data.validate import validate_comparisons
+from prefjax.io.atomic import atomic_folder
 from prefjax.train.layout import UserLayout
 from prefjax.types import Comparisons
 
@@ -78,14 +78,14 @@ def write_shards(
             for chunk in chunks:
                 rows = validate_comparisons(chunk, layout.num_users, num_responses)
                 partition, row = layout.locate(np.asarray(rows.user))
-                np.add.at(mass, (partition, row), rows.weight)
+                np.add.at(mass, (partition, row), rows.sample_weight)
                 counts += np.bincount(partition, minlength=num_partitions)
                 order = np.argsort(partition.astype(np.uint16), kind="stable")
                 starts = np.searchsorted(partition[order], np.arange(num_partitions + 1))
                 for p in range(num_partitions):
                     mine = order[starts[p] : starts[p + 1]]
-                    columns = {n: c[mine] for n, c in rows._asdict().items()}
-                    waiting[p].append(pa.table(columns, SCHEMA))
+                    columns = [column[mine] for column in rows]  # in the order of the schema
+                    waiting[p].append(pa.table(columns, schema=SCHEMA))
                     write(p, last=False)
             if not counts.sum():
                 raise ValueError("There are no comparisons: at least one row is needed.")

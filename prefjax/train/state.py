@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Bool, Float, Int, UInt32
 
-from prefjax.head import nets
+from prefjax.basis import heads
 from prefjax.train.objective import ModelConfig
 from prefjax.types import Array, Params, PRNGKey
 
@@ -53,7 +53,7 @@ class Metrics(NamedTuple):
     """Of each step: expected loss per judgment in nats, weight of the batch, gradient norm."""
 
     loss: Float[Array, "*step"]
-    weight: Float[Array, "*step"]
+    total_weight: Float[Array, "*step"]
     gradient_norm: Float[Array, "*step"]
     finite: Bool[Array, "*step"]
 
@@ -81,7 +81,7 @@ def init(
         config: What is fitted.
     """
     trunk_key, out_key = jax.random.split(key)
-    params = dict(nets.init(trunk_key, num_inputs, config.head))
+    params = dict(heads.init(trunk_key, num_inputs, config.head))
     shape = jnp.shape(params["out"]["kernel"])
     kernel = 0.1 * jax.random.normal(out_key, shape) / np.sqrt(shape[0])
     params["out"] = {"kernel": kernel.at[:, -1].set(0)}

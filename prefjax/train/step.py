@@ -115,7 +115,7 @@ def _step(
     axis: str | None,
 ) -> tuple[TrainState, Int[Array, "partition row"], Metrics]:
     in_epoch = state.t < problem.steps_per_epoch
-    batch = batch._replace(weight=jnp.where(in_epoch, batch.weight, 0))
+    batch = batch._replace(sample_weight=jnp.where(in_epoch, batch.sample_weight, 0))
     head, users, data, weight = _gradients(state, batch, problem, config)
     user_square = sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(users))
     head, data, weight, user_square = all_sum((head, data, weight, user_square), axis)
@@ -144,7 +144,7 @@ def _step(
         skipped_in_a_row=jnp.where(apply, 0, state.skipped_in_a_row + skipped),
     )
     metrics = Metrics(
-        loss=data / total, weight=weight, gradient_norm=norm, finite=finite | ~has_data
+        loss=data / total, total_weight=weight, gradient_norm=norm, finite=finite | ~has_data
     )
     return state, slot, metrics
 
@@ -173,7 +173,7 @@ def _gradients(state: TrainState, batch: Batch, problem: Problem, config: StepCo
         (_, data), (head, by_row) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
             state.params, moving
         )
-        return head, by_row, data, jnp.sum(batch.weight)
+        return head, by_row, data, jnp.sum(batch.sample_weight)
 
     if config.accumulate == 1:
         return part(batch)
@@ -222,4 +222,6 @@ def _update_users(users: Users, gradient, slot, batch: Batch, apply, rate: float
             table = table._replace(log_variance=spread, log_variance_scale=scale)
         return table, slot
 
-    return jax.vmap(of_partition)(users, gradient, slot, batch.row, (batch.weight > 0) & apply)
+    return jax.vmap(of_partition)(
+        users, gradient, slot, batch.row, (batch.sample_weight > 0) & apply
+    )

@@ -53,13 +53,13 @@ class AttributeJudge:
 
     def __init__(
         self,
-        weight: Mapping[str, Float[np.ndarray, " attribute"]],
+        weights: Mapping[str, Float[np.ndarray, " attribute"]],
         *,
         config: ChoiceConfig = DEFAULT_CHOICE,
         scale: Scale | None = None,
         seed: int = 0,
     ):
-        self._weight, self._config, self._seed = weight, config, seed
+        self._weight, self._config, self._seed = weights, config, seed
         self._scale = default_scale() if scale is None else scale
         self._measured: dict[str, Float[np.ndarray, " attribute"]] = {}
 

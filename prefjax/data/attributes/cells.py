@@ -5,7 +5,7 @@ answer questions; on the prompts that nobody saw, which have phrasings of their 
 validate and the new ones are scored.
 
 References:
-    PReF, arXiv 2503.06358, §5 (the split).
+    PReF, arXiv 2503.06358, prefjax5 (the split).
 """
 
 from functools import partial
@@ -53,7 +53,7 @@ def cut(world: World, *, new_users: float, seed: int) -> Cells:
         ValueError: If that part leaves nobody known or nobody new.
     """
     rows = world.dataset.comparisons
-    num_users = len(world.weight)
+    num_users = len(world.weights)
     num_old = round((1 - new_users) * num_users)
     if not 0 < num_old < num_users:
         raise ValueError(

@@ -71,14 +71,14 @@ class World:
 
     Attributes:
         dataset: Comparisons and texts.
-        weight: True weights of each user, the common taste included.
+        weights: True weights of each user, the common taste included.
         attributes: Attributes of each response as the judge measures them.
         test_prompt: Prompts that are answered with the phrases reserved for tests.
         config: What it was made from.
     """
 
     dataset: Dataset
-    weight: Float[np.ndarray, "user attribute"]
+    weights: Float[np.ndarray, "user attribute"]
     attributes: Float[np.ndarray, "response attribute"]
     test_prompt: Bool[np.ndarray, " prompt"]
     config: WorldConfig
@@ -86,11 +86,11 @@ class World:
     def utility_gap(self) -> Float[np.ndarray, " pair"]:
         """True utility of the first minus that of the second response, row by row."""
         rows = self.dataset.comparisons
-        return utility_gap(self.weight, self.attributes, rows.user, rows.first, rows.second)
+        return utility_gap(self.weights, self.attributes, rows.user, rows.first, rows.second)
 
 
 def utility_gap(
-    weight: Float[np.ndarray, "user attribute"],
+    weights: Float[np.ndarray, "user attribute"],
     attributes: Float[np.ndarray, "response attribute"],
     user: Int[Array, " pair"],
     first: Int[Array, " pair"],
@@ -99,7 +99,7 @@ def utility_gap(
     """True utility gaps, ``w_u·(a_first − a_second)``.
 
     Args:
-        weight: Weights of the users.
+        weights: Weights of the users.
         attributes: Measured attributes of the responses.
         user: User of each pair.
         first: First response of each pair.
@@ -109,7 +109,7 @@ def utility_gap(
         The gap of each pair, in units of utility.
     """
     gap = attributes[np.asarray(first)] - attributes[np.asarray(second)]
-    return np.einsum("pk,pk->p", weight[np.asarray(user)], gap)
+    return np.einsum("pk,pk->p", weights[np.asarray(user)], gap)
 
 
 def draw_style(rng: np.random.Generator) -> Float[np.ndarray, " attribute"]:
@@ -145,7 +145,7 @@ def simulate_comparisons(
     seed: int,
     prompt_of: Int[np.ndarray, " response"],
     attributes: Float[np.ndarray, "response attribute"],
-    weight: Float[np.ndarray, "user attribute"],
+    weights: Float[np.ndarray, "user attribute"],
     config: WorldConfig = DEFAULT_WORLD,
 ) -> Comparisons:
     """Let simulated users compare pairs of responses to the same prompt.
@@ -154,7 +154,7 @@ def simulate_comparisons(
         seed: Source of pairs and noise.
         prompt_of: Prompt of each response.
         attributes: Attributes of each response.
-        weight: True weights of each user.
+        weights: True weights of each user.
         config: Number of pairs, noise of the answers.
 
     Returns:
@@ -172,17 +172,17 @@ def simulate_comparisons(
     first, second = np.concatenate(first), np.concatenate(second)
     num_pairs = min(config.pairs_per_user, len(first))
     pair = np.concatenate(
-        [rng.choice(len(first), num_pairs, replace=False) for _ in range(len(weight))]
+        [rng.choice(len(first), num_pairs, replace=False) for _ in range(len(weights))]
     )
-    user = np.repeat(np.arange(len(weight)), num_pairs)
-    gap = utility_gap(weight, attributes, user, first[pair], second[pair])
+    user = np.repeat(np.arange(len(weights)), num_pairs)
+    gap = utility_gap(weights, attributes, user, first[pair], second[pair])
     label = choose(jax.random.key(seed), gap.astype(np.float32), config.choice)
     return Comparisons(
         user=user.astype(np.int32),
         first=first[pair].astype(np.int32),
         second=second[pair].astype(np.int32),
         label=np.asarray(label, np.float32),
-        weight=np.ones(len(user), np.float32),
+        sample_weight=np.ones(len(user), np.float32),
     )
 
 

@@ -1,0 +1,98 @@
+"""Value Portrait: people rate five responses to each of eight prompts; all pairs of the five.
+
+The personal signal is weak here: the hard mode. MIT licence.
+
+References:
+    arXiv 2505.01015.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from prefjax.data.dataset import Dataset
+from prefjax.data.files import naming, read_parquet, source_folder, texts
+from prefjax.types import Comparisons
+
+NAME = "value_portrait"
+SOURCE = "GitHub holi-lab/ValuePortrait"
+_FILES = ("pairs.parquet", "items.parquet")
+
+
+def load(
+    folder: Path | None = None, *, ties: Literal["drop", "half"] = "drop", seed: int = 0
+) -> Dataset:
+    """Load the pairs; which response comes first is drawn by a seeded coin.
+
+    Args:
+        folder: Holds ``pairs.parquet(user_id, prompt_id, option_1, option_2, choice)`` with choice
+            1, 2 or 0 for a tie, and ``items.parquet(prompt_id, option, prompt, response)``;
+            ``PREFJAX_DATA/value_portrait`` if None.
+        ties: Whether equal ratings are dropped or have label ½.
+        seed: Of the orientation.
+
+    Returns:
+        559 people, 104 prompts × 5 responses, 34,261 decided pairs of 48,640.
+
+    Raises:
+        FileNotFoundError: If the files are not there.
+        ValueError: If a file is damaged or of another schema.
+    """
+    folder = source_folder(NAME, folder, _FILES, SOURCE)
+    pairs = read_parquet(
+        folder / "pairs.parquet",
+        {
+            "user_id": "number",
+            "prompt_id": "text",
+            "option_1": "number",
+            "option_2": "number",
+            "choice": "number",
+        },
+    )
+    items = read_parquet(
+        folder / "items.parquet",
+        {"prompt_id": "text", "option": "number", "prompt": "text", "response": "text"},
+    )
+    item_keys = zip(items["prompt_id"].to_pylist(), items["option"].to_pylist(), strict=True)
+    response_of = {key: index for index, key in enumerate(item_keys)}
+    prompt = items["prompt_id"].combine_chunks().dictionary_encode()
+    prompt_of = prompt.indices.to_numpy()
+    prompt_text = dict(zip(prompt_of.tolist(), items["prompt"].to_pylist(), strict=True))
+    names, user = np.unique(pairs["user_id"].to_numpy(), return_inverse=True)
+    choice = pairs["choice"].to_numpy()
+    with naming(folder):
+        sides = [
+            [
+                response_of.get(key, -1)
+                for key in zip(
+                    pairs["prompt_id"].to_pylist(), pairs[option].to_pylist(), strict=True
+                )
+            ]
+            for option in ("option_1", "option_2")
+        ]
+        one, two = np.asarray(sides, dtype=np.int32)
+        unknown = np.flatnonzero((one < 0) | (two < 0) | ~np.isin(choice, (0, 1, 2)))
+        if len(unknown):
+            raise ValueError(
+                f"pairs.parquet row {unknown[0]} names an option that items.parquet lacks, or a "
+                f"choice other than 0, 1, 2."
+            )
+        kept = np.ones(len(choice), dtype=bool) if ties == "half" else choice != 0
+        swap = np.random.default_rng(seed).random(len(choice)) < 0.5
+        label = np.select([choice == 1, choice == 2], [1.0, 0.0], 0.5)
+        return Dataset(
+            name=NAME,
+            comparisons=Comparisons(
+                user=user[kept],
+                first=np.where(swap, two, one)[kept],
+                second=np.where(swap, one, two)[kept],
+                label=np.where(swap, 1.0 - label, label)[kept],
+                sample_weight=np.ones(kept.sum()),
+            ),
+            responses=texts(items, "response"),
+            prompt_of=prompt_of,
+            prompts=tuple(prompt_text[index] for index in range(len(prompt_text))),
+            users=tuple(str(name) for name in names.tolist()),
+            meta={"licence": "MIT", "source": SOURCE, "simulated": False},
+        )

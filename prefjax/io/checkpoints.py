@@ -1,0 +1,298 @@
+"""Steps of a run on disk: written while training goes on, verified before they are believed.
+
+    <folder>/<step>/      state and meta as Orbax writes them, and seal.json
+    <folder>/corrupt-N/   a step that was damaged, put aside, never deleted
+    <folder>/lock         which run holds the folder
+
+Around Orbax's manager this adds what it leaves open: a checksum of every array, compared after
+loading; a digest of every file; the fall back to the newest step that is good; the refusal of a
+state that is not finite, of other settings, shapes or types than were saved; and errors of a write
+in the background raised at the next `Store.check`.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from prefjax.io.checkpoint_folder import (
+    ASIDE,
+    DamagedError,
+    failed_write,
+    list_steps,
+    name_aside,
+    probe_folder,
+    read_content,
+)
+from prefjax.io.integrity import (
+    SEAL,
+    check_seal,
+    checksums,
+    describe,
+    differences,
+    digest_json,
+    is_finite,
+    named_leaves,
+    seal,
+)
+from prefjax.io.lock import FolderLock
+from prefjax.io.peers import all_agree, barrier
+from prefjax.io.retention import NewestAndBest
+
+
+class Saved(NamedTuple):
+    """A step that was read back.
+
+    Attributes:
+        step: Its number.
+        state: The state, with the structure, types and placement that were asked for.
+        about: What was saved beside it.
+    """
+
+    step: int
+    state: Any
+    about: Mapping[str, Any]
+
+
+class Store:
+    """The steps of one run; a context, closed with everything written.
+
+    All processes of a run open it and call the same methods in the same order.
+
+    Args:
+        folder: Made if needed.
+        identity: Settings and data that a resumed run must share, as JSON.
+        keep: How many of the newest steps to keep, besides ``self.best_step``.
+
+    Raises:
+        OSError: The folder cannot be written.
+        RuntimeError: Another run holds it.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], *, keep: int = 3):
+        self.folder = Path(folder).absolute()
+        self.identity = json.loads(json.dumps(identity))
+        self.best_step: int | None = None
+        self._unsealed: int | None = None
+        self._lock = None
+        if jax.process_index() == 0:
+            probe_folder(self.folder)
+            self._lock = FolderLock(self.folder)
+        barrier("prefjax-open")
+        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
+        self._sealing: Future[None] | None = None
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=NewestAndBest(keep, lambda: self.best_step),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+                save_root_metadata=False,
+                lightweight_initialize=True,
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Numbers of the complete steps, oldest first."""
+        return list_steps(self.folder)
+
+    def save(self, step: int, state: Any, about: Mapping[str, Any]) -> None:
+        """Writes a step in the background, from memory that nothing else may change; see `finish`.
+
+        Args:
+            step: Its number, above that of every step on disk.
+            state: Arrays; not donated to a computation before the step is on disk.
+            about: JSON to keep beside it.
+
+        Raises:
+            ValueError: The state is not finite.
+            OSError: This step, or one before it, could not be written.
+        """
+        if not is_finite(state):
+            raise ValueError(f"The state of step {step} is not finite; it is not saved.")
+        leaves = describe(state)
+        for name, value in checksums(state).items():
+            leaves[name]["checksum"] = value
+        content = {"identity": self.identity, "about": dict(about), "leaves": leaves}
+        self.finish()
+        try:
+            done = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(named_leaves(state)),
+                    meta=ocp.args.JsonSave({"content": content, "digest": digest_json(content)}),
+                ),
+            )
+        except Exception as error:
+            raise self._failure(error) from error
+        if not done:
+            raise OSError(
+                f"Step {step} was not saved in {self.folder}, which holds {self.steps()}."
+            )
+        self._unsealed = step
+
+    def check(self) -> None:
+        """Raises what a write in the background has met; call it at every step of the run.
+
+        Raises:
+            OSError: A step could not be written; those before it are intact.
+        """
+        try:
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._failure(error) from error
+        if self._sealing is not None and self._sealing.done():
+            self._sealing.result()
+            self._sealing = None
+        if self._unsealed is not None and not self._manager.is_saving_in_progress():
+            self._seal()
+
+    def finish(self) -> None:
+        """Waits until everything is on disk and sealed.
+
+        Raises:
+            OSError: A step could not be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            failure, self._unsealed = self._failure(error), None
+            raise failure from error
+        self._seal()
+        if self._sealing is not None:
+            self._sealing.result()
+            self._sealing = None
+
+    def restore_latest_good(self, template: Any) -> Saved | None:
+        """The newest step that is what was saved; damaged ones are put aside with a warning.
+
+        Args:
+            template: ``ShapeDtypeStruct``s with the placement to read into.
+
+        Returns:
+            The step, or None if the folder holds none.
+
+        Raises:
+            ValueError: Settings, data, shapes or types differ from the saved ones; the message
+                lists the fields. Or every step is damaged, or was; the message lists the steps.
+        """
+        failures = []
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(step, template)
+            except DamagedError as error:
+                failures.append(f"step {step}: {error}")
+                aside = self._put_aside(step)
+                warnings.warn(
+                    f"Step {step} in {self.folder} is damaged ({error}); put aside as {aside}.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        damaged = ", ".join(sorted(path.name for path in self.folder.glob(f"{ASIDE}*")))
+        if damaged and not failures:
+            raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
+        if failures:
+            raise ValueError(f"No step in {self.folder} is good ({ASIDE}N): {'; '.join(failures)}")
+        return None
+
+    def restore(self, step: int, template: Any) -> Saved:
+        """One step, verified.
+
+        Args:
+            step: Its number.
+            template: As in `restore_latest_good`.
+
+        Raises:
+            DamagedError: It is not what was saved.
+            ValueError: It was saved under other settings, or with other shapes or types.
+        """
+        home = self.folder / str(step)
+        wrong = check_seal(home) if jax.process_index() == 0 else []
+        if not all_agree(not wrong):
+            raise DamagedError(", ".join(wrong) or "the first process found damage")
+        content = read_content(home)
+        changed = differences(content["identity"], self.identity)
+        saved = {
+            name: {key: value for key, value in leaf.items() if key != "checksum"}
+            for name, leaf in content["leaves"].items()
+        }
+        changed += differences(saved, describe(template))
+        if changed:
+            raise ValueError(
+                f"{home} belongs to another run, it cannot be resumed: " + "; ".join(changed)
+            )
+        state, failure = None, ""
+        try:
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardRestore(named_leaves(template))),
+            )
+            state = restored["state"]
+        except Exception as error:
+            failure = f"it cannot be read ({type(error).__name__}: {error})"
+        if not all_agree(state is not None):
+            raise DamagedError(failure or "another process could not read it")
+        assert state is not None
+        sums = checksums(state)
+        wrong = [name for name, leaf in content["leaves"].items() if sums[name] != leaf["checksum"]]
+        if wrong:
+            raise DamagedError(f"the checksum of {', '.join(wrong)} differs")
+        if not (home / SEAL).is_file():
+            self._unsealed = step
+            self._seal()
+        tree = jax.tree.unflatten(
+            jax.tree.structure(template), [state[name] for name in named_leaves(template)]
+        )
+        return Saved(step, tree, content["about"])
+
+    def close(self) -> None:
+        """Waits for writes and lets the folder go, also if a write has failed."""
+        try:
+            self.finish()
+        finally:
+            self._sealer.shutdown()
+            try:
+                self._manager.close()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or jax.process_count() == 1:
+            self.close()
+        elif self._lock is not None:
+            # To wait for writes is to wait for the others, who may be gone.
+            self._lock.release()
+
+    def _seal(self) -> None:
+        step, self._unsealed = self._unsealed, None
+        if step is not None and jax.process_index() == 0:
+            self._sealing = self._sealer.submit(seal, self.folder / str(step))
+
+    def _put_aside(self, step: int) -> str:
+        name = name_aside(self.folder, step)
+        barrier(f"prefjax-aside-{step}")
+        if jax.process_index() == 0:
+            (self.folder / str(step)).rename(self.folder / name)
+        barrier(f"prefjax-aside-done-{step}")
+        self._manager.reload()
+        return name
+
+    def _failure(self, error: Exception) -> OSError:
+        intact = [step for step in self.steps() if step != self._unsealed]
+        return failed_write(self.folder, intact, error)

@@ -1,0 +1,1 @@
+"""What only experiments need: comparisons, planted worlds, run folders and figures."""

@@ -1,0 +1,144 @@
+"""A comparison in Markdown: scores, what answers bring, whether nulls are null, and alarms."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from prefjax.lab.compare.store import Cell
+from prefjax.lab.compare.table import DRAWN_ANEW
+
+
+def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int) -> str:
+    """The report of a comparison.
+
+    Args:
+        rows: From `tidy_rows`.
+        cells: From `run_cells` or `with_earlier`.
+        number: The number of answers at which differences are shown.
+    """
+    parts = []
+    pairs = list(dict.fromkeys((row["dataset"], row["encoder"]) for row in rows))
+    for dataset, encoder in pairs:
+        some = [row for row in rows if (row["dataset"], row["encoder"]) == (dataset, encoder)]
+        seeds = {c.seed for c in cells if (c.dataset, c.encoder) == (dataset, encoder) and c.scores}
+        people = max(row["num_users"] for row in some)
+        parts += [
+            f"## {dataset}, {encoder}",
+            f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
+            + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
+            "AUC (mean over people) by number of answers.",
+            _curves(some),
+            f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
+            "are nulls: where they lie above 0 a family finds persons in noise.",
+            _differences(some, number),
+            *_alarms([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
+        ]
+    failed = [cell for cell in cells if "error" in cell.about]
+    if failed:
+        lines = [
+            f"| {c.dataset} | {c.encoder} | {c.seed} | {c.method} | {c.about['error']} |"
+            for c in failed
+        ]
+        parts += [
+            "## Cells that failed",
+            "\n".join(
+                ["| data set | encoder | seed | method | reason |", "|---" * 5 + "|", *lines]
+            ),
+        ]
+    return "\n\n".join(parts)
+
+
+def manifest(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What ran: an entry a cell, with its commit, seconds, config, alarms or why it failed."""
+    return [
+        {
+            "dataset": cell.dataset,
+            "encoder": cell.encoder,
+            "seed": cell.seed,
+            "method": cell.method,
+            "num_users": len(cell.users),
+            **{name: value for name, value in cell.about.items() if name != "settings"},
+        }
+        for cell in cells
+    ]
+
+
+def _methods(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    return [(name, list(some)) for name, some in groupby(rows, lambda row: row["method"])]
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
+    wanted = [row for row in rows if row["metric"] == "auc_user" and row["control"] is None]
+    numbers = sorted({row["num_answers"] for row in wanted})
+    lines = [
+        "| method | people | " + " | ".join(map(str, numbers)) + " |",
+        "|---" * (len(numbers) + 2) + "|",
+    ]
+    for method, some in _methods(wanted):
+        at = {row["num_answers"]: row for row in some}
+        cells = (
+            f"{at[n]['value']:.3f} ± {(at[n]['high'] - at[n]['low']) / 2:.3f}" for n in numbers
+        )
+        people = max(row["num_users"] for row in some)
+        lines.append(f"| {method} | {people} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+COLUMNS = (
+    ("personal − own population", "minus_population", None),
+    ("personal − Bradley–Terry", "minus_bradley_terry", None),
+    ("another's answers − own population", "minus_population", "wrong-user"),
+    ("shuffled users − own population", "minus_population", "shuffled-users"),
+    ("shuffled labels: AUC − ½", "auc_user", "shuffled-labels"),
+)
+
+
+def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
+    lines = ["| method | " + " | ".join(name for name, *_ in COLUMNS) + " |"]
+    lines.append("|---" * (len(COLUMNS) + 1) + "|")
+    at = {
+        (row["method"], row["metric"], row["control"]): row
+        for row in rows
+        if row["num_answers"] == number
+    }
+    for method in dict.fromkeys(row["method"] for row in rows):
+        found = [(at.get((method, metric, control)), metric) for _, metric, control in COLUMNS]
+        shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
+        lines.append(f"| {method} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+COLLAPSED = {
+    "active_units": "0: answers are not read",
+    "kl": "0: answers are not read",
+    "effective_rank": "1: one reward",
+    "largest_cosine": "1: two rewards alike",
+    "router_entropy": "0: one head",
+    "head_spread": "0: heads alike",
+    "num_clusters": "1: one group",
+}
+"""Value of an alarm at which a family has collapsed, and to what."""
+
+
+def _alarms(cells: Sequence[Cell]) -> list[str]:
+    """What the families tell of their own fits, over draws; nothing where none has an alarm."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for cell in cells:
+        for name, value in cell.about.get("alarms", {}).items():
+            found.setdefault((cell.method, name), []).append(value)
+    if not found:
+        return []
+    lines = [
+        f"| {method} | {name} | {sum(values) / len(values):.3g} | {min(values):.3g} | "
+        f"{max(values):.3g} | {COLLAPSED.get(name, '')} |"
+        for (method, name), values in found.items()
+    ]
+    head = ["| method | alarm | mean of draws | least | most | collapsed at |", "|---" * 6 + "|"]
+    return ["Alarms: what shows a known way to collapse.", "\n".join([*head, *lines])]
+
+
+def _interval(row: Mapping[str, Any] | None, base: float) -> str:
+    if row is None:
+        return "–"
+    value, low, high = (row[name] - base for name in ("value", "low", "high"))
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"

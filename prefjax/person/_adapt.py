@@ -1,0 +1,192 @@
+"""New users: a prior from many people and a few answers give a new person's weights.
+
+λ̂_u = argmin Σ_i w_i ℓ(λ·f_i + t_i, y_i) + ½ (λ-μ)ᵀ P (λ-μ), solved for many users at once. The
+population prior ``N(μ, Σ)`` is learned with the factors and is the default; the ridge
+``N(0, (βI)⁻¹)`` is the published one. Zero answers give μ exactly, the population model.
+
+References:
+    PReF, arXiv 2503.06358, Eq. 5.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from prefjax import logistic, metrics
+from prefjax.logistic import LogisticFit, NewtonConfig, Status
+from prefjax.types import Array, GaussianPrior, UserBatch
+
+
+def ridge_prior(num_factors: int, beta: float) -> GaussianPrior:
+    """The published prior: mean 0 and precision ``β I``.
+
+    Raises:
+        ValueError: ``num_factors`` is below 1 or β is negative or not finite.
+    """
+    if num_factors < 1:
+        raise ValueError(f"num_factors must be at least 1, got {num_factors}")
+    if not (np.isfinite(beta) and beta >= 0):
+        raise ValueError(f"beta must be finite and not negative, got {beta}")
+    return GaussianPrior(jnp.zeros(num_factors), beta * jnp.eye(num_factors))
+
+
+def adapt(
+    features: Float[Array, "user pair factor"],
+    offset: Float[Array, "user pair"],
+    label: Float[Array, "user pair"],
+    sample_weight: Float[Array, "user pair"],
+    *,
+    prior: GaussianPrior,
+    config: NewtonConfig = logistic.DEFAULT,
+) -> LogisticFit:
+    """Fit the weights of many new users under one prior; pure, for use inside ``jit``.
+
+    Args:
+        features: Feature gaps of each user's answers, padded to one length.
+        offset: Difference of the utilities that everybody shares.
+        label: Probability that the first was preferred.
+        sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
+        prior: Population prior, or ``ridge_prior``.
+        config: When to stop.
+
+    Returns:
+        A ``LogisticFit`` with a leading user axis; users without answers have the prior mean and
+        ``Status.NO_DATA``.
+    """
+
+    def fit_one(f, o, y, w):
+        return logistic.fit(f, y, w, prior=prior, offset=o, config=config)
+
+    return jax.vmap(fit_one)(features, offset, label, sample_weight)
+
+
+def adapt_path(
+    features: Float[Array, "user pair factor"],
+    offset: Float[Array, "user pair"],
+    label: Float[Array, "user pair"],
+    sample_weight: Float[Array, "user pair"],
+    num_answers: Int[Array, " count"],
+    *,
+    prior: GaussianPrior,
+    config: NewtonConfig = logistic.DEFAULT,
+) -> LogisticFit:
+    """``adapt`` to the first n answers of every user, for each n; leading axes count and user."""
+
+    def after(count):
+        seen = jnp.arange(label.shape[1])[None, :] < count
+        heard = jnp.where(seen, sample_weight, 0.0)
+        return adapt(features, offset, label, heard, prior=prior, config=config)
+
+    return jax.lax.map(after, jnp.asarray(num_answers))
+
+
+def ridge_losses(
+    asked: Float[Array, "user pair factor"],
+    answers: UserBatch,
+    tested: Float[Array, "user test factor"],
+    tests: UserBatch,
+    ridges: Float[Array, " ridge"],
+) -> Float[jax.Array, " ridge"]:
+    """Summed loss of known users on further pairs under each ``N(0, (βI)⁻¹)``; β is chosen by it.
+
+    Args:
+        asked: Features of the pairs that are answered.
+        answers: Their labels and weights.
+        tested: Features of the pairs that are predicted.
+        tests: Their labels and weights.
+        ridges: Candidates of β.
+    """
+    label, weight = jnp.asarray(answers.label), jnp.where(answers.mask, answers.sample_weight, 0.0)
+    counted = jnp.where(tests.mask, tests.sample_weight, 0.0)
+    num_factors = asked.shape[-1]
+
+    def loss(ridge):
+        prior = GaussianPrior(jnp.zeros(num_factors), ridge * jnp.eye(num_factors))
+        found = adapt(asked, jnp.zeros_like(label), label, weight, prior=prior)
+        logit = jnp.einsum("upj,uj->up", tested, found.weights)
+        return jnp.sum(jnp.where(counted > 0, counted * metrics.nll(logit, tests.label), 0.0))
+
+    return jax.lax.map(loss, jnp.asarray(ridges))
+
+
+_adapt_jit = jax.jit(adapt, static_argnames="config")
+
+
+def _first_bad(bad: np.ndarray) -> str:
+    user, pair = np.argwhere(bad)[0][:2]
+    return f"user {user}, answer {pair} ({int(bad.sum())} in all)"
+
+
+def adapt_users(
+    features: Float[Array, "user pair factor"],
+    offset: Float[Array, "user pair"],
+    label: Float[Array, "user pair"],
+    sample_weight: Float[Array, "user pair"],
+    *,
+    prior: GaussianPrior,
+    config: NewtonConfig = logistic.DEFAULT,
+    strict: bool = False,
+) -> LogisticFit:
+    """``adapt`` from the host: the input is checked before and the outcome after.
+
+    Args:
+        features: See ``adapt``, as are ``offset``, ``label``, ``weight``, ``prior`` and ``config``.
+        offset: See ``adapt``.
+        label: See ``adapt``.
+        sample_weight: See ``adapt``.
+        prior: See ``adapt``.
+        config: See ``adapt``.
+        strict: Raise instead of warn when a user has no finite optimum that was reached.
+
+    Raises:
+        ValueError: A weight is negative or not finite; or, where the weight is positive, a feature
+            or offset is not finite or a label lies outside [0, 1]; or the prior is not finite,
+            symmetric and positive semi-definite.
+        RuntimeError: ``strict`` and some user did not converge.
+
+    Warns:
+        RuntimeWarning: Once, with the counts, when users did not converge and not ``strict``.
+    """
+    weight_, label_ = np.asarray(sample_weight), np.asarray(label)
+    bad = ~(np.isfinite(weight_) & (weight_ >= 0))
+    if bad.any():
+        raise ValueError(f"weights must be finite and not negative: {_first_bad(bad)}")
+    used = weight_ > 0
+    bad = used & ~((label_ >= 0) & (label_ <= 1))
+    if bad.any():
+        hint = " (labels in {-1, 1}? map them to {0, 1})" if (label_[bad] == -1).all() else ""
+        raise ValueError(f"labels must lie in [0, 1]: {_first_bad(bad)}{hint}")
+    bad = used & ~(np.isfinite(features).all(axis=-1) & np.isfinite(offset))
+    if bad.any():
+        raise ValueError(f"features and offsets must be finite: {_first_bad(bad)}")
+    _check_prior(prior)
+    fits = _adapt_jit(features, offset, label, sample_weight, prior=prior, config=config)
+    status = np.asarray(fits.status)
+    counts = {s: np.flatnonzero(status == s) for s in (Status.SEPARABLE, Status.NOT_CONVERGED)}
+    failed = np.sort(np.concatenate(list(counts.values())))
+    if failed.size:
+        message = (
+            f"{failed.size} of {status.size} users did not converge: "
+            f"{counts[Status.SEPARABLE].size} have separable answers and no proper prior, "
+            f"{counts[Status.NOT_CONVERGED].size} ran out of steps"
+        )
+        if strict:
+            more = ", ..." if failed.size > 10 else ""
+            names = ", ".join(str(user) for user in failed[:10])
+            raise RuntimeError(f"{message}; users {names}{more}")
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return fits
+
+
+def _check_prior(prior: GaussianPrior) -> None:
+    mean, precision = np.asarray(prior.mean), np.asarray(prior.precision)
+    if not (np.isfinite(mean).all() and np.isfinite(precision).all()):
+        raise ValueError("the prior's mean and precision must be finite")
+    scale = max(float(np.abs(precision).max(initial=0)), np.finfo(precision.dtype).tiny)
+    if np.abs(precision - precision.T).max(initial=0) > 1e-4 * scale:
+        raise ValueError("the prior's precision must be symmetric")
+    if np.linalg.eigvalsh(precision).min(initial=0) < -1e-4 * scale:
+        raise ValueError("the prior's precision must be positive semi-definite")
