@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.io import FolderLock, Store, check_seal, checksums, differences, saved_identity
+from prefjax.io import FolderLock, Store, check_manifest, checksums, differences, saved_identity
 from prefjax.parallel import make_mesh, sharding
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -112,7 +112,7 @@ def test_one_flipped_bit_in_any_file_is_noticed(written, tmp_path):
         assert step == 10, name
         assert len(messages) == 1
         assert "damaged" in messages[0]
-        assert (folder / "corrupt-20" / name).is_file()
+        assert (folder / "quarantine" / "20" / name).is_file()
 
 
 @pytest.mark.parametrize("how", ["missing", "truncated"])
@@ -128,12 +128,12 @@ def test_a_missing_or_truncated_file_is_noticed(copy, how):
     assert how in message or "differs" in message
 
 
-def test_a_step_that_was_not_sealed_is_held_against_its_checksums(copy, tmp_path):
-    """As after a kill between the end of a write and its seal."""
-    (copy / "20" / "seal.json").unlink()
+def test_a_step_without_a_manifest_is_held_against_its_checksums(copy, tmp_path):
+    """As after a kill between the end of a write and its manifest."""
+    (copy / "20" / "manifest.json").unlink()
     pristine = shutil.copytree(copy, tmp_path / "pristine")
     assert restored_after(copy) == (20, [])
-    assert (copy / "20" / "seal.json").is_file()
+    assert (copy / "20" / "manifest.json").is_file()
     for number, name in enumerate(files_of(pristine / "20" / "state")):
         folder = shutil.copytree(pristine, tmp_path / str(number))
         path = folder / "20" / "state" / name
@@ -152,9 +152,9 @@ def test_when_no_step_is_good_all_are_named(copy):
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=r"No step .* is good.*step 20.*step 10"):
             store.restore_latest_good(template())
-    assert {"corrupt-10", "corrupt-20"} <= {path.name for path in copy.iterdir()}
+    assert {path.name for path in (copy / "quarantine").iterdir()} == {"10", "20"}
     with Store(copy, IDENTITY) as store:
-        with pytest.raises(ValueError, match=r"damaged steps only \(corrupt-10, corrupt-20"):
+        with pytest.raises(ValueError, match=r"damaged steps only \(quarantine/10, quarantine/20"):
             store.restore_latest_good(template())  # a restart does not begin anew in silence
         store.save(15, make_state(15), {})  # not a silent no-op behind a damaged 20
     assert restored_after(copy) == (15, [])
@@ -194,7 +194,7 @@ def test_the_newest_steps_and_the_best_are_kept(tmp_path):
             store.save(step, make_state(step), {})
         store.finish()
         assert store.steps() == [2, 4, 5]
-    assert not check_seal(tmp_path / "5")
+    assert not check_manifest(tmp_path / "5")
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):
@@ -257,3 +257,19 @@ def test_checksums_see_every_bit_and_no_placement():
         seen.add(checksums({"a": np.frombuffer(raw, np.float32).reshape(8, 6)})["a"])
     assert len(seen) == 1 + len(range(0, 8 * table.nbytes, 7))
     assert checksums({"a": table[::-1]}) != expected
+
+
+def test_folders_of_the_version_before_are_read(copy):
+    """Their manifest was seal.json, their damaged steps were corrupt-N."""
+    for step in ("10", "20"):
+        (copy / step / "manifest.json").rename(copy / step / "seal.json")
+    os.truncate(copy / "20" / "meta" / "metadata", 20)
+    (copy / "20").rename(copy / "corrupt-20")
+    assert restored_after(copy) == (10, [])
+    with (copy / "10" / "meta" / "metadata").open("ab") as file:
+        file.write(b" ")
+    assert check_manifest(copy / "10") == ["meta/metadata differs"]
+    (copy / "10").rename(copy / "corrupt-10")
+    message = r"damaged steps only \(corrupt-10, corrupt-20"
+    with Store(copy, IDENTITY) as store, pytest.raises(ValueError, match=message):
+        store.restore_latest_good(template())

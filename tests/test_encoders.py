@@ -199,7 +199,7 @@ def test_damage_is_detected_and_repaired(tmp_path):
         got = encoders.encode_cached(encoder, WORDS, folder=tmp_path)
     np.testing.assert_array_equal(got, WANT)
     assert encoder.encoded == WORDS
-    assert shard.with_suffix(".damaged").exists()
+    assert (shard.parent / "quarantine" / shard.name).exists()
 
 
 def test_bad_encoders_and_folders_are_named(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path):
     np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
 
 
-def test_damage_is_noticed_put_aside_and_made_again(tmp_path):
+def test_damage_is_noticed_moved_away_and_made_again(tmp_path):
     embed(tmp_path)
     names = sorted(path.name for path in tmp_path.glob("part-0000[0-2].*"))
     for name, how in itertools.product(names, ("flip", "cut", "remove")):

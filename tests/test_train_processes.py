@@ -108,7 +108,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     with Run([*TRAIN, path, "--resume"], folder) as run:
         assert run.wait() == 0, run.log.read_text()[-3000:]
     assert lines(folder)[seen]["step"] == expected[-1]
-    assert not list((folder / "run").glob("corrupt-*"))
+    assert not list((folder / "run").glob("quarantine/*"))
     assert_same_bits(folder, tmp_path / "whole")
 
 

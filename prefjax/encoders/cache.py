@@ -1,11 +1,13 @@
 """Embeddings on disk, named by what they are: the encoder's fingerprint and the bytes of the text.
 
-    <folder>/<fingerprint>/<sha256 of the shard's keys>.npz    keys (SHA-256 of each text), vectors
+    <folder>/<fingerprint>/<sha256 of the shard's keys>.npz    see `Shard`
+    <folder>/<fingerprint>/quarantine/                         shards that were damaged
 
 The key of a pair of prompt and response is that of their two digests, so no string shares it.
 A shard holds one batch and appears whole or not at all, so a run that is killed loses at most one
-batch and the next one takes up where it stopped. Shards are only ever added. The checksums of the
-archive reveal damage; a damaged shard is put aside with a warning and its texts are encoded again.
+batch and the next one takes up where it stopped. Shards are only ever added, by any number of
+processes. Shape, finiteness and digest of a shard are checked before anything in it is used; one
+that is not what was written is moved to the quarantine and its texts are encoded again.
 """
 
 import hashlib
@@ -13,12 +15,12 @@ import os
 import re
 import time
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Shaped
 from tqdm import tqdm
 
 from prefjax.encoders.contract import (
@@ -29,10 +31,23 @@ from prefjax.encoders.contract import (
     encode_batch,
     text_key,
 )
-from prefjax.io.atomic import write_atomically
+from prefjax.io import check_writable, digest_arrays, quarantine, write_atomically
 
 _KEY = np.dtype("S64")
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+
+
+class Shard(NamedTuple):
+    """What one file holds, beside its digest.
+
+    Attributes:
+        keys: SHA-256 of each text, see ``text_key``.
+        vectors: Its embedding.
+        cut: The text was longer than the window of the encoder and lost a part.
+    """
+
+    keys: Shaped[np.ndarray, " text"]
+    vectors: Float32[np.ndarray, "text feature"]
+    cut: Bool[np.ndarray, " text"]
 
 
 def default_folder() -> Path:
@@ -62,8 +77,8 @@ def encode_cached(
         progress: Show a progress bar in texts, and in tokens per second where there are tokens.
 
     Warns:
-        RuntimeWarning: How many of the texts were cut to fit the window of the encoder, or lie in
-            a damaged shard.
+        RuntimeWarning: How many of the texts were cut to fit the window of the encoder, now or
+            when they were encoded, or that a shard is damaged.
 
     Raises:
         TypeError: If an entry is neither a string nor a pair of strings.
@@ -75,15 +90,19 @@ def encode_cached(
     if not len(texts):
         raise ValueError("No texts to encode.")
     home = (default_folder() if folder is None else folder) / _folder_name(encoder.fingerprint)
-    _probe(home)
+    check_writable(
+        home,
+        "the embedding cache",
+        "choose another place with the argument folder or the environment variable PREFJAX_CACHE",
+    )
     keys = np.array([text_key(text) for text in texts], _KEY)
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    vectors, known = _read(home, unique)
+    vectors, cut, known = _read(home, encoder.fingerprint, unique)
     # In order of appearance: texts of one source lie together and fill the same shards.
     missing = np.sort(first[~known])
     row_of = {int(row): place for place, row in enumerate(first)}
     bar = tqdm(total=len(unique), initial=int(known.sum()), unit="text", disable=not progress)
-    num_tokens, num_cut, began = 0, 0, time.perf_counter()
+    num_tokens, start_time = 0, time.perf_counter()
     with bar:
         for start in range(0, len(missing), batch_size):
             rows = missing[start : start + batch_size]
@@ -96,19 +115,21 @@ def encode_cached(
                     f"The encoder returned {batch.shape[1]} features, but {home} holds "
                     f"{vectors.shape[1]} for the same fingerprint {encoder.fingerprint!r}."
                 )
-            vectors[[row_of[int(row)] for row in rows]] = batch
-            _write(home, keys[rows], batch)
+            places = [row_of[int(row)] for row in rows]
+            vectors[places] = batch
             if isinstance(encoder, TokenEncoder):
                 lengths = encoder.lengths(some)
+                cut[places] = lengths.cut
                 num_tokens += int(lengths.num_tokens.sum())
-                num_cut += int(lengths.cut.sum())
-                rate = num_tokens / (time.perf_counter() - began)
+                rate = num_tokens / (time.perf_counter() - start_time)
                 bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
+            _write(home, encoder.fingerprint, Shard(keys[rows], batch, cut[places]))
             bar.update(len(rows))
+    num_cut = int(cut[inverse].sum())
     if num_cut:
         warnings.warn(
-            f"{num_cut} of {len(missing)} texts are longer than the window of the encoder and "
-            "were cut.",
+            f"{num_cut} of {len(texts)} texts are longer than the window of the encoder and were "
+            "cut.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -116,51 +137,66 @@ def encode_cached(
     return vectors[inverse]
 
 
-def _read(home: Path, wanted: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Vectors of the wanted (sorted) keys that lie on disk, and which do."""
-    vectors, known = None, np.zeros(len(wanted), bool)
+def _read(
+    home: Path, fingerprint: str, wanted: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Vectors of the wanted (sorted) keys that lie on disk, which were cut, and which are there."""
+    vectors = None
+    cut, known = np.zeros(len(wanted), bool), np.zeros(len(wanted), bool)
     for path in sorted(home.glob("*.npz")):
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
-                keys = shard["keys"]
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                keys = archive["keys"]
+                if keys.dtype != _KEY or keys.ndim != 1:
+                    raise ValueError(f"its keys are {keys.dtype} of shape {keys.shape}")
                 place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
                 hit = (wanted[place] == keys) & ~known[place]
                 if not hit.any():
                     continue
-                stored = shard["vectors"]
-                if vectors is None:
-                    vectors = np.zeros((len(wanted), stored.shape[1]), np.float32)
-                vectors[place[hit]] = stored[hit]
-                known[place[hit]] = True
-        except _DAMAGE as error:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            warnings.warn(
-                f"Cache shard {path} is damaged ({error}); put aside as {aside.name}, its texts "
-                "are encoded again.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-    return vectors, known
+                shard = Shard(keys, archive["vectors"], archive["cut"])
+                _check(shard, fingerprint, archive["digest"].tolist())
+            if vectors is None:
+                vectors = np.zeros((len(wanted), shard.vectors.shape[1]), np.float32)
+            vectors[place[hit]] = shard.vectors[hit]
+            cut[place[hit]] = shard.cut[hit]
+            known[place[hit]] = True
+        except FileNotFoundError:
+            continue  # another process has moved it to the quarantine
+        except Exception as error:  # readers of damaged archives raise nearly everything
+            problem = str(error) or type(error).__name__
+            quarantine(path, problem=problem, remedy="its texts are encoded again", stacklevel=4)
+    return vectors, cut, known
 
 
-def _write(home: Path, keys: np.ndarray, vectors: np.ndarray) -> None:
+def _check(shard: Shard, fingerprint: str, digest: str) -> None:
+    """Refuses a shard that is not what the encoder returned.
+
+    Raises:
+        ValueError: What is wrong with it.
+    """
+    keys, vectors, cut = shard
+    if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(keys):
+        raise ValueError(f"{len(keys)} texts have vectors {vectors.dtype} {vectors.shape}")
+    if cut.dtype != np.bool_ or cut.shape != keys.shape:
+        raise ValueError(f"{len(keys)} texts have marks of cuts {cut.dtype} {cut.shape}")
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise ValueError(f"{bad.size} vectors are not finite, first of row {bad[0]}")
+    if _digest(shard, fingerprint) != digest:
+        raise ValueError("its digest differs")
+
+
+def _digest(shard: Shard, fingerprint: str) -> str:
+    return digest_arrays(np.frombuffer(fingerprint.encode(), np.uint8), *shard)
+
+
+def _write(home: Path, fingerprint: str, shard: Shard) -> None:
     def write(path: Path) -> None:
         with path.open("wb") as file:
-            np.savez(file, keys=keys, vectors=vectors)
+            np.savez(file, **shard._asdict(), digest=np.array(_digest(shard, fingerprint)))
 
-    write_atomically(home / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.npz", write)
-
-
-def _probe(home: Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        write_atomically(home / "writable", lambda path: path.write_text(""))
-    except OSError as error:
-        raise OSError(
-            f"Cannot write the embedding cache in {home} ({error.strerror or error}). Choose "
-            "another place with the argument folder or the environment variable PREFJAX_CACHE."
-        ) from error
+    name = hashlib.sha256(shard.keys.tobytes()).hexdigest()[:32]
+    write_atomically(home / f"{name}.npz", write)
 
 
 def _folder_name(fingerprint: str) -> str:

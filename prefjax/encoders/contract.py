@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from prefjax.io import check_text
+
 Text: TypeAlias = str | tuple[str, str]
 """A text, or the prompt and the response to it."""
 
@@ -109,20 +111,7 @@ def check_texts(texts: Sequence[Any]) -> None:
         raise TypeError("Pass a sequence of texts, not one string.")
     for row, text in enumerate(texts):
         if isinstance(text, tuple) and len(text) == 2:
-            _check(text[0], f"The prompt of text {row}")
-            _check(text[1], f"The response of text {row}")
+            check_text(text[0], f"The prompt of text {row}")
+            check_text(text[1], f"The response of text {row}")
         else:
-            _check(text, f"Text {row}")
-
-
-def _check(text: Any, name: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} is {type(text).__name__}, not a string: {text!r:.60}.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name} has a lone surrogate at character {error.start}; it was cut or decoded "
-            "wrongly. Encode it to UTF-16 with errors='surrogatepass' and decode it with "
-            "errors='replace' to repair it."
-        ) from error
+            check_text(text, f"Text {row}")

@@ -2,20 +2,21 @@
 
     <folder>/corpus.json       fingerprint of the encoder, digest of the texts, number of shards
     <folder>/part-00000.npy    embeddings of a run of texts, one row a text
-    <folder>/part-00000.json   rows, columns and SHA-256 digest of the file beside it
+    <folder>/part-00000.json   rows, columns, digest of the file beside it, how many texts were cut
+    <folder>/quarantine/       shards that were damaged
 
 Shard k holds texts ``k · rows_a_shard`` and following. Worker w of W makes the shards k ≡ w modulo
 W, in any process on any machine that sees the folder, without talking to the others. A shard
 appears whole or not at all, so a run that is killed at any moment loses at most the shard it was
 making; a later run makes what is missing. Embeddings that are not finite are refused with the texts
 they belong to, so no broken number reaches the disk, and a file that was damaged there is noticed
-by its digest, put aside and made again.
+by its digest, moved to the quarantine and made again.
 """
 
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,17 @@ from prefjax.encoders.contract import (
     encode_batch,
     text_key,
 )
-from prefjax.io.atomic import atomic_file
+from prefjax.io import (
+    FolderLock,
+    check_writable,
+    digest_file,
+    quarantine,
+    write_atomically,
+    write_json,
+)
 
 ABOUT = "corpus.json"
+_LOCK_SECONDS = 60.0
 
 
 def encode_corpus(
@@ -60,8 +69,8 @@ def encode_corpus(
         progress: Show a bar in texts per second.
 
     Warns:
-        RuntimeWarning: How many of the texts were cut to fit the window of the encoder, or that a
-            shard is damaged.
+        RuntimeWarning: How many of the texts of this worker were cut to fit the window of the
+            encoder, now or when they were encoded, or that a shard is damaged.
 
     Raises:
         ValueError: There are no texts, an embedding is not finite, or the folder holds another
@@ -83,10 +92,11 @@ def encode_corpus(
     with tqdm(total=len(mine) * rows_a_shard, unit="text", disable=not progress) as bar:
         for shard in mine:
             part = texts[starts[shard] : starts[shard] + rows_a_shard]
-            if not _is_good(folder, shard, len(part)):
-                _write(folder, shard, _encode(encoder, part, starts[shard], batch_size))
-                if isinstance(encoder, TokenEncoder):
-                    num_cut += int(encoder.lengths(part).cut.sum())
+            about = _read_shard(folder, shard, len(part))
+            if about is None:
+                vectors = _encode(encoder, part, starts[shard], batch_size)
+                about = _write_shard(folder, shard, vectors, _count_cut(encoder, part))
+            num_cut += about["num_cut"] if "num_cut" in about else _count_cut(encoder, part)
             bar.update(len(part))
     if num_cut:
         warnings.warn(
@@ -104,7 +114,7 @@ def read_corpus(folder: Path) -> Float32[np.ndarray, "text feature"]:
 
     Raises:
         FileNotFoundError: The folder holds no corpus, or shards are missing; they are listed.
-        ValueError: A shard is damaged; the message names it.
+        ValueError: A shard is damaged, or not as wide as the first; the message names it.
     """
     folder = Path(folder)
     about = _read_about(folder)
@@ -117,14 +127,24 @@ def read_corpus(folder: Path) -> Float32[np.ndarray, "text feature"]:
         )
     parts = []
     for path in shards:
-        wrong = _damage(path)
-        if wrong:
-            raise ValueError(f"{path} is damaged: {wrong}. Run encode_corpus again.")
-        parts.append(np.load(path, mmap_mode="r"))
+        try:
+            parts.append(_read_good(path)[0])
+        except _DamageError as error:
+            raise ValueError(f"{path} is damaged: {error}. Run encode_corpus again.") from error
+        if parts[-1].shape[1] != parts[0].shape[1]:
+            raise ValueError(
+                f"{path} has {parts[-1].shape[1]} features, {shards[0].name} has "
+                f"{parts[0].shape[1]}: remove the wrong one and run encode_corpus again."
+            )
     return np.concatenate(parts)
 
 
+class _DamageError(Exception):
+    """A shard on disk is not what was written."""
+
+
 def _claim(folder: Path, encoder: Encoder, texts: Sequence[Text], rows_a_shard: int) -> None:
+    """Makes the folder that of these texts, or makes sure that it is."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(bytes.fromhex(text_key(text)))
@@ -135,21 +155,14 @@ def _claim(folder: Path, encoder: Encoder, texts: Sequence[Text], rows_a_shard: 
         "rows_a_shard": rows_a_shard,
         "num_shards": -(-len(texts) // rows_a_shard),
     }
-    if (folder / ABOUT).is_file():
-        saved = _read_about(folder)
-        changed = [f"{k}: saved {saved.get(k)!r}, now {v!r}" for k, v in about.items()
-                   if saved.get(k) != v]  # fmt: skip
-        if changed:
-            raise ValueError(f"{folder} holds another corpus: {'; '.join(changed)}.")
-        return
-    try:
-        with atomic_file(folder / ABOUT) as path:
-            path.write_text(json.dumps(about, indent=1))
-    except OSError as error:
-        raise OSError(
-            f"Cannot write embeddings in {folder} ({error.strerror or error}); choose another "
-            "folder."
-        ) from error
+    check_writable(folder, "embeddings", "choose another folder")
+    with FolderLock(folder, wait=_LOCK_SECONDS):
+        if not (folder / ABOUT).is_file():
+            write_json(folder / ABOUT, about)
+    saved = _read_about(folder)
+    changed = [f"{k}: saved {saved[k]!r}, now {v!r}" for k, v in about.items() if saved[k] != v]
+    if changed:
+        raise ValueError(f"{folder} holds another corpus: {'; '.join(changed)}.")
 
 
 def _encode(encoder: Encoder, texts: Sequence[Text], start: int, batch_size: int) -> np.ndarray:
@@ -160,46 +173,58 @@ def _encode(encoder: Encoder, texts: Sequence[Text], start: int, batch_size: int
     return np.concatenate(parts)
 
 
-def _write(folder: Path, shard: int, vectors: np.ndarray) -> None:
+def _count_cut(encoder: Encoder, texts: Sequence[Text]) -> int:
+    return int(encoder.lengths(texts).cut.sum()) if isinstance(encoder, TokenEncoder) else 0
+
+
+def _write_shard(folder: Path, shard: int, vectors: np.ndarray, num_cut: int) -> dict[str, Any]:
+    """Writes the vectors, then what says that they are complete; returns the latter."""
     path = _path(folder, shard)
 
-    def save(target: Path, write: Callable[[Any], Any]) -> None:
-        with atomic_file(target) as partial, partial.open("wb") as file:
-            write(file)
+    def write(target: Path) -> None:
+        with target.open("wb") as file:
+            np.save(file, vectors)
 
-    save(path, lambda file: np.save(file, vectors))
-    side = {"shape": list(vectors.shape), "sha256": _digest(path)}
-    save(_side(path), lambda file: file.write(json.dumps(side).encode()))
+    write_atomically(path, write)
+    about = {"shape": list(vectors.shape), "sha256": digest_file(path), "num_cut": num_cut}
+    write_json(_side(path), about)
+    return about
 
 
-def _is_good(folder: Path, shard: int, num_rows: int) -> bool:
-    """Whether a shard is there and whole; a damaged one is put aside with a warning."""
+def _read_shard(folder: Path, shard: int, num_rows: int) -> dict[str, Any] | None:
+    """What is said of a shard that is there and whole; a damaged one goes to the quarantine."""
     path = _path(folder, shard)
     if not _side(path).is_file():
-        return False
-    wrong = _damage(path)
-    if not wrong and np.load(path, mmap_mode="r").shape[0] == num_rows:
-        return True
-    for file in (path, _side(path)):
-        if file.is_file():
-            file.replace(file.with_suffix(f"{file.suffix}.damaged"))
-    warnings.warn(
-        f"{path} is damaged ({wrong}); put aside, its texts are encoded again.",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-    return False
-
-
-def _damage(path: Path) -> str:
+        return None
     try:
-        side = json.loads(_side(path).read_bytes())
-        if _digest(path) != side["sha256"]:
-            return "its digest differs"
-        shape = list(np.load(path, mmap_mode="r").shape)
-        return "" if shape == side["shape"] else f"its shape is {shape}, not {side['shape']}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"it cannot be read ({error})"
+        vectors, about = _read_good(path)
+        if len(vectors) != num_rows:
+            raise _DamageError(f"it has {len(vectors)} rows, not {num_rows}")
+        return about
+    except _DamageError as error:
+        remedy = "its texts are encoded again"
+        quarantine(path, _side(path), problem=str(error), remedy=remedy, stacklevel=4)
+        return None
+
+
+def _read_good(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """A shard and what is said of it.
+
+    Raises:
+        _DamageError: It is not what was written.
+    """
+    try:
+        about = json.loads(_side(path).read_bytes())
+        if digest_file(path) != about["sha256"]:
+            raise _DamageError("its digest differs")
+        vectors = np.load(path, mmap_mode="r")
+        if list(vectors.shape) != about["shape"] or vectors.ndim != 2:
+            raise _DamageError(f"its shape is {list(vectors.shape)}, not {about['shape']}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _DamageError(f"it cannot be read ({error})") from error
+    if vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+        raise _DamageError(f"it holds {vectors.dtype}, or numbers that are not finite")
+    return vectors, about
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -207,14 +232,13 @@ def _read_about(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: it is no folder of a corpus.")
     try:
-        return json.loads(path.read_bytes())
+        about = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON ({error}).") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    fields = {"encoder", "texts", "num_texts", "rows_a_shard", "num_shards"}
+    if not isinstance(about, dict) or set(about) != fields or type(about["num_shards"]) is not int:
+        raise ValueError(f"{path}: expected an object with the fields {sorted(fields)}.")
+    return about
 
 
 def _path(folder: Path, shard: int) -> Path:

@@ -25,8 +25,8 @@ import scipy.sparse as sp
 from jaxtyping import Float32
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from prefjax.encoders._style import NUM_FEATURES, style
 from prefjax.encoders.contract import Text, check_texts, joined
-from prefjax.encoders.style import NUM_FEATURES, style
 
 _VERSION = "hashed-1"
 _BATCH = 512
@@ -121,7 +121,7 @@ def make_hashed(config: HashedConfig = HashedConfig()) -> HashedEncoder:
 
 
 def fit_hashed(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     config: HashedConfig = HashedConfig(),
 ) -> HashedEncoder:
     """The encoder fitted to a sample of texts and frozen; fit it on training texts only.
@@ -130,18 +130,18 @@ def fit_hashed(
     weighted sample; style features are scaled to a joint variance of one.
 
     Args:
-        texts: Sample of the texts to come.
+        texts: Sample of the texts to come, pairs as one text.
         config: Settings.
 
     Raises:
-        TypeError: If an entry is not a string.
+        TypeError: If an entry is neither a string nor a pair of strings.
         ValueError: If there is no text, or one has a lone surrogate.
     """
     check_texts(texts)
     if not len(texts):
         raise ValueError("No texts to fit the encoder to.")
     step = -(-len(texts) // config.max_fit_texts)
-    sample = list(texts)[::step]
+    sample = [joined(text) for text in list(texts)[::step]]
     buckets, width = _sizes(config)
     counts = _count(sample, config)
     frequency = np.bincount(counts.indices, minlength=buckets)

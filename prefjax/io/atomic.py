@@ -113,6 +113,27 @@ def atomic_folder(
         shutil.rmtree(work, ignore_errors=True)
 
 
+def check_writable(folder: str | Path, purpose: str, remedy: str) -> None:
+    """Makes a folder if needed and proves that it can be written, before anything is computed.
+
+    Args:
+        folder: The folder.
+        purpose: What is to be written there, for the error.
+        remedy: What to do otherwise, for the error.
+
+    Raises:
+        OSError: It cannot be made or written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Cannot write {purpose} in {folder} ({error.strerror or error}); {remedy}."
+        ) from error
+
+
 def any_content(folder: Path) -> bool:
     """Whether something lies in a folder; a file counts as content."""
     return not folder.is_dir() or any(folder.iterdir())

@@ -6,10 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefjax.io.integrity import digest_json
-
-ASIDE = "corrupt-"
-"""How the names of damaged steps begin."""
+from prefjax.io._quarantine import QUARANTINE
+from prefjax.io.digest import digest_json
 
 
 class DamagedError(Exception):
@@ -47,28 +45,10 @@ def read_content(home: Path) -> dict[str, Any]:
     return content
 
 
-def probe_folder(folder: Path) -> None:
-    """Proves that the folder can be written before anything is computed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / ".writable"
-        trial.write_text("")
-        trial.unlink()
-    except OSError as error:
-        raise OSError(
-            f"Cannot write checkpoints in {folder} ({error.strerror or error}); choose another "
-            "folder."
-        ) from error
-
-
-def name_aside(folder: Path, step: int) -> str:
-    """A name for a damaged step that nothing in the folder has."""
-    names = {path.name for path in folder.iterdir()}
-    name, number = f"{ASIDE}{step}", 1
-    while name in names:
-        number += 1
-        name = f"{ASIDE}{step}-{number}"
-    return name
+def damaged_steps(folder: Path) -> list[str]:
+    """Damaged steps that were moved out of the way, now or by version 0.1."""
+    paths = [*folder.glob(f"{QUARANTINE}/*"), *folder.glob("corrupt-*")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
 def failed_write(folder: Path, intact: list[int], error: Exception) -> OSError:

@@ -1,8 +1,8 @@
 """Steps of a run on disk: written while training goes on, verified before they are believed.
 
-    <folder>/<step>/      state and meta as Orbax writes them, and seal.json
-    <folder>/corrupt-N/   a step that was damaged, put aside, never deleted
-    <folder>/lock         which run holds the folder
+    <folder>/<step>/         state and meta as Orbax writes them, and manifest.json
+    <folder>/quarantine/N/   a step that was damaged, never deleted
+    <folder>/lock            which run holds the folder
 
 Around Orbax's manager this adds what it leaves open: a checksum of every array, compared after
 loading; a digest of every file; the fall back to the newest step that is good; the refusal of a
@@ -11,37 +11,27 @@ in the background raised at the next `Store.check`.
 """
 
 import json
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
 
+from prefjax.io._quarantine import QUARANTINE, quarantine
+from prefjax.io.atomic import check_writable
 from prefjax.io.checkpoint_folder import (
-    ASIDE,
     DamagedError,
+    damaged_steps,
     failed_write,
     list_steps,
-    name_aside,
-    probe_folder,
     read_content,
 )
-from prefjax.io.integrity import (
-    SEAL,
-    check_seal,
-    checksums,
-    describe,
-    differences,
-    digest_json,
-    is_finite,
-    named_leaves,
-    seal,
-)
+from prefjax.io.digest import digest_json
+from prefjax.io.integrity import checksums, describe, differences, is_finite, named_leaves
 from prefjax.io.lock import FolderLock
+from prefjax.io.manifest import check_manifest, has_manifest, write_manifest
 from prefjax.io.peers import all_agree, barrier
 from prefjax.io.retention import NewestAndBest
 
@@ -79,14 +69,14 @@ class Store:
         self.folder = Path(folder).absolute()
         self.identity = json.loads(json.dumps(identity))
         self.best_step: int | None = None
-        self._unsealed: int | None = None
+        self._unlisted: int | None = None  # the step on disk whose manifest is not begun
         self._lock = None
         if jax.process_index() == 0:
-            probe_folder(self.folder)
+            check_writable(self.folder, "checkpoints", "choose another folder")
             self._lock = FolderLock(self.folder)
         barrier("prefjax-open")
-        self._sealer = ThreadPoolExecutor(1, thread_name_prefix="seal")
-        self._sealing: Future[None] | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="manifest")
+        self._manifest: Future[None] | None = None
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
@@ -135,7 +125,7 @@ class Store:
             raise OSError(
                 f"Step {step} was not saved in {self.folder}, which holds {self.steps()}."
             )
-        self._unsealed = step
+        self._unlisted = step
 
     def check(self) -> None:
         """Raises what a write in the background has met; call it at every step of the run.
@@ -147,14 +137,14 @@ class Store:
             self._manager.check_for_errors()
         except Exception as error:
             raise self._failure(error) from error
-        if self._sealing is not None and self._sealing.done():
-            self._sealing.result()
-            self._sealing = None
-        if self._unsealed is not None and not self._manager.is_saving_in_progress():
-            self._seal()
+        if self._manifest is not None and self._manifest.done():
+            self._manifest.result()
+            self._manifest = None
+        if self._unlisted is not None and not self._manager.is_saving_in_progress():
+            self._start_manifest()
 
     def finish(self) -> None:
-        """Waits until everything is on disk and sealed.
+        """Waits until everything is on disk, manifests included.
 
         Raises:
             OSError: A step could not be written.
@@ -163,15 +153,15 @@ class Store:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            failure, self._unsealed = self._failure(error), None
+            failure, self._unlisted = self._failure(error), None
             raise failure from error
-        self._seal()
-        if self._sealing is not None:
-            self._sealing.result()
-            self._sealing = None
+        self._start_manifest()
+        if self._manifest is not None:
+            self._manifest.result()
+            self._manifest = None
 
     def restore_latest_good(self, template: Any) -> Saved | None:
-        """The newest step that is what was saved; damaged ones are put aside with a warning.
+        """The newest step that is what was saved; damaged ones go to the quarantine with a warning.
 
         Args:
             template: ``ShapeDtypeStruct``s with the placement to read into.
@@ -189,17 +179,14 @@ class Store:
                 return self.restore(step, template)
             except DamagedError as error:
                 failures.append(f"step {step}: {error}")
-                aside = self._put_aside(step)
-                warnings.warn(
-                    f"Step {step} in {self.folder} is damaged ({error}); put aside as {aside}.",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        damaged = ", ".join(sorted(path.name for path in self.folder.glob(f"{ASIDE}*")))
-        if damaged and not failures:
-            raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
+                self._quarantine(step, str(error))
         if failures:
-            raise ValueError(f"No step in {self.folder} is good ({ASIDE}N): {'; '.join(failures)}")
+            raise ValueError(
+                f"No step in {self.folder} is good (see {QUARANTINE}): {'; '.join(failures)}"
+            )
+        damaged = ", ".join(damaged_steps(self.folder))
+        if damaged:
+            raise ValueError(f"{self.folder} holds damaged steps only ({damaged}): choose another.")
         return None
 
     def restore(self, step: int, template: Any) -> Saved:
@@ -214,7 +201,7 @@ class Store:
             ValueError: It was saved under other settings, or with other shapes or types.
         """
         home = self.folder / str(step)
-        wrong = check_seal(home) if jax.process_index() == 0 else []
+        wrong = check_manifest(home) if jax.process_index() == 0 else []
         if not all_agree(not wrong):
             raise DamagedError(", ".join(wrong) or "the first process found damage")
         content = read_content(home)
@@ -244,9 +231,9 @@ class Store:
         wrong = [name for name, leaf in content["leaves"].items() if sums[name] != leaf["checksum"]]
         if wrong:
             raise DamagedError(f"the checksum of {', '.join(wrong)} differs")
-        if not (home / SEAL).is_file():
-            self._unsealed = step
-            self._seal()
+        if not has_manifest(home):
+            self._unlisted = step
+            self._start_manifest()
         tree = jax.tree.unflatten(
             jax.tree.structure(template), [state[name] for name in named_leaves(template)]
         )
@@ -257,7 +244,7 @@ class Store:
         try:
             self.finish()
         finally:
-            self._sealer.shutdown()
+            self._executor.shutdown()
             try:
                 self._manager.close()
             finally:
@@ -267,32 +254,26 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None or jax.process_count() == 1:
+    def __exit__(self, kind: object, *raised: object) -> None:
+        if kind is None or jax.process_count() == 1:
             self.close()
         elif self._lock is not None:
             # To wait for writes is to wait for the others, who may be gone.
             self._lock.release()
 
-    def _seal(self) -> None:
-        step, self._unsealed = self._unsealed, None
+    def _start_manifest(self) -> None:
+        step, self._unlisted = self._unlisted, None
         if step is not None and jax.process_index() == 0:
-            self._sealing = self._sealer.submit(seal, self.folder / str(step))
+            self._manifest = self._executor.submit(write_manifest, self.folder / str(step))
 
-    def _put_aside(self, step: int) -> str:
-        name = name_aside(self.folder, step)
-        barrier(f"prefjax-aside-{step}")
+    def _quarantine(self, step: int, problem: str) -> None:
+        barrier(f"prefjax-quarantine-{step}")
         if jax.process_index() == 0:
-            (self.folder / str(step)).rename(self.folder / name)
-        barrier(f"prefjax-aside-done-{step}")
+            remedy = "the step before it is tried"
+            quarantine(self.folder / str(step), problem=problem, remedy=remedy, stacklevel=4)
+        barrier(f"prefjax-quarantine-done-{step}")
         self._manager.reload()
-        return name
 
     def _failure(self, error: Exception) -> OSError:
-        intact = [step for step in self.steps() if step != self._unsealed]
+        intact = [step for step in self.steps() if step != self._unlisted]
         return failed_write(self.folder, intact, error)

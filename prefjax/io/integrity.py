@@ -1,4 +1,4 @@
-"""How damage is noticed: checksums of arrays, digests of files, differences of settings.
+"""How damage is noticed: checksums of arrays on device, differences of settings.
 
 The checksum of an array of words x_i is the pair, modulo 2³²,
 
@@ -8,23 +8,15 @@ with h a mixing function. Changing one bit of one word changes the first sum by 
 power of two, so it is always noticed; anything else is missed with probability 2⁻⁶⁴. Sums do not
 depend on the order of their terms, hence not on how an array lies on the devices, which compute
 them where it lies.
-
-A seal lists the SHA-256 digest of every file of a step and guards what no array shows.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped, UInt32
-
-SEAL = "seal.json"
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
@@ -103,59 +95,6 @@ def differences(saved: Any, now: Any, name: str = "") -> list[str]:
                 found += differences(saved[key], now[key], inner)
         return found
     return [] if saved == now else [f"{name}: saved {saved!r}, now {now!r}"]
-
-
-def digest_json(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def seal(folder: Path) -> None:
-    """Writes the digest of every file of a folder into the folder.
-
-    Args:
-        folder: A step, complete.
-    """
-    files = _digests(folder)
-    text = json.dumps({"files": files, "digest": digest_json(files)}, indent=1)
-    partial = folder.with_name(f".{folder.name}.{SEAL}")
-    partial.write_text(text)
-    os.replace(partial, folder / SEAL)
-
-
-def check_seal(folder: Path) -> list[str]:
-    """What is wrong with a sealed folder; nothing if it is not sealed.
-
-    Returns:
-        A sentence for every file that is missing or differs.
-    """
-    path = folder / SEAL
-    if not path.is_file():
-        return []
-    try:
-        sealed = json.loads(path.read_bytes())
-        expected = sealed["files"]
-        intact = sealed["digest"] == digest_json(expected)
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"{SEAL} cannot be read ({error})"]
-    if not intact:
-        return [f"{SEAL} differs from its own digest"]
-    found = _digests(folder)
-    return [
-        f"{name} {'differs' if name in found else 'is missing'}"
-        for name in sorted(expected)
-        if found.get(name) != expected[name]
-    ]
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / SEAL:
-            with path.open("rb") as file:
-                name = path.relative_to(folder).as_posix()
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
 
 
 def describe(tree: Any) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,10 @@ steps over a cache of keys and values that they, and other decoders, are built f
 same model as a Flax module; ``place`` lays it out over several devices.
 """
 
+from prefjax.lm._generate import Generation, Hook, generate
 from prefjax.lm.cache import Cache, extend, keep, prefill, take_rows, try_candidates
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
 from prefjax.lm.folder import LanguageModel, fingerprint, load, save
-from prefjax.lm.generate import Generation, Hook, generate
 from prefjax.lm.layout import place, place_batch, tensor_parallel
 from prefjax.lm.model import forward, hidden_states, last_token, logits
 from prefjax.lm.module import Qwen

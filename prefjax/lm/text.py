@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
+from prefjax.lm._generate import Hook, generate
 from prefjax.lm.folder import LanguageModel
-from prefjax.lm.generate import Hook, generate
 from prefjax.lm.sampling import DEFAULT, SamplingConfig
 from prefjax.types import PRNGKey
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from prefjax.data.validate import validate_comparisons
-from prefjax.io.integrity import digest_json
+from prefjax.io import digest_json
 from prefjax.parallel import padded_size, place, place_rows
 from prefjax.train.batch import PADDING, Batch, Table, pack
 from prefjax.train.layout import UserLayout

@@ -3,7 +3,6 @@
 The layout is that of `prefjax.train.shards`.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from prefjax.data.validate import validate_comparisons
-from prefjax.io.atomic import atomic_folder
+from prefjax.io import atomic_folder, digest_file
 from prefjax.train.layout import UserLayout
 from prefjax.types import Comparisons
 
@@ -98,8 +97,8 @@ def write_shards(
                 {
                     "name": name,
                     "rows": int(counts[p]),
-                    "sha256": digest(target / name),
-                    "mass_sha256": digest(mass_path(target, p)),
+                    "sha256": digest_file(target / name),
+                    "mass_sha256": digest_file(mass_path(target, p)),
                 }
             )
         about = {
@@ -149,7 +148,7 @@ def open_blocks(path: Path, about: dict[str, Any], verify: bool) -> Any:
         raise ValueError(f"{path}: expected columns {_show(SCHEMA)}, found {_show(schema)}.")
     if rows != about["rows"]:
         raise ValueError(f"{path} has {rows} rows, but {MANIFEST} says {about['rows']}.")
-    if verify and digest(path) != about["sha256"]:
+    if verify and digest_file(path) != about["sha256"]:
         raise ValueError(f"{path} is damaged: its digest is not that in {MANIFEST}.")
     return read
 
@@ -170,7 +169,7 @@ def read_mass(folder: Path, files: Sequence[dict[str, Any]]) -> Float32[np.ndarr
     for path, about in zip(paths, files, strict=True):
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {path}, which {MANIFEST} promises.")
-        if digest(path) != about["mass_sha256"]:
+        if digest_file(path) != about["mass_sha256"]:
             raise ValueError(f"{path} is damaged: its digest is not that in {MANIFEST}.")
     return np.stack([np.load(path) for path in paths])
 
@@ -195,12 +194,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if any(set(file) != of_file for file in about["files"]):
         raise ValueError(f"{path}: expected fields {sorted(of_file)} of every file.")
     return about
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _show(schema: pa.Schema) -> str:

@@ -12,8 +12,6 @@ The last block of a file is filled with judgments of weight 0. A thread reads ah
 Each process reads the files of its own devices.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +23,7 @@ from jaxtyping import Float, Int
 
 from prefjax.data.files import naming
 from prefjax.data.validate import validate_comparisons
+from prefjax.io import digest_json
 from prefjax.parallel import own_rows, padded_size, place_rows
 from prefjax.train.batch import PADDING, Batch, Stacked
 from prefjax.train.layout import UserLayout
@@ -57,7 +56,7 @@ class ShardSource:
         self.num_responses: int = about["num_responses"]
         self.total_weight: float = about["total_weight"]
         self.num_judgments = sum(file["rows"] for file in about["files"])
-        self.fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        self.fingerprint = digest_json(about)
         self._block_rows: int = about["block_rows"]
         self._files = about["files"]
         self._blocks = [-(-file["rows"] // self._block_rows) for file in self._files]
