@@ -8,9 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
+from damage import damaged
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from prefjax import encoders
+from prefjax.data.dataset import Dataset
+from prefjax.types import BASELINE, Comparisons
 
 TOPICS = {
     "cooking": "simmer the onions garlic stock and butter in a heavy pan before the rice",
@@ -200,6 +203,212 @@ def test_damage_is_detected_and_repaired(tmp_path):
     np.testing.assert_array_equal(got, WANT)
     assert encoder.encoded == WORDS
     assert (shard.parent / "quarantine" / shard.name).exists()
+
+
+def store(path, keys, vectors, **others):
+    """A shard as another program, or another version, would write it."""
+    with path.open("wb") as file:
+        np.savez(file, keys=keys, vectors=vectors, **others)
+
+
+def rewritten(shard, how):
+    """A shard that is a whole archive and lies."""
+    with np.load(shard) as archive:
+        content = dict(archive)
+    keys, vectors = content["keys"], content["vectors"]
+    changes = {
+        "not a number": {"vectors": np.where(vectors == vectors[3], np.nan, vectors)},
+        "infinite": {"vectors": np.where(vectors == vectors[3], np.inf, vectors)},
+        "one column": {"vectors": vectors[:, :1]},
+        "no column": {"vectors": vectors[:, :0]},
+        "a column more": {"vectors": np.pad(vectors, [(0, 0), (0, 1)])},
+        "one axis": {"vectors": vectors.ravel()},
+        "a row less": {"vectors": vectors[:-1]},
+        "other numbers": {"vectors": vectors + 1},
+        "other order": {"vectors": vectors[::-1]},
+        "double": {"vectors": vectors.astype(np.float64)},
+        "objects": {"vectors": vectors.astype(object)},
+        "words": {"vectors": vectors.astype(str)},
+        "other texts": {"keys": np.roll(keys, 1)},
+        "keys of numbers": {"keys": np.arange(len(keys))},
+        "keys in a square": {"keys": keys.reshape(5, 5)},
+        "no digest": {"digest": None},
+        "a digest that is a number": {"digest": np.zeros(3)},
+        "cuts of numbers": {"cut": np.zeros(len(keys))},
+        "cuts of others": {"cut": ~content["cut"]},
+    }
+    content |= changes[how]
+    store(shard, **{name: value for name, value in content.items() if value is not None})
+    return changes
+
+
+LIES = [
+    *("not a number", "infinite", "one column", "no column", "a column more", "one axis"),
+    *("a row less", "other numbers", "other order", "double", "objects", "words", "other texts"),
+    *("keys of numbers", "keys in a square", "no digest", "a digest that is a number"),
+    *("cuts of numbers", "cuts of others"),
+]
+
+
+@pytest.mark.parametrize("how", LIES)
+def test_a_shard_that_lies_is_not_believed(tmp_path, how):
+    encoders.encode_cached(Counting(), WORDS, folder=tmp_path, batch_size=100)
+    (shard,) = tmp_path.glob("*/*.npz")
+    assert set(rewritten(shard, how)) == set(LIES)
+    encoder = Counting()
+    with pytest.warns(RuntimeWarning, match=rf"{shard.name} is damaged .*quarantine/{shard.name}"):
+        got = encoders.encode_cached(encoder, WORDS, folder=tmp_path)
+    np.testing.assert_array_equal(got, WANT)
+    assert encoder.encoded == WORDS
+    again = encoders.encode_cached(Counting(fail_after=0), WORDS, folder=tmp_path)
+    np.testing.assert_array_equal(again, WANT)
+
+
+def test_a_shard_of_another_encoder_is_not_believed(tmp_path):
+    other = Counting(value=1.0)
+    other.fingerprint = "counting-2"
+    encoders.encode_cached(Counting(), WORDS, folder=tmp_path, batch_size=100)
+    encoders.encode_cached(other, WORDS, folder=tmp_path, batch_size=100)
+    (mine,) = (path for path in tmp_path.glob("*/*.npz") if path.parent.name != "counting-2")
+    mine.write_bytes(next((tmp_path / "counting-2").glob("*.npz")).read_bytes())
+    with pytest.warns(RuntimeWarning, match="its digest differs"):
+        got = encoders.encode_cached(Counting(), WORDS, folder=tmp_path)
+    np.testing.assert_array_equal(got, WANT)
+
+
+def test_any_damage_to_the_cache_gives_right_vectors_or_a_named_error(tmp_path):
+    """400 damaged shards: bits, cuts, losses, insertions, headers, and files of another kind."""
+    rng = np.random.default_rng(0)
+    encoders.encode_cached(Counting(), WORDS, folder=tmp_path, batch_size=100)
+    (shard,) = tmp_path.glob("*/*.npz")
+    whole = shard.read_bytes()
+    strange = [b"", b"\0", b"PK\5\6" + bytes(18), b"\x80\4.", b"text", whole * 2, whole[::-1]]
+    noticed = 0
+    for content in strange + [damaged(rng, whole) for _ in range(400 - len(strange))]:
+        shard.write_bytes(content)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            got = encoders.encode_cached(Counting(), WORDS, folder=tmp_path, batch_size=100)
+        np.testing.assert_array_equal(got, WANT)
+        messages = [str(warning.message) for warning in caught]
+        assert all("is damaged" in message for message in messages)
+        noticed += len(messages)
+    assert noticed > 350
+    assert len(list((shard.parent / "quarantine").iterdir())) == noticed
+
+
+def test_a_shard_that_another_process_moves_away_is_no_damage(tmp_path, monkeypatch):
+    encoders.encode_cached(Counting(), WORDS, folder=tmp_path, batch_size=10)
+    load, shards = np.load, sorted(tmp_path.glob("*/*.npz"))
+
+    def slow_load(file, **settings):
+        for path in shards:
+            path.unlink(missing_ok=True)
+        return load(file, **settings)
+
+    monkeypatch.setattr(np, "load", slow_load)
+    got = encoders.encode_cached(Counting(), WORDS, folder=tmp_path)
+    np.testing.assert_array_equal(got, WANT)
+
+
+class Window(Counting):
+    """Reads three characters."""
+
+    fingerprint = "window-3"
+
+    def lengths(self, texts):
+        count = np.array([len(text) for text in texts])
+        return encoders.Lengths(np.minimum(count, 3), count > 3)
+
+
+def test_what_was_cut_is_said_at_every_run(tmp_path):
+    num_cut = sum(len(word) > 3 for word in WORDS)
+    for repeats in (1, 1, 2):  # encoded, from the cache, some twice
+        texts = WORDS * repeats
+        message = f"{num_cut * repeats} of {len(texts)} texts are longer than the window"
+        with pytest.warns(RuntimeWarning, match=message):
+            encoders.encode_cached(Window(), texts, folder=tmp_path, batch_size=7)
+    short = [word for word in WORDS if len(word) <= 3]
+    encoders.encode_cached(Window(fail_after=0), short, folder=tmp_path)
+    with pytest.warns(RuntimeWarning, match=f"{num_cut + 1} of {len(WORDS) + 2} texts"):
+        encoders.encode_cached(Window(), [*WORDS, "ab", "abcdef"], folder=tmp_path)
+
+
+class Beginning:
+    """Reads the first three characters only."""
+
+    fingerprint = "beginning"
+
+    def encode(self, texts):
+        return np.array([[ord(c) for c in f"{text:<3}"[:3]] for text in texts], np.float32)
+
+
+@pytest.mark.parametrize("cuts", [False, True])
+def test_pairs_that_an_encoder_cannot_tell_apart_are_counted(tmp_path, monkeypatch, cuts):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
+    texts = ("yes indeed", "yes, no", "no", "no", "yes")
+    first, second = [0, 0, 2, 1, 4, 4], [1, 2, 3, 2, 0, BASELINE]
+    rows = Comparisons(np.zeros(6, int), first, second, np.ones(6), np.ones(6))
+    data = Dataset("pairs", rows, texts, np.zeros(5, int), ("",), ("u",), {})
+    encoder = Beginning()
+    if cuts:
+        encoder.lengths = Window().lengths
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning) as caught:
+            encoders.encode_responses(encoder, data)
+        said = " ".join(str(warning.message) for warning in caught)
+        assert "2 of 6 comparisons are between responses that differ but have one embedding" in said
+        assert "first row 0" in said
+        assert ("2 of 5 texts are longer than the window" in said) == cuts
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["a", "b\ud83d"], "Text 1 has a lone surrogate at character 1"),
+        (["a", ("b", "\udfff c")], "response of text 1 has a lone surrogate at character 0"),
+        ([("\ud800", "b")], "prompt of text 0 has a lone surrogate"),
+    ],
+)
+def test_half_a_character_is_named_and_nothing_is_written(tmp_path, texts, sentence):
+    for call in (
+        lambda: encoders.encode_cached(Counting(), texts, folder=tmp_path / "cache"),
+        lambda: encoders.encode_corpus(Counting(), texts, tmp_path / "corpus"),
+        lambda: encoders.make_hashed().encode(texts),
+        lambda: encoders.fit_hashed(texts),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["a", None], "Text 1 is NoneType"),
+        (["a", float("nan")], "Text 1 is float"),
+        ([("a", None)], "response of text 0 is NoneType"),
+        ([["a", "b"]], "Text 0 is list"),
+        ([b"a"], "Text 0 is bytes"),
+    ],
+)
+def test_a_null_inside_is_named(texts, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        encoders.check_texts(texts)
+
+
+def test_nul_is_a_character_and_two_texts_that_differ_in_it_are_two(tmp_path):
+    texts = ["a", "a\0", "a\0b", "\0"]
+    got = encoders.encode_cached(Counting(), texts, folder=tmp_path)
+    again = encoders.encode_cached(Counting(fail_after=0), texts[::-1], folder=tmp_path)
+    np.testing.assert_array_equal(again[::-1], got)
+    assert len(np.unique(got, axis=0)) == 4
+
+
+def test_pairs_may_fit_the_hashed_encoder():
+    pairs = [("Why?", f"Because of {word}.") for word in WORDS]
+    fitted = encoders.fit_hashed(pairs)
+    assert fitted.fingerprint == encoders.fit_hashed(["\n\n".join(p) for p in pairs]).fingerprint
 
 
 def test_bad_encoders_and_folders_are_named(tmp_path, monkeypatch):

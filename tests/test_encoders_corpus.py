@@ -1,6 +1,8 @@
 """A corpus is embedded once, by any number of workers, whatever happens on the way."""
 
 import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from prefjax.encoders import HashedConfig, Lengths, make_hashed
 from prefjax.encoders.contract import joined
 from prefjax.encoders.corpus import encode_corpus, read_corpus
+from prefjax.io import FolderLock, digest_file
 
 ENCODER = make_hashed(HashedConfig(dimension=128))
 TEXTS = [f"answer number {i} of somebody" for i in range(50)]
@@ -85,6 +88,51 @@ def test_damage_is_noticed_moved_away_and_made_again(tmp_path):
         np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
 
 
+def test_a_shard_that_lies_is_not_believed(tmp_path):
+    """Vectors and what is said of them agree, but no encoder returned them."""
+    embed(tmp_path)
+    path = tmp_path / "part-00001.npy"
+    vectors = np.load(path)
+    nan = vectors.copy()
+    nan[2, 3] = np.nan
+    for wrong, sentence in (
+        (nan, "numbers that are not finite"),
+        (vectors.astype(np.float64), "holds float64"),
+        (vectors[:-1], "it has 7 rows, not 8"),
+    ):
+        np.save(path, wrong)
+        about = {"shape": list(wrong.shape), "sha256": digest_file(path)}
+        path.with_suffix(".json").write_text(json.dumps(about))
+        with pytest.warns(RuntimeWarning, match=f"part-00001.npy is damaged .*{sentence}"):
+            embed(tmp_path)
+        np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(TEXTS))
+    np.save(path, vectors[:, :1])
+    about = {"shape": [8, 1], "sha256": digest_file(path)}
+    path.with_suffix(".json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"part-00001.npy has 1 features, part-00000.npy has 128"):
+        read_corpus(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"num_shards": 3}', "\xff", "[" * 100_000])
+def test_a_damaged_description_is_named(tmp_path, text):
+    embed(tmp_path)
+    (tmp_path / "corpus.json").write_bytes(text.encode("latin-1"))
+    for call in (embed, read_corpus):
+        with pytest.raises(ValueError, match=r"corpus.json"):
+            call(tmp_path)
+
+
+def test_two_workers_that_begin_at_once_do_not_mix_two_corpora(tmp_path):
+    with ThreadPoolExecutor(2) as pool, FolderLock(tmp_path):
+        texts = [TEXTS, [*TEXTS[:-1], "other"]]
+        runs = [pool.submit(encode_corpus, ENCODER, some, tmp_path) for some in texts]
+        assert not any(run.done() for run in runs)
+    failures = [run.exception() for run in runs]
+    assert sum(failure is None for failure in failures) == 1
+    (failure,) = filter(None, failures)
+    assert "holds another corpus: texts: saved" in str(failure)
+
+
 class Reading(Counting):
     """An encoder with a window of three tokens."""
 
@@ -95,8 +143,9 @@ class Reading(Counting):
 
 def test_pairs_are_embedded_as_pairs_and_cut_texts_are_counted(tmp_path):
     pairs = [(f"prompt {i // 2}", "yes" if i % 2 else "yes indeed") for i in range(9)]
-    with pytest.warns(RuntimeWarning, match="5 texts are longer than the window"):
-        encode_corpus(Reading(), pairs, tmp_path, rows_a_shard=4)
+    for encoder in (Reading(), Reading(dies_after=0)):  # encoded, then all from the disk
+        with pytest.warns(RuntimeWarning, match="5 texts are longer than the window"):
+            encode_corpus(encoder, pairs, tmp_path, rows_a_shard=4)
     np.testing.assert_array_equal(read_corpus(tmp_path), ENCODER.encode(pairs))
     with pytest.raises(ValueError, match="another corpus: texts: saved"):
         encode_corpus(ENCODER, [joined(pair) for pair in pairs], tmp_path, rows_a_shard=4)

@@ -212,6 +212,10 @@ def test_what_cannot_be_read_is_refused_in_words(model, tmp_path):
         make(model, layer=3)
     with pytest.raises(ValueError, match="no fast tokenizer"):
         encoders.make_language_encoder(model._replace(tokenizer=None))
+    plain = Qwen2Tokenizer().train_new_from_iterator(["a b"], 260, show_progress=False)
+    with pytest.raises(ValueError, match=r"reads <\|im_end\|> as 10 tokens"):
+        make(model._replace(tokenizer=plain))
+    assert make(model._replace(tokenizer=plain), template="raw").encode(["a"]).any()
     small = dataclasses.replace(model.config, vocab_size=100)
     with pytest.raises(ValueError, match="do not belong together"):
         encoders.make_language_encoder(model._replace(config=small))

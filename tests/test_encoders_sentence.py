@@ -3,11 +3,13 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from damage import damaged, error_of
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from prefjax import encoders
@@ -134,6 +136,53 @@ def test_folders_that_are_no_bert_are_refused(folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": 3}))
     with pytest.raises(ValueError, match=r"lacks 16 tensors, such as encoder\.layer\.2"):
         encoders.make_sentence_encoder(tmp_path)
+
+
+def change(folder, name, **values):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("config.json", {"hidden_size": None}, "hidden_size must be a positive number, got None"),
+        ("config.json", {"num_hidden_layers": "2"}, "num_hidden_layers must be a positive number"),
+        ("config.json", {"layer_norm_eps": 0.0}, "layer_norm_eps must be a positive number"),
+        ("config.json", {"num_attention_heads": 3}, "3 heads do not divide 8"),
+        ("sentence_bert_config.json", {"max_seq_length": 17}, "between 3 and the 16 positions"),
+        ("sentence_bert_config.json", {"max_seq_length": None}, "max_seq_length must lie"),
+    ],
+)
+def test_entries_that_cannot_be_are_named(folder, tmp_path, name, values, sentence):
+    copy = shutil.copytree(folder, tmp_path / "bert")
+    change(copy, name, **values)
+    with pytest.raises(ValueError, match=rf"{name}: .*{sentence}"):
+        encoders.make_sentence_encoder(copy)
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, np.nan), (5, np.inf)])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, tmp_path, place, value):
+    copy = shutil.copytree(folder, tmp_path / "bert")
+    weights = load_file(copy / "model.safetensors")
+    name = "encoder.layer.1.output.dense.bias"
+    weights[name][place] = value
+    save_file(weights, copy / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"{name} in .* has 1 of 8 .* first at \[{place}\]"):
+        encoders.make_sentence_encoder(copy)
+
+
+def test_any_damage_to_a_folder_is_an_error_that_names_it(folder, tmp_path):
+    """160 damaged files."""
+    copy = shutil.copytree(folder, tmp_path / "bert")
+    rng = np.random.default_rng(0)
+    for path in sorted(copy.iterdir()):
+        whole = path.read_bytes()
+        for _ in range(40):
+            path.write_bytes(damaged(rng, whole))
+            said = error_of(encoders.make_sentence_encoder, copy)
+            assert not said or str(copy) in said
+        path.write_bytes(whole)
 
 
 def test_missing_and_foreign_weights_are_named(tmp_path, monkeypatch):

@@ -72,6 +72,10 @@ def test_what_is_written_is_read_back(name, eos_ids):
         ({"num_hidden_layers": 0}, "num_layers must be a positive integer, got 0"),
         ({"vocab_size": -1}, "vocab_size must be a positive integer, got -1"),
         ({"rms_norm_eps": 0.0}, "must be positive"),
+        ({"rope_theta": float("inf")}, "must be positive and finite"),
+        ({"vocab_size": True}, "vocab_size must be a positive integer, got True"),
+        ({"eos_token_id": 100}, "eos_token_id 100 lies outside the vocabulary of 100"),
+        ({"eos_token_id": [7, -1]}, "eos_token_id -1 lies outside"),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(change, sentence):

@@ -1,5 +1,6 @@
 """Reading and writing Hugging Face folders: every form of a good one, every kind of a bad one."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import lm_tiny
 import numpy as np
 import pytest
+from damage import damaged, error_of
 from safetensors.numpy import load_file, save_file
 
 from prefjax import lm
@@ -125,10 +127,118 @@ def test_a_dtype_that_is_not_read_is_named(folder):
         lm.load(folder)
 
 
-def test_an_untied_model_needs_its_head(folder):
+def test_an_untied_model_needs_its_head_to_draw_tokens_and_not_to_embed(folder, whole, tmp_path):
     change_config(folder, tie_word_embeddings=False)
-    with pytest.raises(ValueError, match=r"missing: lm_head.weight"):
-        lm.load(folder)
+    backbone = lm.load(folder)
+    assert same(backbone.params, whole)
+    with pytest.raises(ValueError, match=r"has no lm_head.weight: it is a backbone"):
+        lm.complete(jax.random.key(0), backbone, ["a"], max_new_tokens=1)
+    lm.save(tmp_path / "again", backbone.params, backbone.config)
+    assert same(lm.load(tmp_path / "again").params, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("score.weight", (1, 16)), ("v_head.summary.weight", (1, 16)), ("classifier.bias", (3,))],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_head_of_a_reward_model_is_left_out(folder, whole, name, shape, tied):
+    change_config(folder, tie_word_embeddings=tied)
+    put(folder, tensors(folder) | {name: np.ones(shape, np.float32)})
+    assert same(lm.load(folder).params, whole)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(np.nan, np.float32), (-np.inf, np.float16), (np.nan, jnp.bfloat16)]
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, value, kind, dtype):
+    content = {name: array.astype(kind) for name, array in tensors(folder).items()}
+    content["model.layers.1.mlp.up_proj.weight"][3, 2] = value
+    put(folder, content)
+    sentence = r"layers.1.mlp.up_proj.weight in .*safetensors, .* has 1 of 384 .* first at \[3, 2\]"
+    with pytest.raises(ValueError, match=sentence):
+        lm.load(folder, dtype=dtype)
+
+
+def test_weights_that_leave_the_range_of_a_type_are_refused(folder, tmp_path):
+    content = tensors(folder)
+    content["model.norm.weight"][0] = 1e6
+    put(folder, content)
+    model = lm.load(folder)
+    with pytest.raises(ValueError, match=r"norm.weight in .*, read as float16, has 1 of 16"):
+        lm.load(folder, dtype=jnp.float16)
+    wrong = {**model.params, "norm": model.params["norm"].at[2].set(jnp.inf)}
+    with pytest.raises(ValueError, match=r"model.norm.weight has 1 of 16"):
+        lm.save(tmp_path / "new", wrong, model.config)
+    assert not (tmp_path / "new").exists()
+
+
+def test_saving_replaces_the_model_and_nothing_else(folder, whole):
+    """What an older model left, another end or shards, would speak for the new one."""
+    config = lm.load(folder).config
+    shard(folder, 3)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 5}))
+    (folder / "notes").mkdir()
+    (folder / "notes" / "config.json").write_text("kept")
+    lm.save(folder, whole, config)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "notes",
+        "outputs.npz",
+    ]
+    assert (folder / "notes" / "config.json").read_text() == "kept"
+    assert lm.load(folder).config == config
+    assert not list(folder.parent.glob(".model*"))
+
+
+def test_a_tokenizer_is_what_its_file_says_and_not_what_its_model_type_would_have(folder):
+    """As SmolLM2 does: one digit a token, under the class of another tokenizer."""
+    from tokenizers import Tokenizer, pre_tokenizers
+
+    path = folder / "tokenizer.json"
+    inner = Tokenizer.from_file(str(path))
+    level = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)
+    inner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), level])
+    inner.save(str(path))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"tokenizer_class": "Qwen2Tokenizer"})
+    )
+    text = "In 1234, it's 56!"
+    tokenizer = lm.load(folder).tokenizer
+    assert tokenizer.encode(text) == inner.encode(text).ids
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize("named", [0, [0], None])
+def test_the_end_of_a_turn_ends_a_text_of_a_base_model(folder, named):
+    """Its configuration names the end of a document, or nothing."""
+    change_config(folder, eos_token_id=named)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    model = lm.load(folder)
+    assert model.config.eos_ids == ((257,) if named is None else (0, 257))
+    late = model._replace(config=dataclasses.replace(model.config, eos_ids=(0,)))
+    last = model.params["layers"][-1]
+    silent = {
+        name: 0 * array if name in ("output", "down") else array for name, array in last.items()
+    }
+    first = model.params["layers"][0]
+    mute = {
+        name: 0 * array if name in ("output", "down") else array for name, array in first.items()
+    }
+    # Blocks that add nothing, and an embedding in which the end is the likeliest after "a".
+    embedding = model.params["embedding"].at[257].set(100 * model.params["embedding"][64])
+    params = {**model.params, "layers": [mute, silent], "embedding": embedding}
+    params["norm"] = jnp.ones_like(params["norm"])
+    prompt = model.tokenizer.decode([64])
+    greedy = lm.SamplingConfig(temperature=0.0)
+    done = lm.complete(
+        jax.random.key(0), late._replace(params=params), [prompt], max_new_tokens=3, sampling=greedy
+    )
+    assert done.ended.tolist() == [True]
+    assert done.num_tokens.tolist() == [1]
 
 
 def test_damaged_and_missing_files_are_named(folder):
@@ -158,6 +268,21 @@ def test_damaged_and_missing_files_are_named(folder):
     (folder / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"\(pytorch_model.bin is a pickle and is not read"):
         lm.load(folder)
+
+
+def test_any_damage_to_a_folder_is_an_error_that_names_it(folder):
+    """150 damaged files; what still loads is a legal model."""
+    rng = np.random.default_rng(0)
+    outcomes = []
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        path = folder / name
+        whole = path.read_bytes()
+        for _ in range(50):
+            path.write_bytes(damaged(rng, whole))
+            outcomes.append(error_of(lm.load, folder))
+        path.write_bytes(whole)
+    assert all(str(folder) in said for said in outcomes if said)
+    assert 75 < sum(map(bool, outcomes)) < 150
 
 
 def test_what_is_not_a_model_is_refused(folder, tmp_path):

@@ -11,7 +11,6 @@ References:
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError, safe_open
 
+from prefjax.io import check_finite, open_tensors, read_object
 from prefjax.types import Array, Params
 
 
@@ -45,36 +44,48 @@ def read_bert(directory: Path) -> tuple[BertConfig, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: If one of the two is not there.
-        ValueError: If it is not a BERT that this module computes, or tensors do not fit.
+        ValueError: If it is not a BERT that this module computes, an entry is missing or no such
+            number, tensors do not fit or are not finite, or a file is damaged.
     """
     path = directory / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{directory} is not a model: it has no config.json.")
-    values = json.loads(path.read_text())
+    values = read_object(path)
     for name, only in (("model_type", "bert"), ("hidden_act", "gelu")):
         if values.get(name) != only:
             raise ValueError(f"{path}: {name} {values.get(name)!r} is not supported, only {only}.")
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise ValueError(f"{path}: only absolute position embeddings are supported.")
-    config = BertConfig(*(values[field.name] for field in dataclasses.fields(BertConfig)))
+    config = _make_config(values, path)
     weights = directory / "model.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(f"{directory} has no model.safetensors.")
-    try:
-        with safe_open(weights, framework="numpy") as file:
-            found = {name.removeprefix("bert."): name for name in file.keys()}  # noqa: SIM118
-            shapes = tensor_shapes(config)
-            missing = sorted(set(shapes) - set(found))
-            if missing:
-                raise ValueError(f"{weights} lacks {len(missing)} tensors, such as {missing[0]}.")
-            params = {name: np.asarray(file.get_tensor(found[name]), np.float32) for name in shapes}
-    except SafetensorError as error:
-        raise ValueError(f"{weights} is damaged or cut short ({error}).") from error
-    wrong = [name for name, shape in shapes.items() if params[name].shape != shape]
-    if wrong:
-        name = wrong[0]
-        raise ValueError(f"{name} in {weights} is {params[name].shape}, not {shapes[name]}.")
+    with open_tensors(weights) as file:
+        found = {name.removeprefix("bert."): name for name in file.keys()}  # noqa: SIM118
+        shapes = tensor_shapes(config)
+        missing = sorted(set(shapes) - set(found))
+        if missing:
+            raise ValueError(f"{weights} lacks {len(missing)} tensors, such as {missing[0]}.")
+        params = {name: np.asarray(file.get_tensor(found[name]), np.float32) for name in shapes}
+    for name, shape in shapes.items():
+        if params[name].shape != shape:
+            raise ValueError(f"{name} in {weights} is {params[name].shape}, not {shape}.")
+        check_finite(params[name], f"{name} in {weights}")
     return config, jax.tree.map(jnp.asarray, params)
+
+
+def _make_config(values: dict[str, Any], path: Path) -> BertConfig:
+    for field in dataclasses.fields(BertConfig):
+        value: Any = values.get(field.name)
+        kinds = (int, float) if field.name == "layer_norm_eps" else (int,)
+        if type(value) not in kinds or not 0 < value < np.inf:
+            raise ValueError(f"{path}: {field.name} must be a positive number, got {value!r}.")
+    config = BertConfig(*(values[field.name] for field in dataclasses.fields(BertConfig)))
+    if config.hidden_size % config.num_attention_heads:
+        raise ValueError(
+            f"{path}: {config.num_attention_heads} heads do not divide {config.hidden_size}."
+        )
+    return config
 
 
 def forward(

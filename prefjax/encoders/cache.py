@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
@@ -168,7 +168,7 @@ def _read(
     return vectors, cut, known
 
 
-def _check(shard: Shard, fingerprint: str, digest: str) -> None:
+def _check(shard: Shard, fingerprint: str, digest: Any) -> None:
     """Refuses a shard that is not what the encoder returned.
 
     Raises:

@@ -14,7 +14,6 @@ by its digest, moved to the quarantine and made again.
 """
 
 import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from prefjax.io import (
     check_writable,
     digest_file,
     quarantine,
+    read_object,
     write_atomically,
     write_json,
 )
@@ -214,7 +214,7 @@ def _read_good(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         _DamageError: It is not what was written.
     """
     try:
-        about = json.loads(_side(path).read_bytes())
+        about = read_object(_side(path))
         if digest_file(path) != about["sha256"]:
             raise _DamageError("its digest differs")
         vectors = np.load(path, mmap_mode="r")
@@ -231,12 +231,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}: it is no folder of a corpus.")
-    try:
-        about = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error}).") from error
+    about = read_object(path)
     fields = {"encoder", "texts", "num_texts", "rows_a_shard", "num_shards"}
-    if not isinstance(about, dict) or set(about) != fields or type(about["num_shards"]) is not int:
+    if set(about) != fields or type(about["num_shards"]) is not int:
         raise ValueError(f"{path}: expected an object with the fields {sorted(fields)}.")
     return about
 

@@ -25,9 +25,9 @@ from prefjax import lm, parallel
 from prefjax.encoders.batches import Batch, bucketed
 from prefjax.encoders.contract import Lengths, Text, check_texts
 from prefjax.encoders.reading import POOLINGS, Programs, make_programs
-from prefjax.encoders.template import TEMPLATES, Row, make_rows, render
+from prefjax.encoders.template import TEMPLATES, Row, check_turn_end, make_rows, render
 
-_VERSION = "language-1"
+_VERSION = "language-2"
 _SLAB = 256  # texts whose prompts a device holds in memory at once
 
 
@@ -211,8 +211,8 @@ def make_language_encoder(
             texts in one call.
 
     Raises:
-        ValueError: If there is no fast tokenizer, the tokenizer does not fit the model, or the
-            model has no such layer.
+        ValueError: If there is no fast tokenizer, the tokenizer does not fit the model or its
+            template, or the model has no such layer.
     """
     config = config.resolve()
     if model.tokenizer is None or not model.tokenizer.is_fast:
@@ -223,6 +223,8 @@ def make_language_encoder(
             f"The tokenizer in {model.directory} has ids up to {num_ids - 1}, the model "
             f"{model.config.vocab_size} tokens: they do not belong together."
         )
+    if config.template == "chat":
+        check_turn_end(model.tokenizer)
     if not -1 <= config.layer <= model.config.num_layers:
         raise ValueError(
             f"layer {config.layer} does not exist: -1 is the last, 0 to {model.config.num_layers} "

@@ -6,6 +6,7 @@ all-MiniLM-L6-v2. ``offline-lm``: the small language model that comes with the p
 from the hub, at a commit.
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import Float32
 from prefjax import lm
 from prefjax.data.dataset import Dataset
 from prefjax.encoders.cache import encode_cached
-from prefjax.encoders.contract import Encoder, Text, TokenEncoder
+from prefjax.encoders.contract import Encoder, Text, TokenEncoder, encode_batch
 from prefjax.encoders.hashed import make_hashed
 from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
 from prefjax.encoders.sentence import make_minilm
@@ -67,6 +68,10 @@ def encode_responses(
         encoder: The encoder.
         dataset: Its responses and, where it has them, prompts.
         progress: Show a progress bar.
+
+    Warns:
+        RuntimeWarning: How many responses are longer than the window of the encoder and were cut,
+            and how many comparisons are between different responses that have one embedding.
     """
     texts: list[Text] = list(dataset.responses)
     if isinstance(encoder, LanguageEncoder):
@@ -76,5 +81,24 @@ def encode_responses(
             for prompt, response in zip(prompts, dataset.responses, strict=True)
         ]
     if isinstance(encoder, TokenEncoder):
-        return encode_cached(encoder, texts, progress=progress)
-    return encoder.encode(texts)
+        vectors = encode_cached(encoder, texts, progress=progress)
+    else:
+        vectors = encode_batch(encoder, texts, np.arange(len(texts)))
+    _warn_of_equals(dataset, vectors)
+    return vectors
+
+
+def _warn_of_equals(dataset: Dataset, vectors: Float32[np.ndarray, "response feature"]) -> None:
+    """Says which comparisons the embeddings cannot decide, though the responses differ."""
+    kind = np.array([hash(vector.tobytes()) for vector in vectors])
+    first, second = (np.asarray(ids) for ids in dataset.comparisons[1:3])
+    rows = np.flatnonzero((kind[first] == kind[second]) & (first != second) & (second >= 0))
+    rows = [row for row in rows if dataset.responses[first[row]] != dataset.responses[second[row]]]
+    if rows:
+        warnings.warn(
+            f"{len(rows)} of {len(first)} comparisons are between responses that differ but have "
+            f"one embedding, first row {rows[0]}: nothing can be learned from them. Take an "
+            "encoder with a longer window, or leave these rows out.",
+            RuntimeWarning,
+            stacklevel=3,
+        )

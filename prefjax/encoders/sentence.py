@@ -12,7 +12,6 @@ References:
 import dataclasses
 import hashlib
 import importlib.util
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from tokenizers import Tokenizer
 from prefjax.encoders import bert
 from prefjax.encoders.batches import bucketed
 from prefjax.encoders.contract import Lengths, Text, check_texts
+from prefjax.io import digest_file, read_object
 
 _VERSION = "sentence-1"
 _BUCKET, _BATCH_TOKENS = 32, 1024
@@ -108,15 +108,36 @@ def make_sentence_encoder(directory: Path) -> SentenceEncoder:
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{directory} lacks {', '.join(missing)}.")
-    window = json.loads((directory / names[2]).read_text())["max_seq_length"]
-    tokenizer = Tokenizer.from_file(str(directory / names[1]))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    window = read_object(directory / names[2]).get("max_seq_length")
+    if type(window) is not int or not 2 < window <= config.max_position_embeddings:
+        raise ValueError(
+            f"{directory / names[2]}: max_seq_length must lie between 3 and the "
+            f"{config.max_position_embeddings} positions of the model, got {window!r}."
+        )
+    tokenizer = _read_tokenizer(directory / names[1], config.vocab_size)
     digest = hashlib.sha256(f"{_BUCKET} {_BATCH_TOKENS} {jax.default_backend()}".encode())
     for name in names:
-        digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
+        digest.update(bytes.fromhex(digest_file(directory / name)))
     fingerprint = f"{_VERSION}-{digest.hexdigest()[:32]}"
     return SentenceEncoder(config, params, tokenizer, window, fingerprint)
+
+
+def _read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers library raises bare exceptions
+        raise ValueError(f"{path} cannot be read ({error}). Copy or download it again.") from error
+    ids = tokenizer.get_vocab()
+    if "[CLS]" not in ids or "[SEP]" not in ids:
+        raise ValueError(f"{path} has no [CLS] or no [SEP]: it is not the tokenizer of a BERT.")
+    if max(ids.values()) >= vocab_size:
+        raise ValueError(
+            f"{path} has ids up to {max(ids.values())}, the model {vocab_size} tokens: they do not "
+            "belong together."
+        )
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def make_minilm() -> SentenceEncoder:
@@ -134,7 +155,7 @@ def make_minilm() -> SentenceEncoder:
         )
     directory = Path(spec.submodule_search_locations[0]) / "model"
     weights = directory / "model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "no file"
+    found = digest_file(weights) if weights.is_file() else "no file"
     if found != _SHA256:
         raise ValueError(
             f"The SHA-256 of {weights} is {found}, not {_SHA256}. Install the package again: "

@@ -82,6 +82,23 @@ def render(text: Text, template: str, system: str | None = None) -> Rendered:
     return Rendered(f"{before}{response}{_END}", span, len(before))
 
 
+def check_turn_end(tokenizer: Any) -> None:
+    """Makes sure that the end of a turn is one token, whose state stands for the whole text.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+
+    Raises:
+        ValueError: It reads the end of a turn as several tokens.
+    """
+    ids = tokenizer.encode(_END, add_special_tokens=False)
+    if len(ids) != 1:
+        raise ValueError(
+            f"The tokenizer reads {_END} as {len(ids)} tokens: the model does not know the chat "
+            'template. Choose template="raw".'
+        )
+
+
 def make_rows(tokenizer: Any, rendered: Sequence[Rendered], window: int) -> list[Row]:
     """Tokens of texts, cut to the window.
 

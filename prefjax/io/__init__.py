@@ -3,8 +3,9 @@
 ``atomic_file``, ``atomic_folder``, ``write_atomically`` and ``write_json`` make files and folders
 that appear whole or not at all. ``digest_file``, ``digest_json`` and ``digest_arrays`` are SHA-256;
 ``write_manifest`` and ``check_manifest`` keep those of a folder's files in it. ``FolderLock`` lets
-one run at a time into a folder, ``quarantine`` moves damaged things out of the way. ``Store`` holds
-the steps of a run, verified before they are believed.
+one run at a time into a folder. ``quarantine`` moves damaged things out of the way; ``check_text``,
+``read_object``, ``open_tensors`` and ``check_finite`` refuse them by name. ``Store`` holds the
+steps of a run, verified before they are believed.
 """
 
 from typing import Any
@@ -17,12 +18,12 @@ from prefjax.io.atomic import (
     write_atomically,
     write_json,
 )
+from prefjax.io.checked import check_finite, check_text, open_tensors, read_object
 from prefjax.io.checkpoint_folder import DamagedError, saved_identity
 from prefjax.io.digest import digest_arrays, digest_file, digest_json
 from prefjax.io.integrity import checksums, differences, is_finite
 from prefjax.io.lock import FolderLock
 from prefjax.io.manifest import check_manifest, write_manifest
-from prefjax.io.text import check_text
 
 __all__ = [
     "QUARANTINE",
@@ -32,6 +33,7 @@ __all__ = [
     "Store",
     "atomic_file",
     "atomic_folder",
+    "check_finite",
     "check_manifest",
     "check_text",
     "check_writable",
@@ -41,7 +43,9 @@ __all__ = [
     "digest_file",
     "digest_json",
     "is_finite",
+    "open_tensors",
     "quarantine",
+    "read_object",
     "saved_identity",
     "write_atomically",
     "write_json",

@@ -5,6 +5,7 @@ architectures, scaled rotary embeddings, sliding windows, other activations, qua
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +64,7 @@ class QwenConfig:
             raise ValueError(f"architecture must be qwen2 or qwen3, got {self.architecture!r}")
         for name in _SIZES:
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if self.num_heads % self.num_kv_heads:
             raise ValueError(
@@ -71,8 +72,8 @@ class QwenConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
-        if not (self.rope_theta > 0 and self.norm_eps > 0):
-            raise ValueError("rope_theta and norm_eps must be positive")
+        if not (0 < self.rope_theta < math.inf and 0 < self.norm_eps < math.inf):
+            raise ValueError("rope_theta and norm_eps must be positive and finite")
         if not all(isinstance(one, int) for one in self.eos_ids):
             raise ValueError(f"eos_ids must be integers, got {self.eos_ids!r}")
 
@@ -100,7 +101,7 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
             128 if architecture == "qwen3" else hidden_size // num_heads
         )
         eos = values.get("eos_token_id")
-        return QwenConfig(
+        config = QwenConfig(
             vocab_size=values["vocab_size"],
             hidden_size=hidden_size,
             intermediate_size=values["intermediate_size"],
@@ -119,6 +120,13 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
         raise ValueError(f"config.json lacks {error.args[0]!r}") from error
     except (TypeError, ZeroDivisionError) as error:
         raise ValueError(f"config.json has an entry that is no such number ({error})") from error
+    outside = [one for one in config.eos_ids if not 0 <= one < config.vocab_size]
+    if outside:
+        raise ValueError(
+            f"eos_token_id {outside[0]} lies outside the vocabulary of {config.vocab_size}: a text "
+            "would never end"
+        )
+    return config
 
 
 def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:

@@ -1,20 +1,21 @@
 """A language model on disk: a Hugging Face folder, or a pinned revision of one on the hub.
 
-``load`` reads ``config.json``, ``generation_config.json`` (for the tokens that end a response), the
-safetensors files and the tokenizer; ``save`` writes the same, so transformers can load what was
+``load`` reads ``config.json``, the safetensors files, the tokenizer, and ``generation_config.json``
+(for the tokens that end a response); ``save`` writes the same, so transformers can load what was
 trained here. No remote code is run.
 """
 
+import dataclasses
 import hashlib
-import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
-from prefjax.io.atomic import write_atomically
+from prefjax.io import atomic_folder, digest_file, read_object, write_json
 from prefjax.lm import weights
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
 from prefjax.types import Params
@@ -22,6 +23,19 @@ from prefjax.types import Params
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+_PARTS = (
+    "config.json",
+    "generation_config.json",
+    weights.INDEX,
+    *_TOKENIZER,
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+"""Files of a model beside its safetensors."""
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
+"""Special tokens with which the chat templates of known models end a turn."""
 
 
 class LanguageModel(NamedTuple):
@@ -51,40 +65,48 @@ def load(
             the same, and must not be for a folder.
         dtype: Type of the parameters in memory: float32 on a CPU, bfloat16 suits accelerators.
 
+    Returns:
+        The model. A folder without ``lm_head.weight`` (a backbone, an embedding or a reward model)
+        gives parameters without ``head``: they embed texts, and are refused where tokens are drawn.
+
     Raises:
         FileNotFoundError: The folder, its ``config.json``, its weights or a shard is not there.
         ValueError: The architecture or a setting is not supported (see ``from_dict``), tensors do
-            not fit, a file is damaged, or the revision is missing or out of place.
+            not fit or are not finite, a file is damaged, or the revision is missing or out of
+            place.
         OSError: The hub cannot be reached and the model is not in its cache.
     """
     directory = _resolve(source, revision)
     config = read_config(directory)
-    return LanguageModel(
-        config=config,
-        params=weights.read(directory, config, dtype),
-        tokenizer=load_tokenizer(directory),
-        directory=directory,
-    )
+    params = weights.read(directory, config, dtype)
+    tokenizer = load_tokenizer(directory)
+    config = dataclasses.replace(config, eos_ids=end_ids(config, tokenizer))
+    return LanguageModel(config, params, tokenizer, directory)
 
 
 def save(directory: Path, params: Params, config: QwenConfig, *, tokenizer: Any = None) -> None:
-    """Write a folder that ``load`` and transformers read.
+    """Write a folder that ``load`` and transformers read; it appears whole or not at all.
 
     Args:
-        directory: Folder to make or to write into.
+        directory: Folder to make or to replace. Of an old one everything is kept that is no part of
+            a model.
         params: Parameters, as a list of layers or stacked.
         config: Their configuration.
         tokenizer: A tokenizer of transformers, saved beside them.
 
     Raises:
-        ValueError: The parameters are not those of the configuration.
+        ValueError: The parameters are not those of the configuration, or not finite.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    weights.write(directory, params, config)
-    text = json.dumps(to_dict(config, dtype=str(params["embedding"].dtype)), indent=2) + "\n"
-    write_atomically(directory / "config.json", lambda path: path.write_text(text))
-    if tokenizer is not None:
-        tokenizer.save_pretrained(directory)
+    with atomic_folder(directory, overwrite=True) as new:
+        weights.write(new, params, config)
+        write_json(new / "config.json", to_dict(config, dtype=str(params["embedding"].dtype)))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(new)
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if path.is_dir():
+                shutil.copytree(path, new / path.name)
+            elif path.suffix != ".safetensors" and path.name not in _PARTS:
+                shutil.copy2(path, new)
 
 
 def read_config(directory: Path) -> QwenConfig:
@@ -97,10 +119,10 @@ def read_config(directory: Path) -> QwenConfig:
     path = directory / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{directory} is not a model: it has no config.json.")
-    values = _read_json(path)
+    values = read_object(path)
     generation = directory / "generation_config.json"
     if generation.is_file():
-        more = _read_json(generation).get("eos_token_id")
+        more = read_object(generation).get("eos_token_id")
         values = values if more is None else values | {"eos_token_id": more}
     try:
         return from_dict(values)
@@ -108,20 +130,38 @@ def read_config(directory: Path) -> QwenConfig:
         raise ValueError(f"{path}: {error}") from error
 
 
+def end_ids(config: QwenConfig, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end a response: those of the configuration, then those of the tokenizer.
+
+    A base model that was trained on chats often names the end of a document only, while its turns
+    end with a token of their own.
+
+    Args:
+        config: Static configuration.
+        tokenizer: A tokenizer of transformers, or None.
+    """
+    ends = dict.fromkeys(config.eos_ids)
+    if tokenizer is not None:
+        added = tokenizer.get_added_vocab()
+        named = [tokenizer.eos_token_id, *(added.get(token) for token in _TURN_ENDS)]
+        ends |= dict.fromkeys(one for one in named if one is not None and one < config.vocab_size)
+    return tuple(ends)
+
+
 def load_tokenizer(directory: Path) -> Any:
-    """The tokenizer in a folder, or None if there is none.
+    """The tokenizer in a folder, or None if there is none; ``tokenizer.json`` is read as it stands.
 
     Raises:
         ValueError: Its files cannot be read.
     """
     if not any((directory / name).is_file() for name in _TOKENIZER[:2]):
         return None
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    # AutoTokenizer picks a class by the type of the model, which may replace the pre-tokenizer.
+    kind = PreTrainedTokenizerFast if (directory / _TOKENIZER[0]).is_file() else AutoTokenizer
     try:
-        return AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
+        return kind.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare exceptions
         raise ValueError(
             f"The tokenizer in {directory} cannot be read ({error}). Copy or download it again."
@@ -136,22 +176,11 @@ def fingerprint(directory: Path) -> str:
     """
     total = hashlib.sha256()
     for path in [directory / "config.json", *weights.weight_files(directory)]:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    for name in _TOKENIZER:
+        total.update(bytes.fromhex(digest_file(path)))
+    for name in (*_TOKENIZER, "merges.txt"):
         if (directory / name).is_file():
-            total.update(name.encode() + hashlib.sha256((directory / name).read_bytes()).digest())
+            total.update(name.encode() + bytes.fromhex(digest_file(directory / name)))
     return total.hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__}, not an object.")
-    return values
 
 
 def _resolve(source: str | Path, revision: str | None) -> Path:

@@ -15,7 +15,7 @@ that a block needs one sum over devices after the attention and one after the fe
     norms                               whole everywhere
 
 The number of devices must divide the kv heads, the feed-forward width and the vocabulary. XLA puts
-the sums in; the functions of this room are the same on one device and on many.
+the sums in; the functions of this package are the same on one device and on many.
 
 References:
     Megatron-LM, arXiv 1909.08053, section 3.
@@ -79,6 +79,7 @@ def place(
         if getattr(config, name) % size:
             raise ValueError(f"{size} devices do not divide {name} {getattr(config, name)}")
     specs = tensor_parallel(config, tensor_axis, stacked=isinstance(params["layers"], dict))
+    specs = {name: specs[name] for name in params}  # a backbone has no head
     shardings = jax.tree.map(
         lambda spec: NamedSharding(mesh, spec),
         specs,

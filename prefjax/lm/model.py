@@ -183,8 +183,17 @@ def hidden_states(
 def logits(
     params: Params, config: QwenConfig, hidden: Float[Array, "*axes feature"]
 ) -> Float[Array, "*axes vocab"]:
-    """``W_head h`` in float32, of states after the final norm (``layer=-1``)."""
-    head = params["embedding" if config.tied else "head"]
+    """``W_head h`` in float32, of states after the final norm (``layer=-1``).
+
+    Raises:
+        ValueError: The parameters are those of a backbone, without a head.
+    """
+    head = params.get("embedding" if config.tied else "head")
+    if head is None:
+        raise ValueError(
+            "The model has no lm_head.weight: it is a backbone, which can embed texts but not "
+            "continue them."
+        )
     return jax.lax.dot_general(
         hidden, head, (((hidden.ndim - 1,), (1,)), ((), ())), preferred_element_type=jnp.float32
     )

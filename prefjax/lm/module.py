@@ -49,7 +49,7 @@ class Qwen(nnx.Module):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as a plain dict, for the functions of this room."""
+        """The parameters as a plain dict, for the functions of this package."""
         return {name: value[...] for name, value in self.outer.items()} | {
             "layers": [{name: value[...] for name, value in layer.items()} for layer in self.layers]
         }

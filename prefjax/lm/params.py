@@ -2,9 +2,9 @@
 
     {"embedding": (vocab, d), "layers": [{name: array}, ...], "norm": (d,), "head": (vocab, d)}
 
-``head`` is absent when the embedding is tied to it. A list of layers is unrolled by the compiler
-(fastest on a CPU); ``stack_layers`` makes one dict of arrays with a leading layer axis, which every
-function of this room scans over (a short compilation on accelerators).
+``head`` is absent when the embedding is tied to it, and in a backbone. A list of layers is unrolled
+by the compiler (fastest on a CPU); ``stack_layers`` makes one dict of arrays with a leading layer
+axis, which every function of this package scans over (a short compilation on accelerators).
 """
 
 import math

@@ -1,5 +1,6 @@
 """Texts in and out of a language model: the host edge of generation."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,8 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
+from prefjax.io import check_text
 from prefjax.lm._generate import Hook, generate
-from prefjax.lm.folder import LanguageModel
+from prefjax.lm.folder import LanguageModel, end_ids
 from prefjax.lm.sampling import DEFAULT, SamplingConfig
 from prefjax.types import PRNGKey
 
@@ -69,7 +71,8 @@ def complete(
 ) -> Completions:
     """Continue texts as they stand, without a template.
 
-    A prompt longer than the window less ``max_new_tokens`` loses its beginning.
+    A prompt longer than the window less ``max_new_tokens`` loses its beginning. A text ends with a
+    token that the configuration or the tokenizer says ends one.
 
     Args:
         key: Random key.
@@ -77,16 +80,18 @@ def complete(
         prompts: One batch, continued together.
         max_new_tokens: Most tokens to draw.
         sampling: Temperature, top-k, top-p.
-        hook: See ``generate``, as are ``hook_state`` and ``num_candidates``.
-        hook_state: See ``generate``.
-        num_candidates: See ``generate``.
+        hook: Changes the logits before a token is drawn, see ``Hook``.
+        hook_state: Its first state.
+        num_candidates: Number of most likely tokens that it is given.
 
     Raises:
-        TypeError: One string is passed in place of a batch.
+        TypeError: One string is passed in place of a batch, or a prompt is not a string.
         ValueError: There is no tokenizer, no prompt, a prompt without tokens or with a lone
-            surrogate, a token outside the vocabulary, or no room in the window.
+            surrogate, a token outside the vocabulary, or no room in the window, or the model has no
+            head of words.
     """
-    config, tokenizer = model.config, model.tokenizer
+    tokenizer = model.tokenizer
+    config = dataclasses.replace(model.config, eos_ids=end_ids(model.config, tokenizer))
     if tokenizer is None:
         raise ValueError(f"{model.directory} has no tokenizer.")
     if isinstance(prompts, str):
@@ -100,8 +105,7 @@ def complete(
             f"{config.max_length} tokens"
         )
     for index, prompt in enumerate(prompts):
-        if any("\ud800" <= character <= "\udfff" for character in prompt):
-            raise ValueError(f"Prompt {index} has a lone surrogate, which is not a character.")
+        check_text(prompt, f"Prompt {index}")
     rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
     empty = [index for index, row in enumerate(rows) if not row]
     if empty:

@@ -1,11 +1,11 @@
 """Weights on disk: safetensors in the layout and under the names of Hugging Face.
 
 One ``model.safetensors``, or shards listed by ``model.safetensors.index.json``; names with or
-without the prefix ``model.``; a tied model without ``lm_head.weight``. Each tensor goes into memory
-once, into a buffer so aligned that JAX takes it over without a copy. Nothing is unpickled.
+without the prefix ``model.``. A backbone has no ``lm_head.weight``; the heads of reward models and
+classifiers are left out. Each tensor goes into memory once, into a buffer so aligned that JAX takes
+it over without a copy; one that is not finite is refused. Nothing is unpickled.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import DTypeLike
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from prefjax.io.atomic import write_atomically
+from prefjax.io import check_finite, open_tensors, read_object, write_atomically
 from prefjax.lm.config import QwenConfig
 from prefjax.lm.params import layer_shapes, outer_shapes, unstack_layers
 from prefjax.types import Params
@@ -25,6 +24,8 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _DTYPES = ("BF16", "F16", "F32")
 _ALIGNMENT = 64  # bytes; XLA copies buffers of the host that are aligned worse
 _OUTER = {"embedding": "embed_tokens.weight", "norm": "norm.weight", "head": "lm_head.weight"}
+_LEFT_OUT = ("score.", "classifier.", "v_head.")
+"""How the names of tensors begin that belong to another head than that of words."""
 _LAYER = {
     "attention_norm": "input_layernorm",
     "query": "self_attn.q_proj",
@@ -69,7 +70,7 @@ def weight_files(directory: Path) -> list[Path]:
         hint = f" ({others[0]} is a pickle and is not read)" if others else ""
         raise FileNotFoundError(f"{directory} has neither {SINGLE} nor {INDEX}{hint}.")
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted(set(read_object(index)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index} is not an index of shards: {error!r}") from error
     strays = [name for name in names if Path(str(name)).name != name]
@@ -84,7 +85,7 @@ def weight_files(directory: Path) -> list[Path]:
 
 
 def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any]:
-    """Parameters of a checkpoint, on the default device.
+    """Parameters of a checkpoint, on the default device; without ``head`` if it has none.
 
     Args:
         directory: Folder with the safetensors files.
@@ -93,7 +94,8 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
 
     Raises:
         FileNotFoundError: See ``weight_files``.
-        ValueError: Tensors are missing, unused, of another shape or type, or a file is damaged.
+        ValueError: Tensors are missing, unused, of another shape or type, or not finite, or a file
+            is damaged.
     """
     files = weight_files(directory)
     expected = tensor_shapes(config)
@@ -102,6 +104,8 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
     for path in files:
         for name, shape, kind in _headers(path):
             plain = name.removeprefix("model.")
+            if plain.startswith(_LEFT_OUT) or plain.endswith("rotary_emb.inv_freq"):
+                continue
             if plain in found:
                 raise ValueError(f"{name} is both in {found[plain].name} and in {path.name}.")
             found[plain] = path
@@ -113,6 +117,8 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
                 wrong.append(f"{name} is {list(shape)}, not {list(expected[plain])}")
             elif kind not in _DTYPES:
                 wrong.append(f"{name} is stored as {kind}, not as one of {', '.join(_DTYPES)}")
+    if _OUTER["head"] not in found:
+        expected.pop(_OUTER["head"], None)
     missing = [name for name in expected if name not in found]
     problems = [
         f"{label}: {_list(names)}"
@@ -125,14 +131,16 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
         )
     arrays: dict[str, jax.Array] = {}
     for path in files:
-        with safe_open(path, framework="numpy") as file:
+        with open_tensors(path) as file:
             for name in sorted(file.keys()):
                 plain = name.removeprefix("model.")
                 if plain in expected:
-                    arrays[plain] = _take(file.get_tensor(name), np.dtype(dtype))
+                    label = f"{name} in {path}, read as {np.dtype(dtype).name},"
+                    arrays[plain] = _take(file.get_tensor(name), np.dtype(dtype), label)
     if config.tied and _OUTER["head"] in found:
         _check_tied(found[_OUTER["head"]], arrays[_OUTER["embedding"]], np.dtype(dtype))
-    return {name: arrays[_OUTER[name]] for name in outer_shapes(config)} | {
+    outer = {name: arrays[full] for name, full in _OUTER.items() if full in arrays}
+    return outer | {
         "layers": [
             {name: arrays[_layer_name(index, name)] for name in layer_shapes(config)}
             for index in range(config.num_layers)
@@ -144,7 +152,7 @@ def write(directory: Path, params: Params, config: QwenConfig) -> None:
     """Write parameters as one ``model.safetensors``, which appears whole or not at all.
 
     Raises:
-        ValueError: The parameters are not those of the configuration.
+        ValueError: The parameters are not those of the configuration, or not finite.
     """
     params = unstack_layers(params)
     tensors = {_OUTER[name]: params[name] for name in outer_shapes(config) if name in params}
@@ -152,6 +160,8 @@ def write(directory: Path, params: Params, config: QwenConfig) -> None:
         tensors |= {_layer_name(index, name): array for name, array in layer.items()}
     shapes = {name: tuple(array.shape) for name, array in tensors.items()}
     expected = tensor_shapes(config)
+    if "head" not in params:
+        expected.pop(_OUTER["head"], None)
     if shapes != expected:
         names = sorted(name for name in shapes | expected if shapes.get(name) != expected.get(name))
         raise ValueError(f"The parameters do not fit the configuration: {_list(names)}.")
@@ -159,35 +169,37 @@ def write(directory: Path, params: Params, config: QwenConfig) -> None:
         name if name == _OUTER["head"] else f"model.{name}": np.ascontiguousarray(array)
         for name, array in tensors.items()
     }
+    for name, array in full.items():
+        check_finite(array, name)
     write_atomically(
         directory / SINGLE, lambda path: save_file(full, path, metadata={"format": "pt"})
     )
 
 
 def _headers(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in sorted(file.keys()):
-                part = file.get_slice(name)
-                yield name, tuple(part.get_shape()), part.get_dtype()
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or cut short ({error}); its size is {path.stat().st_size} bytes. "
-            "Copy or download it again."
-        ) from error
+    with open_tensors(path) as file:
+        for name in sorted(file.keys()):
+            part = file.get_slice(name)
+            yield name, tuple(part.get_shape()), part.get_dtype()
 
 
-def _take(tensor: np.ndarray, dtype: np.dtype) -> jax.Array:
-    """A tensor of the file as an array of JAX, converted into one aligned buffer."""
+def _take(tensor: np.ndarray, dtype: np.dtype, label: str) -> jax.Array:
+    """A tensor of the file as an array of JAX, converted into one aligned buffer.
+
+    Raises:
+        ValueError: It is not finite.
+    """
     raw = np.empty(tensor.size * dtype.itemsize + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     buffer = raw[start : start + tensor.size * dtype.itemsize].view(dtype).reshape(tensor.shape)
-    np.copyto(buffer, tensor, casting="unsafe")
+    with np.errstate(over="ignore"):  # what leaves the range of the type is refused below
+        np.copyto(buffer, tensor, casting="unsafe")
+    check_finite(buffer, label)
     return jax.device_put(buffer)
 
 
 def _check_tied(path: Path, embedding: jax.Array, dtype: np.dtype) -> None:
-    with safe_open(path, framework="numpy") as file:
+    with open_tensors(path) as file:
         head = file.get_tensor(_OUTER["head"])
     if head.shape != embedding.shape or not np.array_equal(head.astype(dtype), embedding):
         raise ValueError(
