@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefjax.model import PreferenceModel, User, fit, load
+    from prefjax.model import Person, PreferenceModel, fit, load
     from prefjax.types import BASELINE, Comparisons
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ _EXPORTS = {
     "BASELINE": "types",
     "Comparisons": "types",
     "PreferenceModel": "model",
-    "User": "model",
+    "Person": "person",
     "fit": "model",
     "load": "model",
 }
@@ -43,7 +43,7 @@ _PACKAGES = frozenset(
     }
 )
 
-__all__ = ["BASELINE", "Comparisons", "PreferenceModel", "User", "fit", "load"]
+__all__ = ["BASELINE", "Comparisons", "Person", "PreferenceModel", "fit", "load"]
 
 
 def __getattr__(name: str) -> Any:

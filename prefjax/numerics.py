@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.types import Array
+from prefjax.types import Array, Gaussian
 
 
 def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) -> jax.Array:
@@ -110,6 +110,11 @@ def positive_inverse(matrix: Float[Array, "n n"]) -> Float[jax.Array, "n n"]:
     eye = jnp.eye(root.shape[0], dtype=root.dtype)
     half = jax.scipy.linalg.solve_triangular(root, eye, lower=True)
     return half.T @ half
+
+
+def precision(gaussian: Gaussian) -> Float[jax.Array, "n n"]:
+    """Inverse covariance of one Gaussian, symmetric by construction."""
+    return positive_inverse(jnp.asarray(gaussian.covariance))
 
 
 class Quadrature(NamedTuple):

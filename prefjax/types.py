@@ -1,4 +1,4 @@
-"""Containers that every room shares, and the axis vocabulary of their shapes.
+"""Containers that every package shares, and the axis vocabulary of their shapes.
 
 Axes: ``user item pair response factor feature batch candidate token vocab layer head seed``.
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
 Array: TypeAlias = jax.Array | np.ndarray
-"""Either side of the host edge: kernels take both, the data room hands out NumPy."""
+"""Either side of the host edge: kernels take both, `data` hands out NumPy."""
 
 PRNGKey: TypeAlias = Key[jax.Array, ""]
 Params: TypeAlias = Mapping[str, Any]
@@ -46,8 +46,8 @@ class Comparisons(NamedTuple):
 class UserBatch(NamedTuple):
     """Comparisons grouped by user and padded to one length; the layout for per-user solves.
 
-    Padded entries have ``mask`` False, ``weight`` 0, ``first`` 0, ``second`` ``BASELINE`` and
-    ``label`` ½, so that every gather stays in range. Masked rows equal deleted rows.
+    Padded entries have ``mask`` False, ``sample_weight`` 0, ``first`` 0, ``second`` ``BASELINE``
+    and ``label`` ½, so that every gather stays in range. Masked rows equal deleted rows.
     """
 
     first: Int[Array, "user pair"]
@@ -57,15 +57,73 @@ class UserBatch(NamedTuple):
     mask: Bool[Array, "user pair"]
 
 
-class GaussianPrior(NamedTuple):
-    """Gaussian N(mean, precision⁻¹) over the weights of one user."""
+class Gaussian(NamedTuple):
+    """N(mean, covariance): what is known of one person's weights λ, or how people differ.
 
-    mean: Float[Array, " factor"]
-    precision: Float[Array, "factor factor"]
+    With a leading user axis on both fields it is many people at once.
+
+    Attributes:
+        mean: Expected weights.
+        covariance: Their covariance, symmetric and positive semi-definite.
+    """
+
+    mean: Float[Array, "*user factor"]
+    covariance: Float[Array, "*user factor factor"]
+
+
+class Penalties(NamedTuple):
+    """How strongly a fit of a basis is held back; arrays, so that one program fits them all.
+
+    Attributes:
+        factor: τ of the base rewards, the prior precision of φ_j of one response.
+        utility: τ of the shared utility t, in the same units.
+        posterior_scale: Factor on a person's covariance wherever it enters a prediction: 1
+            integrates people out (the marginal fit), 0 takes their weights as known (joint MAP).
+    """
+
+    factor: Float[Array, "*candidate"]
+    utility: Float[Array, "*candidate"]
+    posterior_scale: Float[Array, "*candidate"]
+
+
+class RewardBasis(NamedTuple):
+    """Base rewards of any response, and the population of people who weigh them.
+
+    The reward of person u is ``λ_u·φ(e) + t(e)`` with ``λ_u`` from the population; `basis.apply`
+    gives φ and t of an embedding e.
+
+    Attributes:
+        params: The head, ``{"out": {"kernel", "bias"}, "trunk": …}``; see `prefjax.basis.heads`.
+        population: How λ differs between people; the prior of a new person.
+        posterior_scale: Factor on a person's covariance in every prediction, as it was chosen with
+            the penalties.
+    """
+
+    params: Params
+    population: Gaussian
+    posterior_scale: Float[Array, ""]
+
+
+class FitInfo(NamedTuple):
+    """How a basis was reached: beside the result, never in it.
+
+    Attributes:
+        converged: Whether the last round gained less than the tolerance.
+        num_steps: Rounds taken.
+        objective: The objective before each round, in nats, NaN for rounds not taken.
+        penalties: Those of the fit.
+        search: The candidates with their held-out losses, None where the penalties were given.
+    """
+
+    converged: Bool[Array, "*seed"]
+    num_steps: Int[Array, "*seed"]
+    objective: Float[Array, "*seed round"]
+    penalties: Penalties
+    search: Any = None
 
 
 class Items(NamedTuple):
-    """What a model knows of every response: the reward of user u is ``w_u·features + utility``.
+    """What a model knows of every response: the reward of user u is ``λ_u·features + utility``.
 
     Attributes:
         features: φ, the basis rewards of each response.

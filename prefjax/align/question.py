@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.person import Belief, ResponsePool, Rule, select, split_index
-from prefjax.types import Array, PRNGKey
+from prefjax.types import Array, Gaussian, PRNGKey, ResponsePool, Rule, select, split_index
 
 
 class QuestionPair(NamedTuple):
@@ -59,7 +58,7 @@ def steering_weights(
 
 def question_pair(
     key: PRNGKey,
-    belief: Belief,
+    belief: Gaussian,
     features: Float[Array, "response factor"],
     utility: Float[Array, " response"],
     rule: Rule,

@@ -1,37 +1,52 @@
-"""From many people's choices to base rewards: fits of a `RewardBasis`.
+"""From many people's choices to a reward basis.
 
-    rows = make_rows(comparisons, num_responses)
-    fitted, search = fit(key, rows, embeddings, num_users=..., num_responses=...)
+    problem = make_problem(comparisons, embeddings, num_users=U)
+    basis, people, info = fit(key, problem)               # penalties learned, people integrated out
+    items = apply(basis.params, new_embeddings)           # φ and t of any response
 
-``embeddings`` None fits free factors of every response; a matrix fits a linear head over it.
+``embeddings`` None fits free factors of every response, a matrix a linear head over it. `fit_block`
+takes the penalties as given (posterior scale 1 integrates people out, 0 is joint MAP as published),
+`fit_head` fits heads with hidden layers; all return ``(RewardBasis, people, FitInfo)``.
 """
 
 from prefjax.basis._fit import fit_block
 from prefjax.basis.gauge import Gauge, canonical, canonicalize
-from prefjax.basis.head_fit import HeadFit, Objective, bound, fit_head
-from prefjax.basis.heads import HeadConfig, RewardHead, apply, init
-from prefjax.basis.num_factors import Choice, choose_num_factors
-from prefjax.basis.penalties import LearnConfig, Search, fit, search_penalties
+from prefjax.basis.head_fit import bound, fit_head
+from prefjax.basis.heads import HeadConfig, RewardHead, apply, init, to_raw
+from prefjax.basis.num_factors import NumFactorsResult, choose_num_factors
+from prefjax.basis.penalties import (
+    PenaltySearch,
+    SearchConfig,
+    fit,
+    search_penalties,
+    search_utility,
+)
 from prefjax.basis.per_user import fit_per_user
+from prefjax.basis.problem import (
+    Problem,
+    Standardizer,
+    make_problem,
+    merge_rows,
+    stack_problems,
+    standardize,
+)
 from prefjax.basis.regression import regress, regress_chosen, ridge
 from prefjax.basis.rows import Rows, make_rows, stack_rows
-from prefjax.basis.state import EMConfig, EMState, Factorization, Strength
+from prefjax.basis.state import EMConfig, EMState
 from prefjax.basis.svd import dense_imputation
 
 __all__ = [
-    "Choice",
     "EMConfig",
     "EMState",
-    "Factorization",
     "Gauge",
     "HeadConfig",
-    "HeadFit",
-    "LearnConfig",
-    "Objective",
+    "NumFactorsResult",
+    "PenaltySearch",
+    "Problem",
     "RewardHead",
     "Rows",
-    "Search",
-    "Strength",
+    "SearchConfig",
+    "Standardizer",
     "apply",
     "bound",
     "canonical",
@@ -43,10 +58,16 @@ __all__ = [
     "fit_head",
     "fit_per_user",
     "init",
+    "make_problem",
     "make_rows",
+    "merge_rows",
     "regress",
     "regress_chosen",
     "ridge",
     "search_penalties",
+    "search_utility",
+    "stack_problems",
     "stack_rows",
+    "standardize",
+    "to_raw",
 ]

@@ -1,153 +1,126 @@
-"""The whole fit as one pure function: start, E–M rounds until nothing is gained, gauge.
+"""Fits of a basis at given penalties: utility, start, E–M rounds until nothing is gained, gauge.
 
-``fit`` takes the strengths as given; `prefjax.basis.penalties` finds them from held-out
-answers.
+`prefjax.basis.penalties` finds the penalties from held-out answers and ends here.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
-from prefjax.basis import em
+from prefjax.basis import control, em, heads, svd
 from prefjax.basis import rows as layout
-from prefjax.basis.rows import Rows
-from prefjax.basis.state import (
-    DEFAULT,
-    Embeddings,
-    EMConfig,
-    EMState,
-    Factorization,
-    Strength,
-)
-from prefjax.basis.svd import start
-from prefjax.types import Array, GaussianPrior, Items, PRNGKey
+from prefjax.basis.problem import Problem
+from prefjax.basis.state import DEFAULT, EMConfig, EMState
+from prefjax.types import Array, FitInfo, Gaussian, Penalties, PRNGKey, RewardBasis
 
 JITTER = 1e-5
 
 
-def input_scale(embeddings: Embeddings) -> Float[Array, ""]:
-    """Mean squared norm of the centred embeddings; 1 for free factors.
-
-    Penalties are multiplied by it, so that they mean the prior precision of one response's φ_j
-    whatever the scale of the embeddings.
-    """
-    if embeddings is None:
-        return jnp.ones(())
-    centred = embeddings - embeddings.mean(0, keepdims=True)
-    return jnp.mean(jnp.sum(jnp.square(centred), axis=1))
+def utility_start(problem: Problem, config: EMConfig) -> EMState:
+    """State of a fit without factors, with the utility at zero."""
+    zeros = jnp.zeros((em.num_inputs(problem), 0))
+    return em.init(jax.random.key(0), problem, zeros, config)
 
 
-def in_input_units(strength: Strength, embeddings: Embeddings) -> Strength:
-    """Penalties on θ from penalties on φ."""
-    scale = input_scale(embeddings)
-    return strength._replace(
-        penalty=strength.penalty * scale, utility_penalty=strength.utility_penalty * scale
-    )
+def as_arrays(penalties: Penalties) -> Penalties:
+    """Penalties in single precision."""
+    xp = jnp if control.is_traced(penalties) else np
+    return Penalties(*(xp.asarray(value, np.float32) for value in penalties))
 
 
-def principal_axes(embeddings: Embeddings) -> Float[Array, "input input"] | None:
-    """Rotation that makes the inputs uncorrelated; the ridge on θ does not see it."""
-    if embeddings is None:
-        return None
-    return jnp.linalg.eigh(embeddings.T @ embeddings)[1]
-
-
-def run(
-    state: EMState,
-    embeddings: Embeddings,
-    rows: Rows,
-    num_responses: int,
-    strength: Strength,
-    config: EMConfig,
-) -> EMState:
-    """E–M rounds from ``state`` until a round gains less than the tolerance."""
-    enough = config.tolerance * jnp.sum(rows.sample_weight)
-
-    def unfinished(state):
-        return (state.num_steps < 3) | (
-            (state.num_steps < config.max_steps) & (state.gain > enough)
-        )
-
-    def round_of(state):
-        return em.step(state, embeddings, rows, num_responses, strength, config)
-
-    state = state._replace(
-        num_steps=jnp.zeros_like(state.num_steps), gain=jnp.full_like(state.gain, jnp.inf)
-    )
-    return jax.lax.while_loop(unfinished, round_of, state)
+def utility_only(penalty: Float[Array, ""]) -> Penalties:
+    """Penalties of a fit without factors."""
+    if control.is_traced(penalty):
+        return Penalties(jnp.ones_like(penalty), penalty, jnp.zeros_like(penalty))
+    return Penalties(np.ones_like(penalty), np.asarray(penalty), np.zeros_like(penalty))
 
 
 def population(
-    state: EMState, rows: Rows
-) -> tuple[Float[Array, "input factor_and_utility"], GaussianPrior, EMState]:
+    state: EMState, problem: Problem
+) -> tuple[Float[Array, "input factor_and_utility"], Gaussian, Gaussian]:
     """Moves the users' mean into the utility and takes the population's moments.
 
     Users without rows are no part of the population; they are given its moments.
+
+    Returns:
+        θ, the population with mean exactly 0, and every user.
     """
-    share = layout.user_shares(rows, len(state.mean))
-    given = share > 0
+    share = layout.user_shares(problem.rows, problem.num_users)
+    present = share > 0
     center = share @ state.mean
     features, utility = em.split(state.head)
     head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)
-    mean = jnp.where(given[:, None], state.mean - center[None], 0.0)
+    mean = jnp.where(present[:, None], state.mean - center[None], 0.0)
     covariance = (share[:, None] * mean).T @ mean + jnp.tensordot(share, state.covariance, 1)
     covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
-    precision = jnp.linalg.inv(covariance)
-    prior = GaussianPrior(mean=jnp.zeros_like(center), precision=(precision + precision.T) / 2)
-    belief = jnp.where(given[:, None, None], state.covariance, covariance[None])
-    return head, prior, state._replace(mean=mean, covariance=belief)
-
-
-def fit_block(
-    key: PRNGKey,
-    rows: Rows,
-    embeddings: Embeddings,
-    strength: Strength,
-    *,
-    num_users: int,
-    num_responses: int,
-    config: EMConfig = DEFAULT,
-) -> Factorization:
-    """Fits the factorization at given strengths; pure, one program, vmappable over ``key``.
-
-    Args:
-        key: Only breaks ties in the start; the objective does not depend on it.
-        rows: From `make_rows`.
-        embeddings: One row a response, or None for free factors.
-        strength: Penalties in units of φ, and the temperature.
-        num_users: U, static.
-        num_responses: Number of responses, static.
-        config: Settings, static.
-
-    Returns:
-        The fit; ``converged`` says whether the last round still gained.
-    """
-    strength = in_input_units(strength, embeddings)
-    axes = principal_axes(embeddings)
-    turned = None if embeddings is None or axes is None else embeddings @ axes
-    state = start(key, rows, turned, strength, num_users, num_responses, config)
-    state = run(state, turned, rows, num_responses, strength, config)
-    return finish(state, turned, axes, rows, config)
+    covariance = (covariance + covariance.T) / 2
+    own = jnp.where(present[:, None, None], state.covariance, covariance[None])
+    return head, Gaussian(jnp.zeros_like(center), covariance), Gaussian(mean, own)
 
 
 def finish(
-    state: EMState,
-    embeddings: Embeddings,
-    axes: Float[Array, "input input"] | None,
-    rows: Rows,
-    config: EMConfig,
-) -> Factorization:
-    """The result from the last state, in the caller's coordinates of the embeddings."""
-    head, prior, state = population(state, rows)
-    features, utility = em.split(em.embed(head, embeddings))
-    enough = config.tolerance * jnp.sum(rows.sample_weight)
-    return Factorization(
-        items=Items(features=features, utility=utility),
-        head=head if axes is None else axes @ head,
-        weights=state.mean,
-        covariance=state.covariance,
-        prior=prior,
-        objective=state.objective,
-        num_steps=state.num_steps,
+    state: EMState, problem: Problem, penalties: Penalties, config: EMConfig
+) -> tuple[RewardBasis, Gaussian, FitInfo]:
+    """The result from the last state, for raw embeddings."""
+    head, people_at_large, people = population(state, problem)
+    scale = jnp.asarray(penalties.posterior_scale, head.dtype)
+    basis = RewardBasis(heads.linear_params(head), people_at_large, scale)
+    enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
+    info = FitInfo(
         converged=state.gain <= enough,
+        num_steps=state.num_steps,
+        objective=state.objective,
+        penalties=penalties,
     )
+    return heads.to_raw(basis, problem.standardizer), people, info
+
+
+utility_start_program = control.program(utility_start, static_argnames=("config",), light=True)
+start_program = control.program(svd.start, static_argnames=("config",), light=True)
+run_program = control.program(em.run, static_argnames=("config",))
+finish_program = control.program(finish, static_argnames=("config",), light=True)
+
+
+def fit_utility(
+    problem: Problem, penalty: Float[Array, ""], config: EMConfig
+) -> Float[Array, " input"]:
+    """θ of the shared utility alone, which is the fit without factors.
+
+    Args:
+        problem: What is fitted.
+        penalty: τ of the utility.
+        config: Settings, static.
+    """
+    state = utility_start_program(problem, config)
+    penalties = utility_only(penalty)
+    return run_program(state, problem, penalties, config, config.max_steps).head[:, 0]
+
+
+def fit_block(
+    key: PRNGKey, problem: Problem, penalties: Penalties, *, config: EMConfig = DEFAULT
+) -> tuple[RewardBasis, Gaussian, FitInfo]:
+    """Fits a linear basis, or free factors, at given penalties; pure, vmappable over ``key``.
+
+    Called from the host it runs programs that are compiled once for each shape.
+
+    Args:
+        key: Only breaks ties in the start; the objective does not depend on it.
+        problem: From `make_problem`.
+        penalties: In units of φ (the prior precision of one response's φ_j), and the posterior
+            scale.
+        config: Settings, static.
+
+    Returns:
+        The basis for raw embeddings in the gauge where training users have mean 0, the posterior
+        of every training user, and how it was reached; ``converged`` says whether the last round
+        still gained.
+
+    References:
+        arXiv 2503.06358, Eq. 4 at posterior scale 0.
+    """
+    penalties = as_arrays(penalties)
+    utility = fit_utility(problem, penalties.utility, config)
+    state = start_program(key, problem, utility, config)
+    state = run_program(state, problem, penalties, config, config.max_steps)
+    return finish_program(state, problem, penalties, config)

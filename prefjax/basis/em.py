@@ -1,11 +1,11 @@
-"""Fits the factorization with the users integrated out; the default.
+"""E and M steps of the fit with the users integrated out; the default.
 
 Model: user u answers row r = (u, a, b) with logit
 
-    z = λ_u·f + t,   f = φ_a − φ_b,  t = t_a − t_b,   [φ_i, t_i] = e_iᵀθ,   λ_u ~ N(0, I),
+    z = λ_u·f + t,   f = φ_a − φ_b,  t = t_a − t_b,   [φ_i, t_i] = x_iᵀθ,   λ_u ~ N(0, I),
 
-where e_i is the embedding of response i, or its indicator (free factors, the `factorization` of the
-name). Maximized over θ and q(λ_u) = N(m_u, S_u) is
+where x_i is the standardized embedding of response i, or its indicator (free factors: a logistic
+matrix factorization). Maximized over θ and q(λ_u) = N(m_u, S_u) is
 
     Σ_r w_r (y z̄ − E_q softplus(z)) − Σ_u KL(q_u ‖ N(0, I)) − ½ Σ_j τ_j ‖θ_j‖²,
 
@@ -13,14 +13,17 @@ with the row expectations of `prefjax.variational`. N(0, I) fixes the scale of �
 of "how large is a factor across people"; factors that nobody needs go to zero.
 
     E: S⁻¹ = I + Σ κ f fᵀ,   m ← m + ρ S (Σ (y − slope) f − m)
-    M: one Newton step on θ, solved by conjugate gradients on Σ κ Δe Δeᵀ ⊗ [S+mmᵀ, m; mᵀ, 1] + τ.
+    M: one Newton step on θ, solved by conjugate gradients on Σ κ Δx Δxᵀ ⊗ [S+mmᵀ, m; mᵀ, 1] + τ.
 
-``temperature`` scales S inside the expectations: 1 is the marginal fit; 0 leaves joint MAP of Λ and
-θ with ½‖Λ‖², majorize–minimize steps on the same penalized likelihood. With the Jaakkola bound (and
-for MAP) every step is the exact minimum of a majorizer and the objective never decreases.
+The M-step sees rows only through their pair of responses, K_p = Σ_{r of p} κ_r [S+mmᵀ, m; mᵀ, 1]:
+one pass over the rows, after which a conjugate gradient step costs as much as there are pairs.
+
+``posterior_scale`` scales S inside the expectations: 1 is the marginal fit; 0 leaves joint MAP of Λ
+and θ with ½‖Λ‖², majorize–minimize steps on the same penalized likelihood. With the Jaakkola bound
+(and for MAP) every step is the exact minimum of a majorizer and the objective never decreases.
 
 References:
-    arXiv 2503.06358, eq. 2–4 (joint MAP, which is temperature 0).
+    arXiv 2503.06358, eq. 2–4 (joint MAP, which is posterior scale 0).
     Jaakkola and Jordan (2000); Titterington, Wang (2004) for Gaussian variational EM.
 """
 
@@ -30,50 +33,58 @@ from jaxtyping import Float
 
 from prefjax import variational
 from prefjax.basis import rows as layout
+from prefjax.basis.problem import Problem
 from prefjax.basis.rows import Rows
-from prefjax.basis.state import Embeddings, EMConfig, EMState, Strength
-from prefjax.types import Array, PRNGKey
+from prefjax.basis.state import EMConfig, EMState
+from prefjax.types import Array, Penalties, PRNGKey
 from prefjax.variational import Bound, Expectation
 
 
 def embed(
-    head: Float[Array, "input feature"], embeddings: Embeddings
+    head: Float[Array, "input feature"], inputs: Float[Array, "response input"] | None
 ) -> Float[Array, "response feature"]:
-    """Rows e_iᵀθ; without embeddings every response has its own row of θ."""
-    return head if embeddings is None else embeddings @ head
+    """Rows x_iᵀθ; without embeddings every response has its own row of θ."""
+    return head if inputs is None else inputs @ head
 
 
 def pull_back(
-    by_response: Float[Array, "response feature"], embeddings: Embeddings
+    by_response: Float[Array, "response feature"], inputs: Float[Array, "response input"] | None
 ) -> Float[Array, "input feature"]:
     """Transpose of `embed`."""
-    return by_response if embeddings is None else embeddings.T @ by_response
+    return by_response if inputs is None else inputs.T @ by_response
+
+
+def split(
+    table: Float[Array, "*rows factor_and_utility"],
+) -> tuple[Float[Array, "*rows factor"], Float[Array, "*rows"]]:
+    """Features and utility columns."""
+    return table[..., :-1], table[..., -1]
+
+
+def num_inputs(problem: Problem) -> int:
+    """Rows of θ."""
+    return problem.num_responses if problem.embeddings is None else problem.embeddings.shape[1]
 
 
 def init(
-    key: PRNGKey,
-    rows: Rows,
-    features: Float[Array, "input factor"],
-    num_users: int,
+    key: PRNGKey, problem: Problem, features: Float[Array, "input factor"], config: EMConfig
 ) -> EMState:
-    """State at given starting features (see `svd.start`), with users near the prior.
+    """State at given starting features (see `svd.start`), with users at the prior.
 
     Args:
         key: Breaks the tie between users and between equal factors.
-        rows: The comparisons.
+        problem: What is fitted.
         features: θ without its utility column.
-        num_users: U.
+        config: Settings, static.
     """
-    num_inputs, num_factors = features.shape
-    jitter = 1e-3 * jax.random.normal(key, (num_inputs, num_factors), features.dtype)
+    width, num_factors = features.shape
+    jitter = 1e-3 * jax.random.normal(key, (width, num_factors), features.dtype)
     eye = jnp.eye(num_factors, dtype=features.dtype)
     return EMState(
-        head=jnp.concatenate(
-            [features + jitter, jnp.zeros((num_inputs, 1), features.dtype)], axis=1
-        ),
-        mean=jnp.zeros((num_users, num_factors), features.dtype),
-        covariance=jnp.broadcast_to(eye, (num_users, num_factors, num_factors)),
-        objective=jnp.asarray(-jnp.inf, features.dtype),
+        head=jnp.pad(features + jitter, ((0, 0), (0, 1))),
+        mean=jnp.zeros((problem.num_users, num_factors), features.dtype),
+        covariance=jnp.broadcast_to(eye, (problem.num_users, num_factors, num_factors)),
+        objective=jnp.full((max(config.max_steps, 3) + 1,), jnp.nan, features.dtype),
         gain=jnp.asarray(jnp.inf, features.dtype),
         num_steps=jnp.zeros((), jnp.int32),
     )
@@ -85,28 +96,14 @@ def expectation(
     mean: Float[Array, "user factor"],
     covariance: Float[Array, "user factor factor"],
     rows: Rows,
-    temperature: Float[Array, ""],
+    posterior_scale: Float[Array, ""],
     bound: Bound,
 ) -> Expectation:
     """Row expectations under the users' posteriors."""
     location = jnp.einsum("csj,cj->cs", features, mean[rows.user]) + offset
     spread = jnp.einsum("csi,cij->csj", features, covariance[rows.user])
-    variance = temperature * jnp.einsum("csj,csj->cs", spread, features)
+    variance = posterior_scale * jnp.sum(spread * features, axis=-1)
     return variational.expect(location, variance, bound)
-
-
-def expected_loss(
-    state: EMState,
-    features: Float[Array, "chunk slot factor"],
-    offset: Float[Array, "chunk slot"],
-    rows: Rows,
-    temperature: Float[Array, ""],
-    bound: Bound,
-) -> Float[Array, ""]:
-    """Σ w (E softplus(z) − y z̄) over all rows, in nats."""
-    row = expectation(features, offset, state.mean, state.covariance, rows, temperature, bound)
-    location = jnp.einsum("csj,cj->cs", features, state.mean[rows.user]) + offset
-    return jnp.sum(rows.sample_weight * (row.value - rows.label * location))
 
 
 def user_step(
@@ -114,93 +111,114 @@ def user_step(
     features: Float[Array, "chunk slot factor"],
     offset: Float[Array, "chunk slot"],
     rows: Rows,
-    strength: Strength,
+    penalties: Penalties,
     config: EMConfig,
+    num_steps: int | None = None,
 ) -> EMState:
-    """E-step: q(λ_u) of every user given the items."""
+    """E-step: q(λ_u) of every user given the features of the rows; by default as configured."""
     num_users, num_factors = state.mean.shape
+    if not num_factors:
+        return state
     eye = jnp.eye(num_factors, dtype=state.mean.dtype)
     rate = 1.0 if config.bound == "jaakkola" else config.damping
-    mean, covariance = state.mean, state.covariance
-    for _ in range(config.user_steps):
+
+    def repeat(_, belief):
+        mean, covariance = belief
         row = expectation(
-            features, offset, mean, covariance, rows, strength.temperature, config.bound
+            features, offset, mean, covariance, rows, penalties.posterior_scale, config.bound
         )
         weighted = (rows.sample_weight * row.curvature)[..., None] * features
-        curvature = jnp.einsum("csi,csj->cij", weighted, features)
-        slope = jnp.einsum("cs,csj->cj", rows.sample_weight * (rows.label - row.slope), features)
-        precision = layout.sum_by_user(curvature, rows, num_users) + eye[None]
-        covariance = jnp.linalg.inv(precision)
+        # A sum of products is one pass; a batched product would call a library for every chunk.
+        curvature = jnp.sum(weighted[..., :, None] * features[..., None, :], axis=1)
+        residual = rows.sample_weight * (rows.label - row.slope)
+        slope = jnp.sum(residual[..., None] * features, axis=1)
+        covariance = jnp.linalg.inv(layout.sum_by_user(curvature, rows, num_users) + eye[None])
         gradient = layout.sum_by_user(slope, rows, num_users) - mean
-        mean = mean + rate * jnp.einsum("uij,uj->ui", covariance, gradient)
+        return mean + rate * jnp.einsum("uij,uj->ui", covariance, gradient), covariance
+
+    steps = config.user_steps if num_steps is None else num_steps
+    mean, covariance = jax.lax.fori_loop(0, steps, repeat, (state.mean, state.covariance))
     return state._replace(mean=mean, covariance=covariance)
 
 
 def second_moment(
-    state: EMState, temperature: Float[Array, ""]
+    state: EMState, posterior_scale: Float[Array, ""]
 ) -> Float[Array, "user factor_and_utility factor_and_utility"]:
     """E of [λ; 1][λ; 1]ᵀ for every user."""
     outer = state.mean[:, :, None] * state.mean[:, None, :]
     one = jnp.ones((state.mean.shape[0], 1, 1), state.mean.dtype)
-    top = jnp.concatenate([temperature * state.covariance + outer, state.mean[:, :, None]], axis=2)
+    scaled = posterior_scale * state.covariance
+    top = jnp.concatenate([scaled + outer, state.mean[:, :, None]], axis=2)
     bottom = jnp.concatenate([state.mean[:, None, :], one], axis=2)
     return jnp.concatenate([top, bottom], axis=1)
 
 
-def penalties(strength: Strength, num_factors: int) -> Float[Array, " factor_and_utility"]:
+def column_penalties(penalties: Penalties, num_factors: int) -> Float[Array, " factor_and_utility"]:
     """τ of each column of θ."""
     return jnp.concatenate(
-        [jnp.full((num_factors,), strength.penalty), strength.utility_penalty[None]]
+        [jnp.full((num_factors,), penalties.factor), jnp.asarray(penalties.utility)[None]]
     )
 
 
-def split(
-    table: Float[Array, "*rows factor_and_utility"],
-) -> tuple[Float[Array, "*rows factor"], Float[Array, "*rows"]]:
-    """Features and utility columns."""
-    return table[..., :-1], table[..., -1]
-
-
-def head_step(
+def expected_loss(
     state: EMState,
-    embeddings: Embeddings,
-    rows: Rows,
-    num_responses: int,
-    strength: Strength,
-    config: EMConfig,
-) -> EMState:
+    head: Float[Array, "input factor_and_utility"],
+    problem: Problem,
+    posterior_scale: Float[Array, ""],
+    bound: Bound,
+) -> Float[Array, ""]:
+    """Σ w (E softplus(z) − y z̄) over all rows at another head, in nats."""
+    features, offset = split(layout.feature_gap(embed(head, problem.embeddings), problem.rows))
+    return _row_loss(state, features, offset, problem.rows, posterior_scale, bound)
+
+
+def _row_loss(state, features, offset, rows, posterior_scale, bound):
+    row = expectation(features, offset, state.mean, state.covariance, rows, posterior_scale, bound)
+    location = jnp.einsum("csj,cj->cs", features, state.mean[rows.user]) + offset
+    return jnp.sum(rows.sample_weight * (row.value - rows.label * location))
+
+
+def head_step(state: EMState, problem: Problem, penalties: Penalties, config: EMConfig) -> EMState:
     """M-step: one Newton step on θ by preconditioned conjugate gradients."""
-    tau = penalties(strength, state.mean.shape[1])
-    moment = second_moment(state, strength.temperature)[rows.user]
-    features, offset = split(layout.gap(embed(state.head, embeddings), rows))
-    row = expectation(
-        features, offset, state.mean, state.covariance, rows, strength.temperature, config.bound
-    )
+    rows, inputs, scale = problem.rows, problem.embeddings, penalties.posterior_scale
+    tau = column_penalties(penalties, state.mean.shape[1])
+    features, offset = split(layout.feature_gap(embed(state.head, inputs), rows))
+    row = expectation(features, offset, state.mean, state.covariance, rows, scale, config.bound)
     curvature = rows.sample_weight * row.curvature
     residual = rows.sample_weight * (row.slope - rows.label)
     spread = jnp.einsum("csi,cij->csj", features, state.covariance[rows.user])
-    toward = residual[..., None] * state.mean[rows.user][:, None, :]
-    toward = toward + (strength.temperature * curvature)[..., None] * spread
+    by_factor = residual[..., None] * state.mean[rows.user][:, None, :]
+    by_factor = by_factor + (scale * curvature)[..., None] * spread
+    by_row = jnp.concatenate([by_factor, residual[..., None]], axis=-1)
+    moment = second_moment(state, scale)
+    pairs = rows.pairs
+    user_of = rows.user[pairs.slot // rows.label.shape[1]]
+    weight = curvature.reshape(-1)[pairs.slot] * pairs.in_slot
+    by_chunk = jnp.sum(weight[..., None, None] * moment[user_of], axis=1)
+    pair_curvature = jax.ops.segment_sum(
+        by_chunk, pairs.pair, len(pairs.first), indices_are_sorted=True
+    )
 
-    def to_head(values):
-        return pull_back(layout.sum_by_response(values, rows, num_responses), embeddings)
+    def to_head(by_pair):
+        by_response = layout.sum_pairs_by_response(by_pair, rows, problem.num_responses)
+        return pull_back(by_response, inputs)
 
-    gradient = to_head(jnp.concatenate([toward, residual[..., None]], axis=-1))
-    gradient = gradient + state.head * tau[None]
+    gradient = to_head(layout.sum_by_pair(by_row, rows)) + state.head * tau[None]
 
-    def curve(direction):
-        moved = layout.gap(embed(direction, embeddings), rows)
-        bent = curvature[..., None] * jnp.einsum("csi,cij->csj", moved, moment)
-        return to_head(bent) + direction * tau[None]
+    def hvp(direction):
+        moved = layout.pair_gap(embed(direction, inputs), rows)
+        return to_head(jnp.einsum("pi,pij->pj", moved, pair_curvature)) + direction * tau[None]
 
-    mass = layout.sum_by_response(curvature[..., None], rows, num_responses, signed=False)
-    mass = pull_back(mass, None if embeddings is None else jnp.square(embeddings))
-    share = layout.user_shares(rows, len(state.mean))
-    average = jnp.tensordot(share, second_moment(state, strength.temperature), 1)
-    block = mass[:, :, None] * average[None] + jnp.diag(tau)[None]
-    inverse = jnp.linalg.inv(block)
+    # The corner of K_p is Σ κ: the curvature of the utility.
+    hessian_diag = layout.sum_pairs_by_response(
+        pair_curvature[:, -1, -1:], rows, problem.num_responses, signed=False
+    )
+    hessian_diag = pull_back(hessian_diag, None if inputs is None else jnp.square(inputs))
+    share = layout.user_shares(rows, problem.num_users)
+    average = jnp.tensordot(share, moment, 1)
+    inverse = jnp.linalg.inv(hessian_diag[:, :, None] * average[None] + jnp.diag(tau)[None])
     step, _ = jax.scipy.sparse.linalg.cg(
-        curve,
+        hvp,
         -gradient,
         maxiter=config.solve_steps,
         M=lambda x: jnp.einsum("iab,ib->ia", inverse, x),
@@ -210,8 +228,7 @@ def head_step(
 
     def loss(rate):
         head = state.head + rate * step
-        features, offset = split(layout.gap(embed(head, embeddings), rows))
-        data = expected_loss(state, features, offset, rows, strength.temperature, config.bound)
+        data = expected_loss(state, head, problem, scale, config.bound)
         return data + 0.5 * jnp.sum(tau[None] * jnp.square(head))
 
     rates = jnp.asarray([0.0, 0.25 * config.damping, config.damping, 1.0], state.head.dtype)
@@ -224,32 +241,64 @@ def objective(
     features: Float[Array, "chunk slot factor"],
     offset: Float[Array, "chunk slot"],
     rows: Rows,
-    strength: Strength,
+    penalties: Penalties,
     bound: Bound,
 ) -> Float[Array, ""]:
     """The penalized bound of the module's docstring, in nats."""
-    data = expected_loss(state, features, offset, rows, strength.temperature, bound)
-    _, logdet = jnp.linalg.slogdet(state.covariance)
-    trace = jnp.trace(state.covariance, axis1=1, axis2=2)
-    entropy = strength.temperature * (trace - state.mean.shape[1] - logdet)
-    divergence = 0.5 * jnp.sum(entropy + jnp.square(state.mean).sum(1))
-    tau = penalties(strength, state.mean.shape[1])
+    num_factors = state.mean.shape[1]
+    data = _row_loss(state, features, offset, rows, penalties.posterior_scale, bound)
+    divergence = jnp.zeros(())
+    if num_factors:
+        _, logdet = jnp.linalg.slogdet(state.covariance)
+        trace = jnp.trace(state.covariance, axis1=1, axis2=2)
+        entropy = penalties.posterior_scale * (trace - num_factors - logdet)
+        divergence = 0.5 * jnp.sum(entropy + jnp.square(state.mean).sum(1))
+    tau = column_penalties(penalties, num_factors)
     return -data - divergence - 0.5 * jnp.sum(tau[None] * jnp.square(state.head))
 
 
-def step(
-    state: EMState,
-    embeddings: Embeddings,
-    rows: Rows,
-    num_responses: int,
-    strength: Strength,
-    config: EMConfig,
-) -> EMState:
+def step(state: EMState, problem: Problem, penalties: Penalties, config: EMConfig) -> EMState:
     """One E–M round."""
-    features, offset = split(layout.gap(embed(state.head, embeddings), rows))
-    before = objective(state, features, offset, rows, strength, config.bound)
-    state = user_step(state, features, offset, rows, strength, config)
-    state = head_step(state, embeddings, rows, num_responses, strength, config)
+    rows = problem.rows
+    features, offset = split(layout.feature_gap(embed(state.head, problem.embeddings), rows))
+    before = objective(state, features, offset, rows, penalties, config.bound)
+    last = jnp.where(state.num_steps > 0, state.objective[state.num_steps - 1], -jnp.inf)
+    state = user_step(state, features, offset, rows, penalties, config)
+    state = head_step(state, problem, penalties, config)
     return state._replace(
-        objective=before, gain=before - state.objective, num_steps=state.num_steps + 1
+        objective=jnp.asarray(state.objective).at[state.num_steps].set(before),
+        gain=before - last,
+        num_steps=state.num_steps + 1,
+    )
+
+
+def run(
+    state: EMState,
+    problem: Problem,
+    penalties: Penalties,
+    config: EMConfig,
+    max_steps: Float[Array, ""] | int | None = None,
+) -> EMState:
+    """E–M rounds from ``state`` until a round gains less than the tolerance; at least three.
+
+    Args:
+        state: Where to start; its count of rounds begins anew.
+        problem: What is fitted.
+        penalties: On θ, and the posterior scale.
+        config: Settings, static.
+        max_steps: Most rounds, at most those of ``config``, which are the default.
+    """
+    enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
+    most = config.max_steps if max_steps is None else max_steps
+
+    def unfinished(state):
+        return (state.num_steps < 3) | ((state.num_steps < most) & (state.gain > enough))
+
+    state = state._replace(
+        objective=jnp.full_like(state.objective, jnp.nan),
+        num_steps=jnp.zeros_like(state.num_steps),
+        gain=jnp.full_like(state.gain, jnp.inf),
+    )
+    return jax.lax.while_loop(
+        unfinished, lambda state: step(state, problem, penalties, config), state
     )

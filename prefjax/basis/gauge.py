@@ -15,8 +15,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.basis.state import Factorization
-from prefjax.types import Array, GaussianPrior
+from prefjax.basis import control
+from prefjax.types import Array, Gaussian, RewardBasis
 
 
 class Gauge(NamedTuple):
@@ -50,19 +50,40 @@ def canonical(
     return Gauge(features=root @ axes, weights=inverse_root @ axes, variance=variance)
 
 
-def canonicalize(fitted: Factorization) -> tuple[Factorization, Gauge]:
-    """The same model on canonical axes; predictions do not change."""
-    covariance = jnp.linalg.inv(fitted.prior.precision)
-    gauge = canonical(fitted.items.features, covariance)
-    features, utility = fitted.head[:, :-1] @ gauge.features, fitted.head[:, -1:]
-    turned = fitted._replace(
-        items=fitted.items._replace(features=fitted.items.features @ gauge.features),
-        head=jnp.concatenate([features, utility], axis=1),
-        weights=fitted.weights @ gauge.weights,
-        covariance=jnp.einsum("ia,uij,jb->uab", gauge.weights, fitted.covariance, gauge.weights),
-        prior=GaussianPrior(
-            mean=fitted.prior.mean @ gauge.weights,
-            precision=gauge.features.T @ fitted.prior.precision @ gauge.features,
+def canonicalize(
+    basis: RewardBasis, people: Gaussian, features: Float[Array, "response factor"]
+) -> tuple[RewardBasis, Gaussian, Gauge]:
+    """The same model on canonical axes; predictions do not change.
+
+    Args:
+        basis: In any gauge.
+        people: Posteriors of the training users, in that gauge.
+        features: φ of the responses by whose spread the axes are ordered.
+    """
+    gauge = canonical(features, basis.population.covariance)
+    out = basis.params["out"]
+    rotated = {name: _rotate(leaf, gauge) for name, leaf in out.items()}
+    return (
+        basis._replace(
+            params={**basis.params, "out": rotated},
+            population=_rotate_people(basis.population, gauge),
         ),
+        _rotate_people(people, gauge),
+        gauge,
     )
-    return turned, gauge
+
+
+def _rotate(leaf, gauge: Gauge):
+    """Factor columns of a kernel or a bias on the new axes; the utility column stays."""
+    return jnp.concatenate([leaf[..., :-1] @ gauge.features, leaf[..., -1:]], axis=-1)
+
+
+def _rotate_people(people: Gaussian, gauge: Gauge) -> Gaussian:
+    covariance = gauge.weights.T @ people.covariance @ gauge.weights
+    return Gaussian(
+        mean=people.mean @ gauge.weights,
+        covariance=(covariance + jnp.swapaxes(covariance, -1, -2)) / 2,
+    )
+
+
+canonicalize_program = control.program(canonicalize, light=True)

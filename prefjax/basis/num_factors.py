@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from prefjax.basis.penalties import LEARN_DEFAULT, LearnConfig, search_penalties
-from prefjax.basis.rows import Rows
-from prefjax.basis.state import DEFAULT, Embeddings, EMConfig
-from prefjax.types import Array, PRNGKey
+from prefjax.basis.penalties import SEARCH_DEFAULT, SearchConfig, search_penalties
+from prefjax.basis.problem import Problem
+from prefjax.basis.state import DEFAULT, EMConfig
+from prefjax.types import PRNGKey
 
 
-class Choice(NamedTuple):
-    """Held-out loss for every J, each at its own best strengths, and the best J."""
+class NumFactorsResult(NamedTuple):
+    """Held-out loss for every J, each at its own best penalties, and the best J.
+
+    Attributes:
+        num_factors: Candidates of J.
+        nll: Held-out predictive loss of each, in nats.
+        chosen: The J with the smallest.
+    """
 
     num_factors: tuple[int, ...]
     nll: Float[np.ndarray, " candidate"]
@@ -25,16 +29,12 @@ class Choice(NamedTuple):
 
 def choose_num_factors(
     key: PRNGKey,
-    rows: Rows,
-    embeddings: Embeddings,
+    problem: Problem,
     *,
-    num_users: int,
-    num_responses: int,
-    unit: Int[Array, " response"] | None = None,
     candidates: Sequence[int] = (1, 2, 4, 6, 8),
     config: EMConfig = DEFAULT,
-    learn_config: LearnConfig = LEARN_DEFAULT,
-) -> Choice:
+    search_config: SearchConfig = SEARCH_DEFAULT,
+) -> NumFactorsResult:
     """Compares several J on the same held-out answers; a host loop, one program for each J.
 
     The default fit prunes factors it does not need, so J may simply be set large; this is for
@@ -42,24 +42,20 @@ def choose_num_factors(
 
     Args:
         key: Draws the held-out users and answers, the same for every J.
-        rows: From `make_rows`.
-        embeddings: One row a response, or None for free factors.
-        num_users: U.
-        num_responses: Number of responses.
-        unit: Group of each response, as in `fit_learned`.
-        candidates: J.
+        problem: From `make_problem`.
+        candidates: Candidates of J.
         config: Settings of the fits; J is replaced.
-        learn_config: Settings of the search.
+        search_config: Settings of the search.
     """
     losses = []
     for num_factors in candidates:
-        run = partial(
-            search_penalties,
-            num_users=num_users,
-            num_responses=num_responses,
+        found = search_penalties(
+            key,
+            problem,
             config=replace(config, num_factors=num_factors),
-            learn_config=learn_config,
+            search_config=search_config,
         )
-        found = jax.jit(run)(key, rows, embeddings, unit=unit)
         losses.append(float(np.nanmin(found.nll)))
-    return Choice(tuple(candidates), np.asarray(losses), candidates[int(np.argmin(losses))])
+    return NumFactorsResult(
+        tuple(candidates), np.asarray(losses), candidates[int(np.argmin(losses))]
+    )

@@ -41,8 +41,8 @@ def ridge(
     sample_weight = (
         jnp.ones(inputs.shape[0]) if sample_weight is None else jnp.asarray(sample_weight)
     )
-    kept = (sample_weight > 0)[:, None]
-    inputs, target = jnp.where(kept, inputs, 0.0), jnp.where(kept, target, 0.0)
+    counted = (sample_weight > 0)[:, None]
+    inputs, target = jnp.where(counted, inputs, 0.0), jnp.where(counted, target, 0.0)
     weighted = sample_weight[:, None] * inputs
     gram = weighted.T @ inputs + penalty * jnp.eye(inputs.shape[1], dtype=inputs.dtype)
     return jax.scipy.linalg.solve(gram, weighted.T @ target, assume_a="pos")
@@ -51,11 +51,6 @@ def ridge(
 def make_optimizer(config: HeadConfig, num_steps: int) -> optax.GradientTransformation:
     """Adam whose learning rate decays by a cosine to 0 after ``num_steps``."""
     return optax.adam(optax.cosine_decay_schedule(config.learning_rate, max(num_steps, 1)))
-
-
-def with_kernel(params: Params, kernel: Float[Array, "expanded factor_and_utility"]) -> Params:
-    """The same head with another last layer."""
-    return {**params, "out": {"kernel": kernel}}
 
 
 def regress(
@@ -82,12 +77,12 @@ def regress(
     target = jnp.where((sample_weight > 0)[:, None], target, 0.0)
 
     def solved(params):
-        inputs = heads.expand(params, embeddings, config)
-        return with_kernel(params, ridge(inputs, target, penalty, sample_weight))
+        inputs = heads.expand(params, embeddings)
+        return heads.with_kernel(params, ridge(inputs, target, penalty, sample_weight))
 
     def loss(trunk, params):
         moved = {**params, "trunk": trunk}
-        predicted = heads.expand(moved, embeddings, config) @ params["out"]["kernel"]
+        predicted = heads.expand(moved, embeddings) @ params["out"]["kernel"]
         miss = jnp.sum(sample_weight[:, None] * jnp.square(predicted - target))
         return 0.5 * miss + heads.trunk_decay(moved, config)
 
@@ -102,8 +97,8 @@ def regress(
         update, moments = optimizer.update(gradient, moments)
         return ({**params, "trunk": optax.apply_updates(params["trunk"], update)}, moments), None
 
-    begun = solved(params), optimizer.init(params["trunk"])
-    (params, _), _ = jax.lax.scan(step, begun, None, length=config.regression_steps)
+    init_carry = solved(params), optimizer.init(params["trunk"])
+    (params, _), _ = jax.lax.scan(step, init_carry, None, length=config.regression_steps)
     return solved(params)
 
 
@@ -139,17 +134,19 @@ def regress_chosen(
     spread = jnp.where(known[:, None], target - center, 0.0)
     scale = jnp.maximum(jnp.sqrt(jnp.mean(jnp.sum(jnp.square(spread), axis=0)) / count), 1e-12)
     wanted = spread / scale
-    begun = heads.init(key, embeddings.shape[1], config)
+    init_params = heads.init(key, embeddings.shape[1], config)
 
     def predict(penalty, trains):
-        params = regress(begun, embeddings, wanted, penalty, config, trains.astype(target.dtype))
-        return heads.expand(params, embeddings, config) @ params["out"]["kernel"]
+        params = regress(
+            init_params, embeddings, wanted, penalty, config, trains.astype(target.dtype)
+        )
+        return heads.expand(params, embeddings) @ params["out"]["kernel"]
 
     def miss(place):
-        penalty, held_fold = place
-        held = known & (fold == held_fold)
-        gap = predict(penalty, known & ~held) - wanted
-        return jnp.sum(jnp.where(held[:, None], jnp.square(gap), 0.0))
+        penalty, index = place
+        held_out = known & (fold == index)
+        error = predict(penalty, known & ~held_out) - wanted
+        return jnp.sum(jnp.where(held_out[:, None], jnp.square(error), 0.0))
 
     penalties, folds = jnp.asarray(penalties), jnp.arange(num_folds)
     places = jnp.repeat(penalties, num_folds), jnp.tile(folds, len(penalties))

@@ -1,9 +1,9 @@
 """Where a fit starts: the leading singular directions of what the population model leaves over.
 
-The population utility t is fitted first. With residuals ``r = y − σ(t)`` the matrix
-``A[u, input] = Σ_r∈u w r Δe`` (users × inputs) is never formed; its leading right singular vectors
-come from subspace iteration with the two products ``A θ`` and ``Aᵀ λ``. `dense_imputation` is the
-start of the published code, kept for parity: impute ½, take a dense SVD, impute again, ten times.
+With residuals ``r = y − σ(t)`` of the shared utility the matrix ``A[u, input] = Σ_r∈u w r Δx``
+(users × inputs) is never formed; its leading right singular vectors come from subspace iteration
+with the two products ``A θ`` and ``Aᵀ λ``. `dense_imputation` is the start of the published code,
+kept for parity: impute ½, take a dense SVD, impute again, ten times.
 
 References:
     arXiv 2503.06358, Algorithm 1. Halko, Martinsson and Tropp (arXiv 0909.4061), Algorithm 4.4.
@@ -16,11 +16,10 @@ from jaxtyping import Float
 
 from prefjax.basis import em
 from prefjax.basis import rows as layout
-from prefjax.basis.rows import Rows
-from prefjax.basis.state import Embeddings, EMConfig, EMState, Strength
+from prefjax.basis.problem import Problem
+from prefjax.basis.state import EMConfig, EMState
 from prefjax.types import Array, PRNGKey
 
-NUM_POPULATION_STEPS = 4
 NUM_POWER_STEPS = 12
 OVERSAMPLING = 4
 
@@ -38,31 +37,34 @@ def orthonormal(columns: Float[Array, "input factor"]) -> Float[Array, "input fa
 
 
 def singular_directions(
-    key: PRNGKey,
-    rows: Rows,
-    residual: Float[Array, "chunk slot"],
-    embeddings: Embeddings,
-    num_factors: int,
-    num_users: int,
-    num_responses: int,
+    key: PRNGKey, problem: Problem, residual: Float[Array, "chunk slot"], num_factors: int
 ) -> tuple[Float[Array, "input factor"], Float[Array, " factor"]]:
-    """Leading right singular vectors and singular values of A, by subspace iteration."""
-    num_inputs = num_responses if embeddings is None else embeddings.shape[1]
+    """Leading right singular vectors and singular values of A, by subspace iteration.
+
+    Args:
+        key: Draws where the iteration begins.
+        problem: What is fitted.
+        residual: w (y − σ(t)) of every slot, 0 for padding.
+        num_factors: Number of directions, static.
+    """
+    rows, inputs = problem.rows, problem.embeddings
+    num_inputs = em.num_inputs(problem)
     width = min(num_factors + OVERSAMPLING, num_inputs)
     basis = orthonormal(jax.random.normal(key, (num_inputs, width)))
 
     def by_user(directions):
-        gap = layout.gap(em.embed(directions, embeddings), rows)
-        return layout.sum_by_user(jnp.einsum("cs,csj->cj", residual, gap), rows, num_users)
+        gap = layout.feature_gap(em.embed(directions, inputs), rows)
+        summed = jnp.sum(residual[..., None] * gap, axis=1)
+        return layout.sum_by_user(summed, rows, problem.num_users)
 
     def by_input(weights):
         values = residual[..., None] * weights[rows.user][:, None, :]
-        return em.pull_back(layout.sum_by_response(values, rows, num_responses), embeddings)
+        return em.pull_back(layout.sum_by_response(values, rows, problem.num_responses), inputs)
 
-    def turn(basis, _):
+    def iterate(basis, _):
         return orthonormal(by_input(by_user(basis))), None
 
-    basis, _ = jax.lax.scan(turn, basis, None, length=NUM_POWER_STEPS)
+    basis, _ = jax.lax.scan(iterate, basis, None, length=NUM_POWER_STEPS)
     projected = by_user(basis)
     values, right = jnp.linalg.eigh(projected.T @ projected)
     values, directions = jnp.sqrt(jnp.maximum(values[::-1], 0)), basis @ right[:, ::-1]
@@ -74,43 +76,31 @@ def singular_directions(
 
 
 def start(
-    key: PRNGKey,
-    rows: Rows,
-    embeddings: Embeddings,
-    strength: Strength,
-    num_users: int,
-    num_responses: int,
-    config: EMConfig,
+    key: PRNGKey, problem: Problem, utility: Float[Array, " input"], config: EMConfig
 ) -> EMState:
-    """State with the population utility fitted and features along the singular directions.
+    """State with a given utility and features along the singular directions of what it leaves.
 
     The features are scaled so that the mean variance of a row's logit across people is 1, shared
     out in proportion to the squared singular values.
+
+    Args:
+        key: Begins the subspace iteration and breaks ties.
+        problem: What is fitted.
+        utility: θ of the shared utility, from `fit_utility`.
+        config: Settings, static.
     """
     direction_key, init_key = jax.random.split(key)
-    num_inputs = num_responses if embeddings is None else embeddings.shape[1]
-    blank = em.init(init_key, rows, jnp.zeros((num_inputs, config.num_factors)), num_users)
-    blank = blank._replace(head=jnp.zeros_like(blank.head))
-    nobody = strength._replace(temperature=jnp.zeros_like(strength.temperature))
-
-    def improve(state, _):
-        return em.head_step(state, embeddings, rows, num_responses, nobody, config), None
-
-    state, _ = jax.lax.scan(improve, blank, None, length=NUM_POPULATION_STEPS)
-    _, offset = em.split(layout.gap(em.embed(state.head, embeddings), rows))
+    rows = problem.rows
+    offset = layout.feature_gap(em.embed(utility[:, None], problem.embeddings), rows)[..., 0]
     residual = rows.sample_weight * (rows.label - jax.nn.sigmoid(offset))
-    directions, values = singular_directions(
-        direction_key, rows, residual, embeddings, config.num_factors, num_users, num_responses
-    )
+    directions, values = singular_directions(direction_key, problem, residual, config.num_factors)
     features = directions * values[None]
-    gap = layout.gap(em.embed(features, embeddings), rows)
-    variance = jnp.sum(rows.sample_weight[..., None] * jnp.square(gap)) / jnp.sum(
-        rows.sample_weight
-    )
+    gap = layout.feature_gap(em.embed(features, problem.embeddings), rows)
+    total = jnp.sum(rows.sample_weight)
+    variance = jnp.sum(rows.sample_weight[..., None] * jnp.square(gap)) / total
     features = features / jnp.sqrt(variance + 1e-12)
-    begun = em.init(init_key, rows, features, num_users)
-    utility = state.head[:, -1:]
-    return begun._replace(head=jnp.asarray(begun.head).at[:, -1:].set(utility))
+    state = em.init(init_key, problem, features, config)
+    return state._replace(head=jnp.asarray(state.head).at[:, -1].set(utility))
 
 
 def dense_imputation(
@@ -119,7 +109,7 @@ def dense_imputation(
     """The published start: impute ½, then repeat a dense SVD on the re-imputed matrix.
 
     Args:
-        matrix: Labels in [0, 1]; NaN where nobody answered.
+        matrix: Labels in [0, 1]; NaN where a user did not answer.
         num_factors: J.
         num_repeats: Dense decompositions.
 
@@ -131,6 +121,6 @@ def dense_imputation(
     for _ in range(num_repeats):
         left, values, right = np.linalg.svd(filled, full_matrices=False)
         root = np.sqrt(values[:num_factors])
-        weight, features = left[:, :num_factors] * root, right[:num_factors].T * root
-        filled = np.where(observed, matrix, weight @ features.T)
-    return weight, features
+        weights, features = left[:, :num_factors] * root, right[:num_factors].T * root
+        filled = np.where(observed, matrix, weights @ features.T)
+    return weights, features

@@ -1,11 +1,12 @@
 """Every personal reward model behind one contract (`prefjax.families.contract`).
 
     family = get_family("lore")
-    data = make_data(comparisons, embeddings, num_users=U)
-    params = jax.jit(family.fit)(key, data, family.config)
-    answers = gather(embeddings, batch)                           # [user, pair, ...]
+    problem = make_problem(comparisons, embeddings, num_users=U)
+    params = jax.jit(family.fit)(key, problem, family.config)
+    inputs = standardize(problem.standardizer, embeddings)
+    answers = gather(inputs, batch)                               # [user, pair, ...]
     states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, family.config)
-    logits = score(family, params, states, gather(embeddings, tests))
+    logits = score(family, params, states, gather(inputs, tests))
 
 A new family is one file and one line of ``REGISTRY``.
 """
@@ -14,14 +15,11 @@ from prefjax.families.bradley_terry import BRADLEY_TERRY
 from prefjax.families.clusters import CLUSTERS
 from prefjax.families.contract import (
     Answers,
-    Data,
     Family,
     gather,
     make_answers,
-    make_data,
     no_answers,
     score,
-    stack_data,
 )
 from prefjax.families.gpm import GPM
 from prefjax.families.lore import LORE
@@ -67,13 +65,10 @@ def get_family(name: str) -> Family:
 __all__ = [
     "REGISTRY",
     "Answers",
-    "Data",
     "Family",
     "gather",
     "get_family",
     "make_answers",
-    "make_data",
     "no_answers",
     "score",
-    "stack_data",
 ]

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import Answers, Data, Family, Number, no_alarms
+from prefjax.families.contract import Answers, Family, Number, no_alarms
 from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
@@ -42,7 +43,7 @@ class Params(NamedTuple):
     weights: Float[Array, " input"]
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """The optimum of the module's equation; ``key`` is not used."""
     return Params(linear.population(data, config.penalty))
 

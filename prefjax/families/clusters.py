@@ -25,15 +25,15 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax import basis
-from prefjax.basis import EMConfig, Strength
+from prefjax.basis import EMConfig, Problem
 from prefjax.basis import rows as layout
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Family, Number, clean
 from prefjax.families.k_means import k_means, members
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.settings import check_settings
-from prefjax.types import Array, PRNGKey
+from prefjax.types import Array, Penalties, PRNGKey
 
 STANDARD_ERRORS = 2.0
 COLD_STEPS, WARM_STEPS = 4, 2  # of Newton, from the center of a group and from the last rewards
@@ -93,7 +93,7 @@ class Params(NamedTuple):
 
 
 def _user_losses(
-    data: Data, weights: Float[Array, "cluster input"]
+    data: Problem, weights: Float[Array, "cluster input"]
 ) -> Float[Array, "user cluster"]:
     """Summed loss of every person's rows under every group's reward."""
     logit = (linear.gaps(data) @ weights.T).reshape(*data.rows.label.shape, -1)
@@ -103,18 +103,13 @@ def _user_losses(
     return layout.sum_by_user(by_chunk, data.rows, len(data.count))
 
 
-def _stage_one(key: PRNGKey, data: Data, config: Config):
+def _stage_one(key: PRNGKey, data: Problem, config: Config):
     """Codes, centered, and the head that turns ``[z, 1]`` into a reward."""
-    fitted = basis.fit_block(
-        key,
-        data.rows,
-        data.embeddings,
-        Strength(*map(jnp.float32, (config.code_penalty, 0.25 * config.code_penalty, 0.0))),
-        num_users=len(data.count),
-        num_responses=len(data.embeddings),
-        config=EMConfig(num_factors=config.code_size),
-    )
-    return fitted.weights, fitted.head
+    penalties = Penalties(config.code_penalty, 0.25 * config.code_penalty, 0.0)
+    config_em = EMConfig(num_factors=config.code_size)
+    data = data._replace(standardizer=None)
+    fitted, people, _ = basis.fit_block(key, data, penalties, config=config_em)
+    return people.mean, fitted.params["out"]["kernel"]
 
 
 def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user"]):
@@ -126,7 +121,7 @@ def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user
     return jnp.argmax(total <= jnp.min(total) + STANDARD_ERRORS * error) + 1
 
 
-def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) -> Params:
+def _groups(key: PRNGKey, data: Problem, code, head, num_clusters, config: Config) -> Params:
     """Stages 2 and 3."""
     size = config.max_clusters
     present = jnp.asarray(data.count) > 0
@@ -159,7 +154,7 @@ def _groups(key: PRNGKey, data: Data, code, head, num_clusters, config: Config) 
     return Params(weight, log_prior, code, cluster, num_clusters, held_loss=jnp.full(size, jnp.nan))
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """All three stages; ``key`` draws held-out answers and the starts of k-means.
 
     One scan runs stages 2 and 3 for 1, 2, … groups on what is not held out, and last for the number
@@ -224,7 +219,7 @@ def logit(
     return mixture_logit(state, params.weights @ (first - second))
 
 
-def alarms(params: Params, data: Data, config: Config) -> dict[str, Array]:
+def alarms(params: Params, data: Problem, config: Config) -> dict[str, Array]:
     """The number of groups, and the share of the smallest."""
     share = jnp.where(jnp.isfinite(params.log_prior), jnp.exp(params.log_prior), jnp.inf)
     return {"num_clusters": params.num_clusters, "smallest_share": jnp.min(share)}

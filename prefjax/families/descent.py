@@ -12,16 +12,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
+from prefjax.basis import Problem
+from prefjax.basis import rows as layout
 from prefjax.basis.rows import Rows
-from prefjax.families.contract import Answers, Data, Number
+from prefjax.families.contract import Answers, Number
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
 
-def inputs(data: Data) -> Float[Array, "response_and_baseline input"]:
-    """Embeddings at unit scale, with the zero baseline as the last row."""
-    scaled = data.embeddings / jnp.sqrt(data.scale)
-    return jnp.concatenate([scaled, jnp.zeros_like(scaled[:1])])
+def inputs(data: Problem) -> Float[Array, "response_and_baseline input"]:
+    """Standardized embeddings, with the zero baseline as the last row."""
+    return layout.extend(data.embeddings)
 
 
 @jax.custom_vjp
@@ -36,15 +37,12 @@ def _pick_forward(table, rows):
     return pick(table, rows), (rows, len(table))
 
 
-def _pick_backward(kept, slopes):
-    rows, size = kept
-    width = slopes[0].shape[-1]
-    flat = jnp.concatenate([slope.reshape(-1, width) for slope in slopes])
-    place = rows.entry + jnp.where(rows.sign < 0, rows.label.size, 0)
-    by_chunk = jnp.einsum("esf,es->ef", flat[place], jnp.abs(rows.sign))
-    total = jax.ops.segment_sum(by_chunk, rows.response, size, indices_are_sorted=True)
-    stands = jnp.concatenate([rows.first.reshape(-1), rows.second.reshape(-1)]) == size - 1
-    return total.at[-1].add(jnp.where(stands, 1.0, 0.0) @ flat), None
+def _pick_backward(residual, slopes):
+    rows, size = residual
+    first, second = (layout.sum_by_pair(slope, rows) for slope in slopes)
+    both = layout.sum_sides_by_response(first, second, rows, size - 1)
+    baseline = (rows.pairs.first == size - 1) @ first + (rows.pairs.second == size - 1) @ second
+    return jnp.concatenate([both, baseline[None]]), None
 
 
 pick.defvjp(_pick_forward, _pick_backward)
@@ -119,7 +117,7 @@ class Batch(NamedTuple):
 
 
 def chunks(
-    data: Data, table: Float[Array, "response_and_baseline input"], index: Int[Array, " chunk"]
+    data: Problem, table: Float[Array, "response_and_baseline input"], index: Int[Array, " chunk"]
 ) -> Batch:
     """Some chunks of the rows, in which the slots with weight come in their own order."""
     rows = data.rows
@@ -147,7 +145,7 @@ class Deck(NamedTuple):
     count: Int[Array, " user"]
 
 
-def shuffle(key: PRNGKey, data: Data, num_orders: int) -> Deck:
+def shuffle(key: PRNGKey, data: Problem, num_orders: int) -> Deck:
     """Shuffles the rows of every person."""
     present = data.rows.sample_weight > 0
     owner = jnp.where(present, data.rows.user[:, None], len(data.count)).reshape(-1)
@@ -160,7 +158,7 @@ def shuffle(key: PRNGKey, data: Data, num_orders: int) -> Deck:
 def deal(
     key: PRNGKey,
     deck: Deck,
-    data: Data,
+    data: Problem,
     table: Float[Array, "response_and_baseline input"],
     size: int,
 ) -> Answers:

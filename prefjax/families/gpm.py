@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
+from prefjax.basis import Problem
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
@@ -35,7 +35,7 @@ from prefjax.families.contract import (
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
 from prefjax.settings import check_settings
-from prefjax.types import Array, GaussianPrior, PRNGKey
+from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
@@ -86,7 +86,7 @@ def turns(
     return first[..., 0::2] * second[..., 1::2] - first[..., 1::2] * second[..., 0::2]
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """A and everybody's gates; ``key`` draws where A starts."""
     table = inputs(data)
     num_users, num_inputs, size = len(data.count), table.shape[1], 2 * config.num_planes
@@ -110,7 +110,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
     )
-    kernel = kernel / (root * jnp.sqrt(data.scale))
+    kernel = kernel / root
     return Params(kernel, bias / root, population_mean(gates, data), gates)
 
 
@@ -124,8 +124,9 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " pl
     answers = clean(answers)
     areas = turns(_coordinates(params, answers.first), _coordinates(params, answers.second))
     precision = config.gate_penalty * jnp.eye(len(params.center))
-    prior = GaussianPrior(params.center, precision)
-    return logistic.fit(areas, answers.label, answers.sample_weight, prior=prior).weights
+    return logistic.fit(
+        areas, answers.label, answers.sample_weight, mean=params.center, precision=precision
+    ).weights
 
 
 def logit(

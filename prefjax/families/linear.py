@@ -2,28 +2,29 @@
 
     w_k = argmin Σ_r c_kr ℓ(w_k·Δ_r, y_r) + τ/2 ‖w_k − v_k‖²,    Δ = e_a − e_b
 
-for heads k with their own row weights c and centers v. τ is in units of reward: it is multiplied by
-the scale of the embeddings. Newton steps from v that never raise the objective.
+for heads k with their own row weights c and centers v. τ is in units of reward, since
+embeddings are standardized. Newton steps from v that never raise the objective.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.basis import rows as layout
-from prefjax.families.contract import Data, Number
+from prefjax.families.contract import Number
 from prefjax.types import Array
 
 NUM_STEPS = 12
 LONGEST = 1.79  # solves exp(x) − x − 1 = x²: a Newton step that moves no logit further is safe
 
 
-def gaps(data: Data) -> Float[Array, "row input"]:
+def gaps(data: Problem) -> Float[Array, "row input"]:
     """Δ of every slot, padding included."""
-    return layout.gap(data.embeddings, data.rows).reshape(-1, data.embeddings.shape[1])
+    return layout.feature_gap(data.embeddings, data.rows).reshape(-1, data.embeddings.shape[1])
 
 
-def labels(data: Data) -> Float[Array, " row"]:
+def labels(data: Problem) -> Float[Array, " row"]:
     """Label of every slot, ½ where there is no weight."""
     return jnp.where(data.rows.sample_weight > 0, data.rows.label, 0.5).reshape(-1)
 
@@ -52,7 +53,7 @@ def newton_step(
 
 
 def solve(
-    data: Data,
+    data: Problem,
     sample_weight: Float[Array, "head row"],
     center: Float[Array, "head input"],
     penalty: Number,
@@ -71,7 +72,7 @@ def solve(
         num_steps: Newton steps, static; about six reach the optimum.
     """
     gap, label = gaps(data), labels(data)
-    precision = jnp.broadcast_to(penalty * data.scale, gap.shape[1:])
+    precision = jnp.broadcast_to(penalty, gap.shape[1:])
     start = center if start is None else start
 
     def one(sample_weight, center, start):
@@ -85,7 +86,7 @@ def solve(
     return jax.vmap(one)(sample_weight, center, start)
 
 
-def population(data: Data, penalty: Number) -> Float[Array, " input"]:
+def population(data: Problem, penalty: Number) -> Float[Array, " input"]:
     """One reward for everybody, centered at zero."""
     center = jnp.zeros((1, data.embeddings.shape[1]))
     return solve(data, data.rows.sample_weight.reshape(1, -1), center, penalty)[0]

@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families import linear
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
@@ -84,11 +84,11 @@ def _cosine(columns: Float[Array, "input component"]) -> Float[Array, "component
     return unit.T @ unit
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """V and everybody's w by Adam; ``key`` draws where V starts."""
-    table, unit = inputs(data), jnp.sqrt(data.scale)
+    table = inputs(data)
     num_users, num_inputs = len(data.count), table.shape[1]
-    reference = unit * linear.population(data, config.penalty)
+    reference = linear.population(data, config.penalty)
     by_user = data.rows.sample_weight / jnp.maximum(data.count, 1e-12)[data.rows.user][:, None]
     by_user = by_user / jnp.maximum(jnp.sum(data.count > 0), 1)
     total = jnp.sum(data.rows.sample_weight)
@@ -112,7 +112,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(basis / (config.temperature * unit), weight, population_mean(weight, data))
+    return Params(basis / config.temperature, weight, population_mean(weight, data))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:
@@ -133,7 +133,7 @@ def logit(
     return (first - second) @ params.basis @ state
 
 
-def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of the basis: effective rank near 1, or a largest cosine near 1."""
     values = jnp.linalg.svd(params.basis, compute_uv=False)
     share = jnp.square(values) / jnp.maximum(jnp.sum(jnp.square(values)), 1e-30)

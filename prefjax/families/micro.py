@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.families.contract import STATIC, Answers, Family, Number, clean
 from prefjax.families.mixture import hedge, mixture_logit
 from prefjax.numerics import softplus_loss
 from prefjax.settings import check_settings
@@ -68,7 +69,7 @@ class Params(NamedTuple):
     router: Float[Array, "context_and_one head"]
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """Stage 1; ``key`` draws how the heads differ at every start."""
     context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
     rows, size = data.rows, config.num_heads
@@ -101,12 +102,12 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         return Params(weight, router), None
 
     def objective(params):
-        ridge = config.penalty * data.scale * jnp.sum(jnp.square(params.weights))
+        ridge = config.penalty * jnp.sum(jnp.square(params.weights))
         ridge = ridge + config.router_penalty * jnp.sum(jnp.square(params.router))
         return 0.5 * ridge - given[:, 0] @ jax.nn.logsumexp(joint(params), axis=1)
 
     def begin(key):
-        scale = config.spread / jnp.sqrt(data.scale)
+        scale = config.spread
         weight = everybody[None] + scale * jax.random.normal(key, center.shape)
         begun = Params(weight, jnp.zeros((context.shape[1], size)))
         params, _ = jax.lax.scan(step, begun, None, length=-(-config.num_steps // 8))
@@ -137,7 +138,7 @@ def logit(
     return mixture_logit(state + routed, params.weights @ (first - second))
 
 
-def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of the router: entropy of its mean weights, 1 if even and 0 if one head rules.
 
     ``routing_information`` is what the prompt tells of the head: mutual information over log K.

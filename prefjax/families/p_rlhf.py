@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
@@ -114,7 +114,7 @@ def start_network(key: PRNGKey, num_inputs: int, size: int, hidden: int) -> Netw
     )
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """Everything by Adam; ``key`` draws the start and the chunks of every step."""
     table, total = inputs(data), jnp.sum(data.rows.sample_weight)
     start_key, step_key = jax.random.split(key)
@@ -148,8 +148,6 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
         keys=jax.random.split(step_key, config.num_steps),
     )
-    root = jnp.sqrt(data.scale)
-    network = network._replace(straight=network.straight / root, inward=network.inward / root)
     return Params(network, generic, own)
 
 

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
@@ -102,16 +102,6 @@ def apply_map(params: Map, embedding: Float[Array, "*pairs input"]) -> jax.Array
     return jnp.asarray(embedding @ params["straight"] + bent)
 
 
-def rescale_map(params: Map, scale: Float[Array, ""]) -> Map:
-    """The same F of embeddings in their own units, from F of embeddings at unit scale."""
-    root = jnp.sqrt(scale)
-    return {
-        "straight": params["straight"] / root,
-        "inward": params["inward"] / root,
-        "outward": params["outward"],
-    }
-
-
 def distance(
     point: Float[Array, "*pairs point"], ideal: Float[Array, "*pairs point"]
 ) -> Float[Array, "*pairs"]:
@@ -119,7 +109,7 @@ def distance(
     return jnp.sqrt(jnp.sum(jnp.square(point - ideal), axis=-1) + 1e-12)
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """F, P and everybody's w by Adam; ``key`` draws where they start."""
     table = inputs(data)
     map_key, prototype_key, weight_key = jax.random.split(key, 3)
@@ -150,9 +140,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(
-        rescale_map(mapping, data.scale), prototypes, weight, population_mean(weight, data)
-    )
+    return Params(mapping, prototypes, weight, population_mean(weight, data))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from prefjax.basis import Problem
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
@@ -31,7 +31,7 @@ from prefjax.families.contract import (
     population_mean,
 )
 from prefjax.families.descent import adam, inputs, mean_loss, pick
-from prefjax.families.pal_a import Map, apply_map, rescale_map, start_map
+from prefjax.families.pal_a import Map, apply_map, start_map
 from prefjax.families.person import simplex_weights
 from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
@@ -123,7 +123,7 @@ def temperature(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.exp(jnp.minimum(log_temperature, MAX_LOG_TEMPERATURE))
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """Everything by Adam; ``key`` draws where it starts."""
     table, rows = inputs(data), data.rows
     map_key, inward_key, outward_key, constant_key, weight_key = jax.random.split(key, 5)
@@ -163,7 +163,7 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
     )
     weight = jax.nn.softmax(logits)
     return Params(
-        map=rescale_map(mapping, data.scale),
+        map=mapping,
         heads=heads._replace(inward=heads.inward / root),
         log_temperature=log_temperature,
         weights=weight,

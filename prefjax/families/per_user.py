@@ -21,18 +21,18 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
+from prefjax.basis import Problem
 from prefjax.families import linear
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     clean,
     no_alarms,
 )
 from prefjax.settings import check_settings
-from prefjax.types import Array, GaussianPrior, PRNGKey
+from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
@@ -66,12 +66,12 @@ class Params(NamedTuple):
     precision: Float[Array, ""]
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """The prior; ``key`` is not used."""
     center = jnp.zeros(data.embeddings.shape[1])
     if config.around == "population":
         center = linear.population(data, config.population_penalty)
-    return Params(center=center, precision=config.penalty * data.scale)
+    return Params(center=center, precision=jnp.asarray(config.penalty))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " input"]:
@@ -87,7 +87,8 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " in
         features,
         answers.label,
         answers.sample_weight,
-        prior=GaussianPrior(jnp.zeros(size), params.precision * jnp.eye(size)),
+        mean=jnp.zeros(size),
+        precision=params.precision * jnp.eye(size),
         offset=gap @ params.center,
     ).weights
     return params.center + (moved if basis is None else basis @ moved)

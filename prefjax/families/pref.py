@@ -1,4 +1,4 @@
-"""PReF, the default: the people are integrated out and the strengths are learned.
+"""PReF, the default: the people are integrated out and the penalties are learned.
 
     s = λ_u·(φ_a − φ_b) + t_a − t_b,    [φ, t] = eᵀθ,    λ_u ~ N(0, Σ)
 
@@ -18,35 +18,18 @@ References:
 """
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax import logistic
-from prefjax.basis import (
-    EMConfig,
-    Factorization,
-    LearnConfig,
-    Strength,
-    fit_block,
-    search_penalties,
-)
+from prefjax.basis import EMConfig, Problem, SearchConfig, fit_block, search_utility
 from prefjax.basis import fit as fit_default
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Data,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-)
-from prefjax.numerics import positive_inverse
-from prefjax.person.laplace import moderated_logit
+from prefjax.families.contract import STATIC, Answers, Family, Number, clean, no_alarms
+from prefjax.numerics import positive_inverse, precision
+from prefjax.person.laplace import moderated_logit, predict_logit
 from prefjax.settings import check_settings
-from prefjax.types import Array, GaussianPrior, PRNGKey
+from prefjax.types import Array, Gaussian, Penalties, PRNGKey, RewardBasis
 
 
 @jax.tree_util.register_dataclass
@@ -55,105 +38,64 @@ class Config:
     """Settings.
 
     Attributes:
-        penalty: τ of the factors at temperature 1; None learns it with the temperature.
+        penalty: τ of the factors at posterior scale 1; None learns it with the posterior scale.
         em: J and how a fit runs.
-        learn: Candidate strengths.
+        search: Candidate penalties.
     """
 
     penalty: Number | None = None
     em: EMConfig = field(default=EMConfig(), metadata=STATIC)
-    learn: LearnConfig = field(default=LearnConfig(), metadata=STATIC)
+    search: SearchConfig = field(default=SearchConfig(), metadata=STATIC)
 
     def __post_init__(self):
         check_settings(self)
 
 
-class Params(NamedTuple):
-    """Base rewards and the population.
+def fit(key: PRNGKey, data: Problem, config: Config) -> RewardBasis:
+    """The basis with penalties learned; ``key`` draws the held-out training users.
 
-    Attributes:
-        head: θ, the last column gives t.
-        prior: Of a new person's λ.
+    Args:
+        key: Seed of the held-out draws and of the start.
+        data: What is fitted; the basis is one of its standardized embeddings.
+        config: Settings.
     """
-
-    head: Float[Array, "input factor_and_utility"]
-    prior: GaussianPrior
-
-
-class Belief(NamedTuple):
-    """What is known of one person.
-
-    Attributes:
-        weights: λ, the MAP.
-        covariance: H⁻¹ there.
-    """
-
-    weights: Float[Array, " factor"]
-    covariance: Float[Array, "factor factor"]
-
-
-def to_params(fitted: Factorization) -> Params:
-    """What is needed of a fit to predict."""
-    return Params(head=fitted.head, prior=fitted.prior)
-
-
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
-    """θ and the prior, strengths learned; ``key`` draws the held-out training users."""
-    shape = {"num_users": len(data.count), "num_responses": len(data.embeddings)}
+    data = data._replace(standardizer=None)
     if config.penalty is None:
-        fitted, _ = fit_default(
-            key,
-            data.rows,
-            data.embeddings,
-            unit=data.unit,
-            config=config.em,
-            learn_config=config.learn,
-            **shape,
-        )
-        return to_params(fitted)
-    search_key, fit_key = jax.random.split(key)
-    found = search_penalties(
-        search_key,
-        data.rows,
-        data.embeddings,
-        unit=data.unit,
-        config=config.em,
-        learn_config=replace(config.learn, penalties=(1.0,), temperatures=(1.0,)),
-        **shape,
-    )
-    strength = Strength(
-        jnp.float32(config.penalty), found.strength.utility_penalty[0], jnp.ones(())
-    )
-    fitted = fit_block(fit_key, data.rows, data.embeddings, strength, config=config.em, **shape)
-    return to_params(fitted)
+        basis, _, _ = fit_default(key, data, config=config.em, search_config=config.search)
+        return basis
+    utility = search_utility(key, data, config=config.em, search_config=config.search)
+    penalties = Penalties(config.penalty, utility, 1.0)
+    basis, _, _ = fit_block(key, data, penalties, config=config.em)
+    return basis
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Belief:
-    """λ, the MAP under the prior, and how far it may be off."""
+def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
+    """N(λ̂, H⁻¹), the MAP under the population and how far it may be off."""
     answers = clean(answers)
-    described = (answers.first - answers.second) @ params.head
+    kernel = params.params["out"]["kernel"]
+    described = (answers.first - answers.second) @ kernel
     fitted = logistic.fit(
         described[:, :-1],
         answers.label,
         answers.sample_weight,
-        prior=params.prior,
+        mean=params.population.mean,
+        precision=precision(params.population),
         offset=described[:, -1],
     )
-    return Belief(fitted.weights, positive_inverse(fitted.hessian))
+    return Gaussian(fitted.weights, positive_inverse(fitted.hessian))
 
 
 def logit(
-    params: Params,
-    state: Belief,
+    params: RewardBasis,
+    state: Gaussian,
     first: Float[Array, " input"],
     second: Float[Array, " input"],
     context: Float[Array, " context"],
 ) -> Float[Array, ""]:
-    """``m / √(1 + πv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, ``f = φ_a − φ_b``."""
-    described = (first - second) @ params.head
-    features = described[:-1]
-    mean = features @ state.weights + described[-1]
-    return moderated_logit(mean, features @ state.covariance @ features)
+    """``m / √(1 + πsv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, s the posterior scale."""
+    described = (first - second) @ params.params["out"]["kernel"]
+    mean, variance = predict_logit(state, described[:-1], described[-1])
+    return moderated_logit(mean, params.posterior_scale * variance)
 
 
 def trials(config: Config) -> tuple[Config, ...]:

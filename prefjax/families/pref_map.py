@@ -17,19 +17,17 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 
-from prefjax import basis
-from prefjax.basis import EMConfig, Strength
+from prefjax.basis import EMConfig, Problem, fit_block
 from prefjax.families import pref
 from prefjax.families.contract import (
     STATIC,
     Answers,
-    Data,
     Family,
     Number,
     no_alarms,
 )
 from prefjax.settings import check_settings
-from prefjax.types import PRNGKey
+from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
 
 
 @jax.tree_util.register_dataclass
@@ -53,26 +51,18 @@ class Config:
         check_settings(self)
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> pref.Params:
-    """θ by joint MAP; ``key`` only breaks ties in the start."""
-    fitted = basis.fit_block(
-        key,
-        data.rows,
-        data.embeddings,
-        Strength(*map(jnp.float32, (config.penalty, config.utility_penalty, 0.0))),
-        num_users=len(data.count),
-        num_responses=len(data.embeddings),
-        config=config.em,
-    )
-    params = pref.to_params(fitted)
-    ridge = config.beta * jnp.eye(config.em.num_factors)
-    return params._replace(prior=params.prior._replace(precision=ridge))
+def fit(key: PRNGKey, data: Problem, config: Config) -> RewardBasis:
+    """The basis by joint MAP with the ridge prior; ``key`` only breaks ties in the start."""
+    penalties = Penalties(config.penalty, config.utility_penalty, 0.0)
+    data = data._replace(standardizer=None)
+    basis, _, _ = fit_block(key, data, penalties, config=config.em)
+    eye = jnp.eye(config.em.num_factors)
+    return basis._replace(population=Gaussian(0 * eye[0], eye / config.beta))
 
 
-def adapt(params: pref.Params, answers: Answers, config: Config) -> pref.Belief:
-    """λ̂ of eq. 5, taken as certain."""
-    belief = pref.adapt(params, answers, pref.Config())
-    return belief._replace(covariance=jnp.zeros_like(belief.covariance))
+def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
+    """λ̂ of eq. 5; the posterior scale 0 of the basis takes it as certain."""
+    return pref.adapt(params, answers, pref.Config())
 
 
 def trials(config: Config) -> tuple[Config, ...]:

@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import STATIC, Answers, Data, Family, Number, clean
+from prefjax.basis import Problem
+from prefjax.families.contract import STATIC, Answers, Family, Number, clean
 from prefjax.families.descent import adam, chunks, deal, inputs, shuffle
 from prefjax.families.p_rlhf import Network, reward, start_network
 from prefjax.numerics import softplus_loss
@@ -156,7 +157,7 @@ def annealed(progress: Float[Array, ""], cycles: int) -> Float[Array, ""]:
     return 0.5 * (1 - jnp.cos(jnp.pi * jnp.minimum(2 * place, 1.0)))
 
 
-def fit(key: PRNGKey, data: Data, config: Config) -> Params:
+def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """Encoder and reward by Adam; ``key`` draws the start, the contexts and z."""
     table, total = inputs(data), jnp.sum(data.rows.sample_weight)
     encoder_key, network_key, deck_key, step_key = jax.random.split(key, 4)
@@ -193,18 +194,13 @@ def fit(key: PRNGKey, data: Data, config: Config) -> Params:
         start_encoder(encoder_key, table.shape[1], config.hidden, config.size),
         start_network(network_key, table.shape[1], config.size, config.hidden),
     )
-    params = adam(
+    return adam(
         loss,
         start,
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
         keys=jax.random.split(step_key, config.num_steps),
     )
-    root = jnp.sqrt(data.scale)
-    encoder, network = params
-    read = {name: encoder[name] / root for name in ("winner", "loser")}
-    network = network._replace(straight=network.straight / root, inward=network.inward / root)
-    return Params({**encoder, **read}, network)
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " latent"]:
@@ -225,7 +221,7 @@ def logit(
     return reward(params.network, first, state) - reward(params.network, second, state)
 
 
-def alarms(params: Params, data: Data, config: Config) -> dict[str, jax.Array]:
+def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of z: units whose μ differs between training contexts, and the mean KL in nats."""
     table = jnp.concatenate([data.embeddings, jnp.zeros_like(data.embeddings[:1])])
     batch = chunks(data, table, jnp.arange(len(data.rows.user)))

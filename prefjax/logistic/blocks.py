@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.logistic.newton import DEFAULT, Block, LogisticFit, NewtonConfig, solve_block
-from prefjax.types import Array, GaussianPrior
+from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
 _MIN_BLOCK = 32
@@ -24,21 +24,24 @@ def fit(
     label: Float[Array, " pair"],
     sample_weight: Float[Array, " pair"],
     *,
-    prior: GaussianPrior,
+    mean: Float[Array, " factor"],
+    precision: Float[Array, "factor factor"],
     offset: Float[Array, " pair"] | None = None,
     config: NewtonConfig = DEFAULT,
 ) -> LogisticFit:
     """Minimize ``Σ_i w_i ℓ(λ·f_i + o_i, y_i) + ½ (λ-μ)ᵀ P (λ-μ)`` over the weights λ of one user.
 
-    Use ``jax.vmap`` for many users; the prior, features or labels may be shared (``in_axes=None``).
+    Use ``jax.vmap`` for many users; prior, features or labels may be shared (``in_axes=None``).
 
     Args:
         features: f, first minus second response of each answer.
         label: y in [0, 1], the probability that the first is preferred.
         sample_weight: w ≥ 0; 2 means the answer given twice, 0 that it is absent, whatever it
             contains.
-        prior: μ and P. P may be singular or zero, then separable answers end as ``SEPARABLE``, and
-            directions in which there is neither data nor prior stay at μ.
+        mean: μ.
+        precision: P, the inverse covariance of the prior. It may be singular or zero, then
+            separable answers end as ``SEPARABLE``, and directions in which there is neither data
+            nor prior stay at μ.
         offset: o, logit before λ enters; default 0.
         config: When to stop.
 
@@ -49,20 +52,20 @@ def fit(
         arXiv 2503.06358, Eq. 5.
 
     Examples:
-        >>> prior = GaussianPrior(jnp.zeros(1), jnp.eye(1))
-        >>> answer = fit(jnp.ones((1, 1)), jnp.ones(1), jnp.ones(1), prior=prior)
+        >>> prior = {"mean": jnp.zeros(1), "precision": jnp.eye(1)}
+        >>> answer = fit(jnp.ones((1, 1)), jnp.ones(1), jnp.ones(1), **prior)
         >>> round(float(answer.weights[0]), 4)  # solves λ = σ(-λ)
         0.4011
     """
-    dtype = jnp.result_type(features, prior.mean)
-    kept = jnp.asarray(sample_weight) > 0
+    dtype = jnp.result_type(features, mean)
+    counted = jnp.asarray(sample_weight) > 0
     return _make_solver(config)(
-        jnp.where(kept[:, None], features, 0).astype(dtype),
-        jnp.where(kept, label, 0.5).astype(dtype),
-        jnp.where(kept, sample_weight, 0).astype(dtype),
-        (jnp.zeros(1) if offset is None else jnp.where(kept, offset, 0)).astype(dtype),
-        jnp.asarray(prior.mean, dtype),
-        jnp.asarray(prior.precision, dtype),
+        jnp.where(counted[:, None], features, 0).astype(dtype),
+        jnp.where(counted, label, 0.5).astype(dtype),
+        jnp.where(counted, sample_weight, 0).astype(dtype),
+        (jnp.zeros(1) if offset is None else jnp.where(counted, offset, 0)).astype(dtype),
+        jnp.asarray(mean, dtype),
+        jnp.asarray(precision, dtype),
     )
 
 

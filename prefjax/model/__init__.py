@@ -1,16 +1,18 @@
-"""The front door: fit a model of many people, then learn one new person by asking.
+"""The public object: fit a model of many people, then learn one new person by asking.
 
     model = fit(comparisons, embeddings)        # many people's choices, frozen embeddings
-    user = model.new_user()
-    question = user.ask(pool)                   # the most informative pair of the pool
-    user.tell(1.0)                              # 1: the first is preferred
-    user.rank(candidates).order[0]              # what to show this person
+    person = model.new_person()
+    question = person.ask(pool)                 # the most informative pair of the pool
+    person.tell(1.0)                            # 1: the first is preferred
+    person.rank(candidates).order[0]            # what to show this person
 
-Everything here is the kernels of `factorization`, `elicit`, `logistic` and `laplace` with checked
-input; research code that needs more control calls those.
+Everything here is the kernels of `basis` and `person` with checked input; research code that needs
+more control calls those.
 """
 
-from prefjax.model.fitted import PreferenceModel, fit, load
-from prefjax.model.user import Question, Ranking, User
+from prefjax.model._fit import fit
+from prefjax.model._model import PreferenceModel
+from prefjax.model.files import load
+from prefjax.person import Person, Question, Ranking
 
-__all__ = ["PreferenceModel", "Question", "Ranking", "User", "fit", "load"]
+__all__ = ["Person", "PreferenceModel", "Question", "Ranking", "fit", "load"]

@@ -1,14 +1,15 @@
-"""New users: a prior from many people and a few answers give a new person's weights.
+"""New users: a population of many people and a few answers give a new person's weights.
 
-λ̂_u = argmin Σ_i w_i ℓ(λ·f_i + t_i, y_i) + ½ (λ-μ)ᵀ P (λ-μ), solved for many users at once. The
-population prior ``N(μ, Σ)`` is learned with the factors and is the default; the ridge
-``N(0, (βI)⁻¹)`` is the published one. Zero answers give μ exactly, the population model.
+λ̂_u = argmin Σ_i w_i ℓ(λ·f_i + t_i, y_i) + ½ (λ-μ)ᵀ Σ⁻¹ (λ-μ), solved for many users at once. The
+population ``N(μ, Σ)`` is learned with the basis and is the default prior; the ridge ``N(0, I/β)``
+is the published one. Zero answers give μ exactly, the population model.
 
 References:
     PReF, arXiv 2503.06358, Eq. 5.
 """
 
 import warnings
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +18,25 @@ from jaxtyping import Float, Int
 
 from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, NewtonConfig, Status
-from prefjax.types import Array, GaussianPrior, UserBatch
+from prefjax.numerics import precision
+from prefjax.types import Array, Gaussian, UserBatch
 
 
-def ridge_prior(num_factors: int, beta: float) -> GaussianPrior:
-    """The published prior: mean 0 and precision ``β I``.
+def ridge_prior(num_factors: int, beta: float) -> Gaussian:
+    """The published prior ``N(0, I/β)``.
+
+    Args:
+        num_factors: J.
+        beta: β, the strength of the ridge.
 
     Raises:
-        ValueError: ``num_factors`` is below 1 or β is negative or not finite.
+        ValueError: ``num_factors`` is below 1 or β is not positive and finite.
     """
     if num_factors < 1:
         raise ValueError(f"num_factors must be at least 1, got {num_factors}")
-    if not (np.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta must be finite and not negative, got {beta}")
-    return GaussianPrior(jnp.zeros(num_factors), beta * jnp.eye(num_factors))
+    if not (np.isfinite(beta) and beta > 0):
+        raise ValueError(f"beta must be finite and positive, got {beta}")
+    return Gaussian(jnp.zeros(num_factors), jnp.eye(num_factors) / beta)
 
 
 def adapt(
@@ -39,28 +45,27 @@ def adapt(
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: GaussianPrior,
+    prior: Gaussian,
     config: NewtonConfig = logistic.DEFAULT,
 ) -> LogisticFit:
-    """Fit the weights of many new users under one prior; pure, for use inside ``jit``.
+    """Fits the weights of many new users under one prior; pure, for use inside ``jit``.
 
     Args:
         features: Feature gaps of each user's answers, padded to one length.
         offset: Difference of the utilities that everybody shares.
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
-        prior: Population prior, or ``ridge_prior``.
+        prior: Population of a `RewardBasis`, or `ridge_prior`.
         config: When to stop.
 
     Returns:
         A ``LogisticFit`` with a leading user axis; users without answers have the prior mean and
         ``Status.NO_DATA``.
     """
-
-    def fit_one(f, o, y, w):
-        return logistic.fit(f, y, w, prior=prior, offset=o, config=config)
-
-    return jax.vmap(fit_one)(features, offset, label, sample_weight)
+    solve = partial(logistic.fit, mean=prior.mean, precision=precision(prior), config=config)
+    return jax.vmap(lambda f, o, y, w: solve(f, y, w, offset=o))(
+        features, offset, label, sample_weight
+    )
 
 
 def adapt_path(
@@ -70,44 +75,56 @@ def adapt_path(
     sample_weight: Float[Array, "user pair"],
     num_answers: Int[Array, " count"],
     *,
-    prior: GaussianPrior,
+    prior: Gaussian,
     config: NewtonConfig = logistic.DEFAULT,
 ) -> LogisticFit:
-    """``adapt`` to the first n answers of every user, for each n; leading axes count and user."""
+    """`adapt` to the first n answers of every user, for each n; leading axes count and user.
+
+    Args:
+        features: Feature gaps of each user's answers, padded to one length.
+        offset: Difference of the utilities that everybody shares.
+        label: Probability that the first was preferred.
+        sample_weight: Weight of each answer, 0 for padding.
+        num_answers: Each n.
+        prior: Population of a `RewardBasis`, or `ridge_prior`.
+        config: When to stop.
+    """
 
     def after(count):
         seen = jnp.arange(label.shape[1])[None, :] < count
-        heard = jnp.where(seen, sample_weight, 0.0)
-        return adapt(features, offset, label, heard, prior=prior, config=config)
+        weight = jnp.where(seen, sample_weight, 0.0)
+        return adapt(features, offset, label, weight, prior=prior, config=config)
 
     return jax.lax.map(after, jnp.asarray(num_answers))
 
 
 def ridge_losses(
-    asked: Float[Array, "user pair factor"],
+    answer_features: Float[Array, "user pair factor"],
     answers: UserBatch,
-    tested: Float[Array, "user test factor"],
+    test_features: Float[Array, "user test factor"],
     tests: UserBatch,
     ridges: Float[Array, " ridge"],
 ) -> Float[jax.Array, " ridge"]:
-    """Summed loss of known users on further pairs under each ``N(0, (βI)⁻¹)``; β is chosen by it.
+    """Summed loss of known users on further pairs under each ``N(0, I/β)``; β is chosen by it.
 
     Args:
-        asked: Features of the pairs that are answered.
+        answer_features: Features of the pairs that are answered.
         answers: Their labels and weights.
-        tested: Features of the pairs that are predicted.
+        test_features: Features of the pairs that are predicted.
         tests: Their labels and weights.
         ridges: Candidates of β.
     """
-    label, weight = jnp.asarray(answers.label), jnp.where(answers.mask, answers.sample_weight, 0.0)
-    counted = jnp.where(tests.mask, tests.sample_weight, 0.0)
-    num_factors = asked.shape[-1]
+    label = jnp.asarray(answers.label)
+    weight = jnp.where(answers.mask, answers.sample_weight, 0.0)
+    test_weight = jnp.where(tests.mask, tests.sample_weight, 0.0)
+    eye = jnp.eye(answer_features.shape[-1])
 
     def loss(ridge):
-        prior = GaussianPrior(jnp.zeros(num_factors), ridge * jnp.eye(num_factors))
-        found = adapt(asked, jnp.zeros_like(label), label, weight, prior=prior)
-        logit = jnp.einsum("upj,uj->up", tested, found.weights)
-        return jnp.sum(jnp.where(counted > 0, counted * metrics.nll(logit, tests.label), 0.0))
+        prior = Gaussian(jnp.zeros(len(eye)), eye / ridge)
+        fits = adapt(answer_features, jnp.zeros_like(label), label, weight, prior=prior)
+        logit = jnp.einsum("upj,uj->up", test_features, fits.weights)
+        losses = test_weight * metrics.nll(logit, tests.label)
+        return jnp.sum(jnp.where(test_weight > 0, losses, 0.0))
 
     return jax.lax.map(loss, jnp.asarray(ridges))
 
@@ -120,31 +137,31 @@ def _first_bad(bad: np.ndarray) -> str:
     return f"user {user}, answer {pair} ({int(bad.sum())} in all)"
 
 
-def adapt_users(
+def adapt_checked(
     features: Float[Array, "user pair factor"],
     offset: Float[Array, "user pair"],
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: GaussianPrior,
+    prior: Gaussian,
     config: NewtonConfig = logistic.DEFAULT,
     strict: bool = False,
 ) -> LogisticFit:
-    """``adapt`` from the host: the input is checked before and the outcome after.
+    """`adapt` from the host: the input is checked before and the outcome after.
 
     Args:
-        features: See ``adapt``, as are ``offset``, ``label``, ``weight``, ``prior`` and ``config``.
-        offset: See ``adapt``.
-        label: See ``adapt``.
-        sample_weight: See ``adapt``.
-        prior: See ``adapt``.
-        config: See ``adapt``.
+        features: Feature gaps of each user's answers, padded to one length.
+        offset: Difference of the utilities that everybody shares.
+        label: Probability that the first was preferred.
+        sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
+        prior: Population of a `RewardBasis`, or `ridge_prior`.
+        config: When to stop.
         strict: Raise instead of warn when a user has no finite optimum that was reached.
 
     Raises:
         ValueError: A weight is negative or not finite; or, where the weight is positive, a feature
             or offset is not finite or a label lies outside [0, 1]; or the prior is not finite,
-            symmetric and positive semi-definite.
+            symmetric and positive definite.
         RuntimeError: ``strict`` and some user did not converge.
 
     Warns:
@@ -162,7 +179,7 @@ def adapt_users(
     bad = used & ~(np.isfinite(features).all(axis=-1) & np.isfinite(offset))
     if bad.any():
         raise ValueError(f"features and offsets must be finite: {_first_bad(bad)}")
-    _check_prior(prior)
+    check_gaussian(prior, "the prior")
     fits = _adapt_jit(features, offset, label, sample_weight, prior=prior, config=config)
     status = np.asarray(fits.status)
     counts = {s: np.flatnonzero(status == s) for s in (Status.SEPARABLE, Status.NOT_CONVERGED)}
@@ -181,12 +198,25 @@ def adapt_users(
     return fits
 
 
-def _check_prior(prior: GaussianPrior) -> None:
-    mean, precision = np.asarray(prior.mean), np.asarray(prior.precision)
-    if not (np.isfinite(mean).all() and np.isfinite(precision).all()):
-        raise ValueError("the prior's mean and precision must be finite")
-    scale = max(float(np.abs(precision).max(initial=0)), np.finfo(precision.dtype).tiny)
-    if np.abs(precision - precision.T).max(initial=0) > 1e-4 * scale:
-        raise ValueError("the prior's precision must be symmetric")
-    if np.linalg.eigvalsh(precision).min(initial=0) < -1e-4 * scale:
-        raise ValueError("the prior's precision must be positive semi-definite")
+def check_gaussian(gaussian: Gaussian, name: str) -> None:
+    """Refuses a Gaussian that is none.
+
+    Args:
+        gaussian: One, without leading axes.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: It is not finite, symmetric and positive definite.
+    """
+    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ValueError(f"mean and covariance of {name} must be finite")
+    if covariance.shape != (*mean.shape, *mean.shape[-1:]):
+        raise ValueError(
+            f"mean and covariance of {name} have shapes {mean.shape} and {covariance.shape}"
+        )
+    scale = max(float(np.abs(covariance).max(initial=0)), np.finfo(covariance.dtype).tiny)
+    if np.abs(covariance - covariance.T).max(initial=0) > 1e-4 * scale:
+        raise ValueError(f"the covariance of {name} must be symmetric")
+    if np.linalg.eigvalsh(covariance).min(initial=np.inf) <= 0:
+        raise ValueError(f"the covariance of {name} must be positive definite")

@@ -30,23 +30,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from prefjax.types import Array, FeatureGap, PRNGKey
-
-
-class Belief(NamedTuple):
-    """Gaussian belief N(weight, covariance) about the weights of one user.
-
-    Attributes:
-        weights: λ̂, the MAP estimate.
-        covariance: H⁻¹, the inverse curvature there.
-    """
-
-    weights: Float[Array, " factor"]
-    covariance: Float[Array, "factor factor"]
+from prefjax.numerics import gauss_hermite
+from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
 
 class Moments(NamedTuple):
@@ -69,11 +57,10 @@ class Moments(NamedTuple):
     noise: Float[jax.Array, "*question"]
 
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+_RULE = gauss_hermite(64)
 # The outer nodes carry weights far below the rounding of a double and cost as much as the others.
-_KEPT = _WEIGHTS > 1e-17
-_NODES, _WEIGHTS = _NODES[_KEPT], _WEIGHTS[_KEPT]
+_COUNTED = _RULE.weight > 1e-17
+_NODES, _WEIGHTS = _RULE.node[_COUNTED], _RULE.weight[_COUNTED]
 
 
 def _slope(logit: Float[Array, "*question"]) -> Float[jax.Array, "*question"]:
@@ -205,17 +192,17 @@ def get_rule(name: str) -> Rule:
     return RULES[name]
 
 
-def sample_weights(key: PRNGKey, belief: Belief) -> Float[jax.Array, "2 factor"]:
+def sample_weights(key: PRNGKey, belief: Gaussian) -> Float[jax.Array, "2 factor"]:
     """Two independent draws of the weights from the belief."""
     root = jnp.linalg.cholesky(belief.covariance)
     noise = jax.random.normal(key, (2, root.shape[0]), root.dtype)
-    return jnp.asarray(belief.weights)[None, :] + noise @ root.T
+    return jnp.asarray(belief.mean)[None, :] + noise @ root.T
 
 
 def moments_of(
     key: PRNGKey,
     gap: FeatureGap,
-    belief: Belief,
+    belief: Gaussian,
     target: Float[Array, "factor factor"],
 ) -> Moments:
     """Moments of a list of candidate questions for one user.
@@ -234,7 +221,7 @@ def moments_of(
     spread = features @ belief.covariance
     samples = features @ sample_weights(key_sample, belief).T + offset[:, None]
     return Moments(
-        logit=features @ belief.weights + offset,
+        logit=features @ belief.mean + offset,
         variance=jnp.maximum(jnp.sum(spread * features, axis=-1), 0),
         reduction=jnp.maximum(jnp.sum(spread @ target * spread, axis=-1), 0),
         first_sample=samples[:, 0],
@@ -246,7 +233,7 @@ def moments_of(
 def score(
     key: PRNGKey,
     gap: FeatureGap,
-    belief: Belief,
+    belief: Gaussian,
     *,
     rule: str = "d_optimal",
     target: Float[Array, "factor factor"] | None = None,
@@ -265,9 +252,9 @@ def score(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from prefjax.types import FeatureGap
+        >>> from prefjax.types import FeatureGap, Gaussian
         >>> gap = FeatureGap(features=jnp.array([[1.0, 0.0], [0.0, 2.0]]), offset=jnp.zeros(2))
-        >>> belief = Belief(weights=jnp.zeros(2), covariance=jnp.eye(2))
+        >>> belief = Gaussian(mean=jnp.zeros(2), covariance=jnp.eye(2))
         >>> [float(x) for x in score(jax.random.key(0), gap, belief, rule="eq8")]
         [1.0, 4.0]
     """

@@ -17,55 +17,57 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaincc
 from jaxtyping import Float
+from scipy.stats import chi2
 
 from prefjax.logistic import LogisticFit
 from prefjax.numerics import gauss_hermite, symmetric_eigen
-from prefjax.types import Array
-
-
-class Posterior(NamedTuple):
-    """N(mean, covariance) in eigenvector form, the least certain direction first.
-
-    Attributes:
-        mean: λ̂.
-        covariance: H⁻¹.
-        variance: Eigenvalues of the covariance, descending.
-        direction: Their unit eigenvectors as columns; column 0 is ν, the best unconstrained
-            question (arXiv 2503.06358, Lemma 4.3).
-    """
-
-    mean: Float[Array, " factor"]
-    covariance: Float[Array, "factor factor"]
-    variance: Float[Array, " factor"]
-    direction: Float[Array, "factor factor"]
+from prefjax.types import Array, Gaussian
 
 
 class LogitMoments(NamedTuple):
     """Mean m and variance v of a logit."""
 
-    mean: Float[Array, ""]
-    variance: Float[Array, ""]
+    mean: Float[Array, "*shape"]
+    variance: Float[Array, "*shape"]
 
 
-def posterior(fit: LogisticFit) -> Posterior:
-    """Laplace posterior of a fit; robust for a semi-definite Hessian."""
+def posterior(fit: LogisticFit) -> Gaussian:
+    """Laplace posterior N(λ̂, H⁻¹) of one user's fit; robust for a semi-definite Hessian."""
     value, vector = symmetric_eigen(fit.hessian)
     largest = jnp.max(jnp.abs(value))
     info = jnp.finfo(value.dtype)
     floor = jnp.maximum(info.eps * largest, jnp.sqrt(info.tiny))
-    variance = 1 / jnp.maximum(value, floor)
-    covariance = (vector * variance[None, :]) @ vector.T
-    return Posterior(jnp.asarray(fit.weights), covariance, variance, vector)
+    covariance = (vector / jnp.maximum(value, floor)[None, :]) @ vector.T
+    return Gaussian(jnp.asarray(fit.weights), covariance)
+
+
+def principal_directions(
+    belief: Gaussian,
+) -> tuple[Float[jax.Array, " factor"], Float[jax.Array, "factor factor"]]:
+    """Variances and unit directions of a belief, the least certain first.
+
+    Column 0 is ν, the best unconstrained question (arXiv 2503.06358, Lemma 4.3).
+    """
+    value, vector = symmetric_eigen(jnp.asarray(belief.covariance))
+    return value[::-1], vector[:, ::-1]
 
 
 def predict_logit(
-    belief: Posterior, features: Float[Array, " factor"], offset: Float[Array, ""] | float = 0.0
+    belief: Gaussian,
+    features: Float[Array, "*shape factor"],
+    offset: Float[Array, "*shape"] | float = 0.0,
 ) -> LogitMoments:
-    """``m = λ̂·f + o`` and ``v = fᵀ H⁻¹ f`` (arXiv 2503.06358, Eq. 6)."""
-    along = belief.direction.T @ features
-    return LogitMoments(features @ belief.mean + offset, jnp.sum(belief.variance * along**2))
+    """``m = λ̂·f + o`` and ``v = fᵀ S f`` (arXiv 2503.06358, Eq. 6).
+
+    Args:
+        belief: N(λ̂, S) of one person.
+        features: Feature gaps f, any leading axes.
+        offset: The logit that everybody shares.
+    """
+    features = jnp.asarray(features)
+    variance = jnp.sum((features @ belief.covariance) * features, axis=-1)
+    return LogitMoments(features @ belief.mean + offset, jnp.maximum(variance, 0))
 
 
 def moderated_logit(
@@ -107,22 +109,14 @@ def win_probability(
     return jnp.asarray(rule.weight, logit.dtype) @ jax.nn.sigmoid(logit)
 
 
-def laplace_radius(num_factors: int, delta: float) -> Float[Array, ""]:
+def laplace_radius(num_factors: int, delta: float) -> float:
     """``√χ²_d(1-δ)``: ‖λ - λ̂‖_H is below it with posterior probability 1 - δ.
 
     Raises:
         ValueError: δ is not in (0, 1).
     """
     _check_delta(delta)
-    low, high = jnp.zeros(()), jnp.asarray(10.0 + 4 * num_factors + 4 * math.log(1 / delta))
-
-    def halve(_, ends):
-        middle = (ends[0] + ends[1]) / 2
-        outside = gammaincc(num_factors / 2, middle / 2) > delta
-        return jnp.where(outside, middle, ends[0]), jnp.where(outside, ends[1], middle)
-
-    low, high = jax.lax.fori_loop(0, 60, halve, (low, high))
-    return jnp.sqrt((low + high) / 2)
+    return math.sqrt(chi2.ppf(1 - delta, num_factors))
 
 
 def lee_radius(num_factors: int, num_answers: int, norm_bound: float, delta: float) -> float:
@@ -147,31 +141,6 @@ def lee_radius(num_factors: int, num_answers: int, norm_bound: float, delta: flo
 def lee_ridge(norm_bound: float) -> float:
     """``ρ = 1 / (8 S² (1+S))``, what ``lee_radius`` adds to the Hessian's diagonal."""
     return 1 / (8 * norm_bound**2 * (1 + norm_bound))
-
-
-def faury_radius(
-    num_factors: int, num_answers: int, norm_bound: float, delta: float, ridge: float = 1.0
-) -> float:
-    """Frequentist radius of Faury et al.: ``‖w* - ŵ‖_{H(w*)} ≤ (1 + 2S) γ``.
-
-    ``γ = √λ (S + ½) + 2/√λ · log(2^d/δ · (1 + n / (4 d λ))^{d/2})`` with ridge λ.
-
-    This form of γ is our reading of the paper, constants not checked against it: use it for its
-    direction, not as a guarantee. A factor exponential in γ would turn it into a norm at ŵ.
-
-    Raises:
-        ValueError: δ is not in (0, 1), or S, d, n or the ridge is not positive.
-
-    References:
-        arXiv 2002.07530.
-    """
-    _check_bound(num_factors, num_answers, norm_bound, delta)
-    if ridge <= 0:
-        raise ValueError(f"ridge must be positive, got {ridge}")
-    volume = math.log1p(num_answers / (4 * num_factors * ridge)) * num_factors / 2
-    log_term = num_factors * math.log(2) + math.log(1 / delta) + volume
-    gamma = math.sqrt(ridge) * (norm_bound + 0.5) + 2 / math.sqrt(ridge) * log_term
-    return (1 + 2 * norm_bound) * gamma
 
 
 def _check_delta(delta: float) -> None:

@@ -22,11 +22,12 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
-from prefjax.person.acquisition import Belief, Moments, Rule, moments_of, sample_weights
-from prefjax.types import Array, FeatureGap, PRNGKey
+from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights
+from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
 
 class PairPool(NamedTuple):
@@ -60,7 +61,7 @@ class ResponsePool(NamedTuple):
 Pool: TypeAlias = PairPool | ResponsePool
 
 
-class Question(NamedTuple):
+class PoolQuestion(NamedTuple):
     """The best question of a pool.
 
     Attributes:
@@ -123,11 +124,11 @@ def second_moment(pool: Pool) -> Float[jax.Array, "factor factor"]:
 def select(
     key: PRNGKey,
     pool: Pool,
-    belief: Belief,
+    belief: Gaussian,
     asked: Int[Array, " asked"],
     rule: Rule,
     target: Float[Array, "factor factor"] | None = None,
-) -> Question:
+) -> PoolQuestion:
     """Best question of the pool for one user, exactly.
 
     ``vmap`` over ``belief`` and ``asked`` with the pool shared; memory is ``candidate`` numbers a
@@ -151,14 +152,14 @@ def select(
     )
 
 
-def update_covariance(belief: Belief, gap: FeatureGap) -> Belief:
+def update_covariance(belief: Gaussian, gap: FeatureGap) -> Gaussian:
     """Belief after the curvature of one more answer, by the Sherman–Morrison formula.
 
     ``H ← H + σ'(m) f fᵀ``, so ``H⁻¹ ← H⁻¹ − σ' g gᵀ / (1 + σ' fᵀg)`` with ``g = H⁻¹f``. The answer
     is not known yet, so the weight stays.
     """
     features = jnp.asarray(gap.features)
-    logit = belief.weights @ features + gap.offset
+    logit = belief.mean @ features + gap.offset
     slope = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
     spread = belief.covariance @ features
     shrink = slope / (1 + slope * (features @ spread))
@@ -170,12 +171,12 @@ def update_covariance(belief: Belief, gap: FeatureGap) -> Belief:
 def select_batch(
     key: PRNGKey,
     pool: Pool,
-    belief: Belief,
+    belief: Gaussian,
     asked: Int[Array, " asked"],
     rule: Rule,
     num_questions: int,
     target: Float[Array, "factor factor"] | None = None,
-) -> Question:
+) -> PoolQuestion:
     """Choose several questions to be asked together, greedily.
 
     After each choice the covariance takes a rank-1 update as if the question had been answered, so
@@ -183,7 +184,7 @@ def select_batch(
     ``jax.random.split(key, 1)[0]``.
 
     Returns:
-        `Question` with fields of shape ``[num_questions]`` in the order of choice.
+        `PoolQuestion` with fields of shape ``[num_questions]`` in the order of choice.
     """
     target = second_moment(pool) if target is None else target
 
@@ -218,7 +219,7 @@ def _centered(
     return _cleared(cleared - mean[..., None, :], mask), size
 
 
-def _search_pairs(key, pool, belief, asked, rule, target) -> Question:
+def _search_pairs(key, pool, belief, asked, rule, target) -> PoolQuestion:
     gap = FeatureGap(
         features=_cleared(pool.features, pool.mask), offset=jnp.where(pool.mask, pool.offset, 0)
     )
@@ -227,21 +228,21 @@ def _search_pairs(key, pool, belief, asked, rule, target) -> Question:
     scores = jnp.where(usable, scores, -jnp.inf)
     index = jnp.argmax(scores).astype(jnp.int32)
     best = scores[index]
-    return Question(index=jnp.where(best > -jnp.inf, index, -1), score=best)
+    return PoolQuestion(index=jnp.where(best > -jnp.inf, index, -1), score=best)
 
 
-def _search_responses(key, pool, belief, asked, rule, target) -> Question:
+def _search_responses(key, pool, belief, asked, rule, target) -> PoolQuestion:
     num_prompts, size = pool.mask.shape
     key_sample, key_noise = jax.random.split(key)
     samples = sample_weights(key_sample, belief)
     curvature = belief.covariance @ target @ belief.covariance
     upper = jnp.triu(jnp.ones((size, size), bool), k=1)
 
-    def visit(best: Question, inputs):
+    def visit(best: PoolQuestion, inputs):
         prompt, features, utility, mask = inputs
         centered, _ = _centered(features, mask)
         utility = jnp.where(mask, utility, 0)
-        rewards = [centered @ weight + utility for weight in (belief.weights, *samples)]
+        rewards = [centered @ weight + utility for weight in (belief.mean, *samples)]
         logit, first_sample, second_sample = (r[:, None] - r[None, :] for r in rewards)
         moments = Moments(
             logit=logit,
@@ -262,7 +263,7 @@ def _search_responses(key, pool, belief, asked, rule, target) -> Question:
         scores = scores.at[local].set(-jnp.inf, mode="drop")
         index = jnp.argmax(scores)
         better = scores[index] > best.score
-        return Question(
+        return PoolQuestion(
             index=jnp.where(better, (start + index).astype(jnp.int32), best.index),
             score=jnp.where(better, scores[index], best.score),
         ), None
@@ -270,7 +271,7 @@ def _search_responses(key, pool, belief, asked, rule, target) -> Question:
     prompts = jnp.arange(num_prompts, dtype=jnp.int32)
     inputs = (prompts, *(jnp.asarray(x) for x in (pool.features, pool.utility, pool.mask)))
     dtype = jnp.result_type(pool.features, belief.covariance)
-    none = Question(index=jnp.int32(-1), score=jnp.asarray(-jnp.inf, dtype))
+    none = PoolQuestion(index=jnp.int32(-1), score=jnp.asarray(-jnp.inf, dtype))
     best, _ = lax.scan(visit, none, inputs)
     return best
 
@@ -282,3 +283,30 @@ def _pairwise(
     gram = features @ metric @ features.T
     square = jnp.diagonal(gram)
     return jnp.maximum(square[:, None] + square[None, :] - 2 * gram, 0)
+
+
+def check_pool(pool: Pool, num_factors: int) -> None:
+    """Refuses a pool from which nothing can be asked.
+
+    Args:
+        pool: The questions.
+        num_factors: J of the person.
+
+    Raises:
+        ValueError: The pool has no question, another number of factors than the person, more
+            questions than a 32-bit index can name, or an unmasked row that is not finite.
+    """
+    factors = pool.features.shape[-1]
+    if factors != num_factors:
+        raise ValueError(f"the pool has {factors} factors and the person {num_factors}")
+    if num_candidates(pool) > np.iinfo(np.int32).max:
+        raise ValueError("the pool has more questions than a 32-bit index can name; split it")
+    mask = np.asarray(pool.mask)
+    if not mask.any():
+        raise ValueError("the pool has no unmasked question")
+    shared = pool.offset if isinstance(pool, PairPool) else pool.utility
+    finite = np.isfinite(np.asarray(pool.features)).all(axis=-1) & np.isfinite(np.asarray(shared))
+    bad = np.argwhere(mask & ~finite)
+    if len(bad):
+        rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:3])
+        raise ValueError(f"{len(bad)} unmasked rows of the pool are not finite, the first: {rows}")

@@ -22,7 +22,8 @@ import numpy as np
 from jaxtyping import Float
 
 from prefjax import metrics
-from prefjax.families import Answers, Data, Family, gather, score, stack_data
+from prefjax.basis import Problem, stack_problems, standardize
+from prefjax.families import Answers, Family, gather, score
 from prefjax.lab.compare.draws import Draw, Source
 from prefjax.types import BASELINE, Array, PRNGKey, UserBatch
 
@@ -45,7 +46,7 @@ class Case(NamedTuple):
         tests: Of new people; weight 0 is padding.
     """
 
-    data: Data
+    data: Problem
     answers: Answers
     tests: Answers
 
@@ -111,12 +112,12 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
             nulls = (null._replace(embeddings=source.embed(null.train)) for null in nulls)
         draws += [source.inner, draw, *nulls]
     num_users = max(draw.num_users for draw in draws)
-    data = stack_data(
+    data = stack_problems(
         [draw.train for draw in draws],
         [draw.embeddings for draw in draws],
         num_users=num_users,
         context=[draw.context for draw in draws],
-        unit=[draw.unit for draw in draws],
+        group=[draw.unit for draw in draws],
     )
 
     def shapes(of: Callable[[Draw], UserBatch]) -> tuple[int, int]:
@@ -127,9 +128,11 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
 
     def case(number: int) -> Case:
         draw = draws[number]
-        part = partial(gather, draw.embeddings, context=draw.context)
+        problem = jax.tree.map(lambda leaf: leaf[number], data)
+        inputs = standardize(problem.standardizer, draw.embeddings)
+        part = partial(gather, inputs, context=draw.context)
         return Case(
-            data=jax.tree.map(lambda leaf: leaf[number], data),
+            data=problem,
             answers=part(pad_batch(draw.answers, *asked)),
             tests=part(pad_batch(draw.tests, *told)),
         )

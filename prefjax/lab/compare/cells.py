@@ -68,10 +68,7 @@ def check(plan: Plan) -> None:
 
 def blind(source: Source) -> Source:
     """The same draws where all that is seen of a response is its length."""
-    columns = [source.length - source.length.mean()]
-    if source.votes:
-        columns.append(np.ones_like(source.length))
-    seen = np.concatenate(columns, axis=1).astype(np.float32)
+    seen = source.length.astype(np.float32)
     return source._replace(
         draw=source.draw._replace(embeddings=seen),
         inner=source.inner._replace(embeddings=seen),

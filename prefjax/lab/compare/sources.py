@@ -134,7 +134,6 @@ def real(name: str, encoder: str, seed: int) -> Source:
     inner = shared_items(dataset, outer.train, outer.train_users, unit, seed)
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
     votes = bool((outer.train.second == BASELINE).all())
-
     units = outer.unit.astype(np.int32)
 
     def table(rows: Comparisons, num_users: int) -> np.ndarray:
@@ -142,8 +141,6 @@ def real(name: str, encoder: str, seed: int) -> Source:
             text_block(embedding, _shown(rows), ITEM_INPUTS),
             item_block(rows, num_users, units, ITEM_INPUTS),
         ]
-        if votes:  # against a baseline of zeros a reward needs an intercept
-            blocks.append(np.ones((dataset.num_responses, 1), np.float32))
         return np.concatenate(blocks, axis=1)
 
     def embed(protocol: Protocol) -> Draw:

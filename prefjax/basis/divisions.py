@@ -1,0 +1,137 @@
+"""Which users, and which of their answers, are held out where penalties are chosen.
+
+All draws are keyed by user, group and response, never by the number of a row, so that neither the
+order nor the repetition of rows changes them, nor do users or responses that no row shows.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from prefjax.basis import control
+from prefjax.basis import rows as layout
+from prefjax.basis.problem import Problem
+from prefjax.types import Array, PRNGKey
+
+NUM_PARTS = 4
+"""Folds that the users are cut into; one of them is held out at a time."""
+
+
+def held_out_folds(key: PRNGKey, problem: Problem, num_folds: int) -> Bool[jax.Array, "fold user"]:
+    """Which users each of the first ``num_folds`` of `NUM_PARTS` equal folds holds out.
+
+    Args:
+        key: Seed of the folds.
+        problem: Users without rows are in no fold.
+        num_folds: Number of folds, static.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(problem.num_users))
+    present = jnp.asarray(problem.count) > 0
+    place = jnp.where(present, jax.vmap(jax.random.uniform)(keys), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(place))
+    fold = jnp.where(present, rank % NUM_PARTS, -1)
+    return fold[None, :] == jnp.arange(num_folds)[:, None]
+
+
+class Division(NamedTuple):
+    """Weights of the rows that users answer and of those that are predicted from these.
+
+    Attributes:
+        answered: Of the answered rows, 0 elsewhere.
+        predicted: Of the predicted rows, 0 elsewhere.
+    """
+
+    answered: Float[Array, "division chunk slot"]
+    predicted: Float[Array, "division chunk slot"]
+
+
+def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> Division:
+    """Divides every user's rows into those that are answered and those that are predicted.
+
+    Args:
+        key: Seed of the divisions.
+        problem: With groups, a row between an answered and a predicted group is in neither part.
+            Without, rows are divided by what they show.
+        part: Part of each user's rows or groups that is predicted.
+        num_divisions: Independent divisions, static.
+    """
+    rows = problem.rows
+
+    def drawn(key, user, *labels):
+        for label in (user, *labels):
+            key = jax.random.fold_in(key, label)
+        return jax.random.uniform(key) < part
+
+    def by_slot(key, *labels):
+        of_chunk = jax.vmap(drawn, in_axes=(None, None, *(0 for _ in labels)))
+        return jax.vmap(of_chunk, in_axes=(None, 0, *(0 for _ in labels)))(key, rows.user, *labels)
+
+    def once(key):
+        if problem.group is None:
+            predicted = by_slot(key, rows.first, rows.second)
+            return ~predicted, predicted
+        group = jnp.append(jnp.asarray(problem.group), -1)  # the zero baseline has no group
+        first, second = group[rows.first], group[rows.second]
+        second = jnp.where(second < 0, first, second)
+        by_first, by_second = by_slot(key, first), by_slot(key, second)
+        return ~by_first & ~by_second, by_first & by_second
+
+    masks = jax.lax.map(once, jax.random.split(jax.random.fold_in(key, 1), num_divisions))
+    return Division(*(jnp.where(mask, rows.sample_weight[None], 0.0) for mask in masks))
+
+
+def train_weight(
+    problem: Problem, is_held_out: Bool[Array, " user"]
+) -> Float[jax.Array, "chunk slot"]:
+    """Weights of the rows, 0 for those of some users."""
+    rows = problem.rows
+    return jnp.where(jnp.asarray(is_held_out)[rows.user][:, None], 0.0, rows.sample_weight)
+
+
+def without_users(problem: Problem, is_held_out: Bool[Array, " user"]) -> Problem:
+    """The problem with the rows of some users at weight 0."""
+    weight = train_weight_program(problem, is_held_out)
+    return problem._replace(rows=problem.rows._replace(sample_weight=weight))
+
+
+def undivided(problem: Problem) -> Division:
+    """One division in which every row is predicted and none is answered."""
+    weight = problem.rows.sample_weight[None]
+    return Division(0 * weight, weight)
+
+
+def predicted_weight(
+    division: Division, problem: Problem, is_held_out: Bool[Array, "fold user"]
+) -> Float[jax.Array, " user"]:
+    """Mean weight over divisions of the predicted rows of every held-out user."""
+    rows = problem.rows
+    weight = division.predicted.mean(0).sum(1)
+    by_user = layout.sum_by_user(weight, rows, problem.num_users)
+    return jnp.where(jnp.asarray(is_held_out).any(0), by_user, 0.0)
+
+
+def mean_loss(
+    losses: Float[Array, "fold candidate user"],
+    count: Float[Array, " user"],
+    is_held_out: Bool[Array, "fold user"],
+) -> Float[jax.Array, " candidate"]:
+    """Mean over the rows of held-out users of every candidate's loss, in nats."""
+    total = jnp.sum(jnp.where(jnp.asarray(is_held_out).any(0), count, 0.0))
+    return jnp.asarray(losses).sum((0, 2)) / jnp.maximum(total, 1e-12)
+
+
+held_out_folds_program = control.program(held_out_folds, static_argnames=("num_folds",), light=True)
+train_weight_program = control.program(train_weight, light=True)
+divide_program = control.program(
+    divide,
+    static_argnames=(
+        "part",
+        "num_divisions",
+    ),
+    light=True,
+)
+predicted_weight_program = control.program(predicted_weight, light=True)
+mean_loss_program = control.program(mean_loss, light=True)

@@ -1,0 +1,270 @@
+"""What a basis, or any family, is fitted to: checked rows and standardized embeddings.
+
+Nothing about the form in which the data came changes a fit: rows of weight 0 are left out, a pair
+has one orientation, equal rows are merged to weights, and rows are sorted. Statistics of the
+embeddings are those of the responses that somebody compared:
+
+    x = (e − c) / s,    c = mean e,    s² = mean ‖e − c‖²    over the compared responses,
+
+so that neither an offset, nor a unit, nor responses that nobody compared change anything, and a
+penalty τ is the prior precision of one response's reward. Votes are compared with the zero
+baseline, for which an offset is information: they get a constant column as intercept.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from prefjax.basis.rows import Rows, make_rows, stack_rows
+from prefjax.data.validate import validate_comparisons, validate_embeddings
+from prefjax.types import BASELINE, Array, Comparisons
+
+LARGEST_TOTAL = 1e12
+"""Largest total weight: beyond it one row no longer counts in single precision."""
+LARGEST_SHARE = 0.95
+"""Part of the variance from which a single input column is named."""
+
+
+class Standardizer(NamedTuple):
+    """The map from raw embeddings to the inputs of a fit.
+
+    Attributes:
+        center: c.
+        scale: s of each input, the same for all unless every input was standardized by itself.
+        intercept: Value of the constant column that votes need; of width 0 without votes.
+    """
+
+    center: Float[Array, " raw"]
+    scale: Float[Array, " raw"]
+    intercept: Float[Array, " intercept"]
+
+
+class Problem(NamedTuple):
+    """Comparisons and embeddings, ready for a fit; from `make_problem`.
+
+    Attributes:
+        rows: Comparisons in chunks of one user each, with the distinct pairs.
+        embeddings: Standardized embedding of each response, zero where nobody compared it; None
+            for free factors (every response has features of its own).
+        context: Embedding of each response's prompt; width 0 without.
+        count: Total weight of every user's rows. Users without rows change no fit.
+        compared: Responses that some row shows.
+        group: Group of each response, such as its prompt: what people answer and what is then
+            predicted of them share no group. None if they may share responses.
+        standardizer: How raw embeddings become ``embeddings``; None for free factors.
+    """
+
+    rows: Rows
+    embeddings: Float[Array, "response input"] | None
+    context: Float[Array, "response context"]
+    count: Float[Array, " user"]
+    compared: Bool[Array, " response"]
+    group: Int[Array, " response"] | None
+    standardizer: Standardizer | None
+
+    @property
+    def num_users(self) -> int:
+        """Number of users, those without rows included."""
+        return self.count.shape[-1]
+
+    @property
+    def num_responses(self) -> int:
+        """Number of responses, those that nobody compared included."""
+        return self.compared.shape[-1]
+
+
+def standardize(
+    standardizer: Standardizer, embeddings: Float[Array, "*response raw"]
+) -> Float[jax.Array, "*response input"]:
+    """Inputs of a fit from raw embeddings; the zero baseline is not an embedding.
+
+    Args:
+        standardizer: Of a `Problem`.
+        embeddings: Raw embeddings, any leading axes.
+    """
+    embeddings = jnp.asarray(embeddings)
+    lead = (1,) * (embeddings.ndim - 1)
+    center, scale, intercept = (
+        jnp.reshape(part, (*lead, -1))
+        for part in (standardizer.center, standardizer.scale, standardizer.intercept)
+    )
+    inputs = (embeddings - center) / scale
+    constant = jnp.broadcast_to(intercept, (*embeddings.shape[:-1], intercept.shape[-1]))
+    return jnp.concatenate([inputs, constant.astype(inputs.dtype)], axis=-1)
+
+
+def merge_rows(comparisons: Comparisons) -> Comparisons:
+    """The same comparisons in one form: oriented, sorted, equal rows merged, weight 0 left out.
+
+    Args:
+        comparisons: Validated rows in NumPy.
+    """
+    user, first, second, label, sample_weight = comparisons
+    swap = (second != BASELINE) & (second < first)
+    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    label = np.where(swap, 1 - label, label)
+    present = sample_weight > 0
+    columns = [column[present] for column in (user, first, second, label)]
+    order = np.lexsort(columns[::-1])
+    columns = [column[order] for column in columns]
+    changed = np.zeros(len(order), bool)
+    changed[:1] = True
+    for column in columns:
+        changed[1:] |= column[1:] != column[:-1]
+    place = np.cumsum(changed) - 1
+    total = np.bincount(place, sample_weight[present][order])
+    return Comparisons(*(column[changed] for column in columns), total.astype(np.float32))
+
+
+def make_problem(
+    comparisons: Comparisons,
+    embeddings: Float[Array, "response raw"] | None,
+    *,
+    num_users: int,
+    num_responses: int | None = None,
+    context: Float[Array, "_ context"] | None = None,
+    group: Int[Array, " _"] | None = None,
+    by_column: bool = False,
+) -> Problem:
+    """Checks training data and lays it out; a host function.
+
+    Args:
+        comparisons: Who preferred which response to which.
+        embeddings: One row a response; rows of responses that nobody compared may hold anything.
+            None for free factors.
+        num_users: Number of users.
+        num_responses: Number of responses; needed without embeddings.
+        context: Embedding of each response's prompt.
+        group: Group of each response, such as its prompt.
+        by_column: Give every input its own scale, for columns in different units.
+
+    Raises:
+        ValueError: A row, an id, a group or an embedding is not legal, or the weights are too large
+            for single precision; the message names it.
+    """
+    prepared = _prepare(
+        comparisons, embeddings, num_users, num_responses, context, group, by_column
+    )
+    rows, rest = prepared
+    return jax.tree.map(jnp.asarray, Problem(make_rows(rows, len(rest[3])), *rest))
+
+
+def stack_problems(
+    sets: Sequence[Comparisons],
+    embeddings: Sequence[Float[Array, "response raw"] | None],
+    *,
+    num_users: int,
+    num_responses: int | None = None,
+    context: Sequence[Float[Array, "_ context"]] | None = None,
+    group: Sequence[Int[Array, " _"]] | None = None,
+) -> Problem:
+    """`make_problem` of several seeds along a leading axis, to ``vmap`` or ``lax.map`` fits over.
+
+    Args:
+        sets: Comparisons of each seed.
+        embeddings: Embeddings of each seed, of one shape.
+        num_users: Number of users, the same in every seed.
+        num_responses: Number of responses; needed without embeddings.
+        context: Contexts of each seed.
+        group: Groups of each seed.
+
+    Raises:
+        ValueError: See `make_problem`; or one seed has votes and another has none.
+    """
+    contexts, groups = ([None] * len(sets) if x is None else x for x in (context, group))
+    prepared = [
+        _prepare(rows, table, num_users, num_responses, prompts, units, False)
+        for rows, table, prompts, units in zip(sets, embeddings, contexts, groups, strict=True)
+    ]
+    rows = stack_rows([part[0] for part in prepared], len(prepared[0][1][3]))
+    rest = jax.tree.map(lambda *leaves: np.stack(leaves), *(part[1] for part in prepared))
+    return jax.tree.map(jnp.asarray, Problem(rows, *rest))
+
+
+def _prepare(comparisons, embeddings, num_users, num_responses, context, group, by_column):
+    """Checked and merged rows, and the other fields of `Problem`."""
+    if embeddings is not None:
+        embeddings = np.asarray(embeddings)
+        num_responses = len(embeddings)
+    if num_responses is None:
+        raise ValueError("without embeddings num_responses must be given")
+    present = ~(np.asarray(comparisons.sample_weight) == 0)
+    if not present.any():
+        raise ValueError("every comparison has sample_weight 0: nothing can be fitted")
+    rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
+    rows = merge_rows(validate_comparisons(rows, num_users, num_responses))
+    total = rows.sample_weight.astype(np.float64).sum()
+    if total > LARGEST_TOTAL:
+        raise ValueError(
+            f"the weights sum to {total:.3g}, beyond {LARGEST_TOTAL:.0e} a single row no longer "
+            "counts; divide comparisons.sample_weight by a constant"
+        )
+    compared = np.zeros(num_responses, bool)
+    compared[rows.first] = True
+    compared[rows.second[rows.second != BASELINE]] = True
+    table, standardizer = None, None
+    if embeddings is not None:
+        standardizer, table = _standardized(rows, embeddings, compared, by_column)
+    prompts = np.zeros((num_responses, 0)) if context is None else np.asarray(context)
+    if prompts.ndim != 2 or len(prompts) != num_responses:
+        raise ValueError(
+            f"context must have one row for each of the {num_responses} responses, "
+            f"got shape {prompts.shape}"
+        )
+    prompts = np.where(compared[:, None], prompts, 0).astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(prompts).all(axis=1))
+    if len(bad):
+        raise ValueError(f"{len(bad)} contexts are not finite, first responses {bad[:5].tolist()}")
+    count = np.bincount(rows.user, rows.sample_weight, num_users).astype(np.float32)
+    return rows, (table, prompts, count, compared, _check_group(group, compared), standardizer)
+
+
+def _standardized(rows, embeddings, compared, by_column):
+    if embeddings.ndim != 2:
+        raise ValueError(f"embeddings must be a table [response, feature], got {embeddings.shape}")
+    table = np.where(compared[:, None], embeddings, 0)
+    with np.errstate(over="ignore"):
+        exact = np.asarray(table, np.float64)
+    validate_embeddings(np.sign(exact) * np.minimum(np.abs(exact), 1.0))
+    seen = exact[compared]
+    center = seen.mean(axis=0)
+    spread = np.mean((seen - center) ** 2, axis=0)
+    total = spread.sum()
+    if total <= 1e-14 * np.mean(seen**2):
+        total = 1.0
+    largest = int(np.argmax(spread))
+    if not by_column and len(spread) > 2 and spread[largest] > LARGEST_SHARE * total:
+        warnings.warn(
+            f"column {largest} of the embeddings carries {spread[largest] / total:.1%} of their "
+            "variance: is it in another unit? standardize=True gives every column its own scale",
+            stacklevel=5,
+        )
+    scale = np.full_like(spread, np.sqrt(total))
+    if by_column:
+        scale = np.sqrt(np.where(spread > 1e-14 * total, spread, total) * len(spread))
+    votes = bool((rows.second == BASELINE).any())
+    intercept = np.ones(int(votes), np.float32)
+    inputs = np.where(compared[:, None], (exact - center) / scale, 0)
+    inputs = np.concatenate([inputs, np.where(compared[:, None], intercept, 0)], axis=1)
+    standardizer = Standardizer(center.astype(np.float32), scale.astype(np.float32), intercept)
+    return standardizer, inputs.astype(np.float32)
+
+
+def _check_group(group, compared):
+    if group is None:
+        return None
+    group, num_responses = np.asarray(group), len(compared)
+    if group.shape != (num_responses,) or not np.issubdtype(group.dtype, np.integer):
+        raise ValueError(
+            f"group must be one whole number for each of {num_responses} responses, "
+            f"got shape {group.shape} and dtype {group.dtype}"
+        )
+    # Only which compared responses share a group matters, so any whole numbers will do.
+    renumbered = np.full(len(group), -1, np.int32)
+    renumbered[compared] = np.unique(group[compared], return_inverse=True)[1]
+    return renumbered

@@ -1,0 +1,202 @@
+"""A model on disk: one file, ``model.safetensors``, whose header says what is in it.
+
+One file is replaced by one rename, so that readers see the old model or the new one and a death
+while writing leaves the old one. The header carries a digest of the arrays; what does not agree
+with it, is not finite or is no Gaussian is refused by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from prefjax.io.atomic import write_atomically
+from prefjax.types import Gaussian, RewardBasis
+
+if TYPE_CHECKING:
+    from prefjax.model._model import PreferenceModel
+
+FILE = "model.safetensors"
+FORMAT = 2
+_NAMED = ("population.mean", "population.covariance", "people.mean", "people.covariance")
+
+
+def save(
+    folder: str | Path,
+    basis: RewardBasis,
+    people: Gaussian,
+    users: tuple[Any, ...],
+    report: Mapping[str, Any],
+) -> None:
+    """Writes a model; see `PreferenceModel.save`.
+
+    Args:
+        folder: Made if needed; a model in it is replaced.
+        basis: Its head may have hidden layers.
+        people: Posterior of every training user.
+        users: Name or number of every training user.
+        report: Plain values.
+
+    Raises:
+        ValueError: Something is not finite.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(basis.params)
+    arrays = {
+        "params/" + "/".join(str(part.key) for part in path): leaf  # pyright: ignore
+        for path, leaf in leaves
+    }
+    arrays |= {
+        "population.mean": basis.population.mean,
+        "population.covariance": basis.population.covariance,
+        "posterior_scale": basis.posterior_scale,
+        "people.mean": people.mean,
+        "people.covariance": people.covariance,
+    }
+    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if wrong:
+        raise ValueError(f"a model that is not finite is not saved: {', '.join(wrong)}")
+    about = {
+        "format": FORMAT,
+        "digest": _digest(arrays),
+        "users": [name.item() if isinstance(name, np.generic) else name for name in users],
+        "report": dict(report),
+    }
+    header = {"prefjax": json.dumps(about)}
+    target = Path(folder) / FILE
+    write_atomically(target, lambda path: save_file(arrays, path, metadata=header))
+
+
+def load(folder: str | Path) -> "PreferenceModel":
+    """Reads a model that `PreferenceModel.save` or ``python -m prefjax.train`` wrote.
+
+    Args:
+        folder: Holds ``model.safetensors``.
+
+    Raises:
+        FileNotFoundError: The folder holds no model.
+        ValueError: The file is damaged, was changed after it was written, is in another format, or
+            holds something that is not finite or no Gaussian; the message names it.
+    """
+    from prefjax.model._model import PreferenceModel
+
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no model: there is no {FILE}. Models are written by "
+            "PreferenceModel.save and by python -m prefjax.train."
+        )
+    arrays, header = _read(path)
+    if "prefjax" not in header:
+        basis, people = _first_format(path, arrays)
+        return PreferenceModel(basis, people, tuple(range(len(people.mean))))
+    try:
+        about = json.loads(header["prefjax"])
+        version, digest = about["format"], about["digest"]
+        users, report = about["users"], about["report"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its header cannot be read ({error})") from error
+    if version != FORMAT:
+        raise ValueError(f"{path} is in format {version}; this version reads {FORMAT} and 1")
+    if _digest(arrays) != digest:
+        raise ValueError(f"{path}: its arrays differ from their digest; the file was changed")
+    basis, people = _assemble(path, arrays)
+    if len(users) != len(people.mean):
+        raise ValueError(f"{path} names {len(users)} users and has {len(people.mean)}")
+    return PreferenceModel(basis, people, tuple(users), report)
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or no model: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise ValueError(f"{path}: {name} has dtype {array.dtype}, expected float32")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{path}: {name} holds values that are not finite")
+    return arrays, header
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[RewardBasis, Gaussian]:
+    missing = [name for name in (*_NAMED, "posterior_scale") if name not in arrays]
+    if missing or not any(name.startswith("params/out/") for name in arrays):
+        raise ValueError(f"{path}: arrays are missing: {', '.join(missing) or 'params/out'}")
+    params: dict[str, Any] = {}
+    for name, array in arrays.items():
+        if name.startswith("params/"):
+            *parents, last = name.removeprefix("params/").split("/")
+            node = params
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = array
+    population = Gaussian(arrays["population.mean"], arrays["population.covariance"])
+    people = Gaussian(arrays["people.mean"], arrays["people.covariance"])
+    _check(path, params, population, people)
+    return RewardBasis(params, population, arrays["posterior_scale"]), people
+
+
+def _check(path: Path, params, population: Gaussian, people: Gaussian) -> None:
+    """Shapes that belong together, and covariances that are ones."""
+    num_factors = len(population.mean)
+    shapes = {
+        "population.covariance": (population.covariance.shape, (num_factors, num_factors)),
+        "people.mean": (people.mean.shape[1:], (num_factors,)),
+        "people.covariance": (
+            people.covariance.shape,
+            (len(people.mean), num_factors, num_factors),
+        ),
+        "params/out/kernel": (params["out"]["kernel"].shape[1:], (num_factors + 1,)),
+        "params/out/bias": (params["out"]["bias"].shape, (num_factors + 1,)),
+    }
+    for name, (found, expected) in shapes.items():
+        if tuple(found) != expected:
+            raise ValueError(f"{path}: {name} has shape {found}, expected {expected}")
+    for name, covariance in (
+        ("population.covariance", population.covariance[None]),
+        ("people.covariance", people.covariance),
+    ):
+        transposed = np.swapaxes(covariance, -1, -2)
+        scale = np.abs(covariance).max(initial=1e-30)
+        if np.abs(covariance - transposed).max(initial=0) > 1e-4 * scale:
+            raise ValueError(f"{path}: {name} is not symmetric")
+        if num_factors and len(covariance) and np.linalg.eigvalsh(covariance).min() <= 0:
+            raise ValueError(f"{path}: {name} is not positive definite")
+
+
+def _first_format(path: Path, arrays) -> tuple[RewardBasis, Gaussian]:
+    """A model of format 1, whose description lay in a file of its own."""
+    names = {"head", "prior_mean", "prior_precision", "weight", "covariance"}
+    if set(arrays) != names:
+        raise ValueError(
+            f"{path} is no model: it holds {', '.join(sorted(arrays)[:6]) or 'nothing'}"
+        )
+    precision = arrays["prior_precision"].astype(np.float64)
+    if np.linalg.eigvalsh((precision + precision.T) / 2).min() <= 0:
+        raise ValueError(f"{path}: prior_precision is not positive definite")
+    covariance = np.linalg.inv(precision)
+    head = arrays["head"]
+    params = {"out": {"kernel": head, "bias": np.zeros(head.shape[1], np.float32)}}
+    covariance = ((covariance + covariance.T) / 2).astype(np.float32)
+    population = Gaussian(arrays["prior_mean"], covariance)
+    people = Gaussian(arrays["weight"], arrays["covariance"])
+    _check(path, params, population, people)
+    return RewardBasis(params, population, np.float32(1.0)), people
