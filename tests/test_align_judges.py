@@ -48,12 +48,6 @@ def test_invalid_answers_are_asked_for_once_more_then_left_out_and_counted():
     assert report.position_bias == 0.5
 
 
-def test_the_last_exact_choice_counts():
-    assert judges.parse("Output (a)? No: Output (b)", CHOICES) == 1
-    assert judges.parse("output (a), Output [b]", CHOICES) is None
-    assert judges.parse("verdict [[B]] beats [[A]]", judges.PROFILE.choices) == 0
-
-
 def test_both_templates_show_the_texts_and_their_own_choices():
     for template in (judges.ATTRIBUTES, judges.PROFILE):
         request = template.render(Question("{odd}", "why {x}?", "one {first}", "22"))

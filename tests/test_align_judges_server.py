@@ -1,5 +1,6 @@
 """A judge behind HTTP: a real server on loopback that misbehaves, the cache, and the dry run."""
 
+import asyncio
 import json
 import threading
 from collections import Counter
@@ -19,7 +20,7 @@ from prefjax.align.judges import (
     Result,
     Status,
 )
-from prefjax.align.judges.chat import Gate
+from prefjax.align.judges.gate import Gate
 
 CHOICES = ("Output (a)", "Output (b)")
 FAULTS = ("429", "500", "malformed", "slow", "empty")
@@ -36,7 +37,7 @@ def answer_to(text):
         return {"content": None, "refusal": "I would rather not."}
     if case % 50 == 8:
         return {"content": "I cannot decide."}
-    return {"content": f"Output (a) is fine, but {CHOICES[case % 2]}"}
+    return {"content": f"Both are fine. {CHOICES[case % 2]}"}
 
 
 class Server(ThreadingHTTPServer):
@@ -172,23 +173,26 @@ def test_storm_of_two_thousand(tmp_path):
 
 
 def test_too_many_requests_halve_the_gate_once_a_round():
-    gate = Gate(64)
-    rounds = [gate.enter() for _ in range(10)]
-    for entered_in in rounds:
-        gate.halve(entered_in)
+    async def run():
+        gate = Gate(64)
+        rounds = [await gate.enter() for _ in range(10)]
+        for entered_in in rounds:
+            gate.halve(entered_in)
+            gate.leave(answered=False)
+        assert gate.limit == 32
+        gate.halve(await gate.enter())
         gate.leave(answered=False)
-    assert gate.limit == 32
-    gate.halve(gate.enter())
-    gate.leave(answered=False)
-    assert gate.limit == 16
-    for _ in range(16):
-        gate.enter()
-        gate.leave(answered=True)
-    assert gate.limit == 17
-    for _ in range(10):
-        gate.halve(gate.enter())
-        gate.leave(answered=False)
-    assert gate.limit == 1
+        assert gate.limit == 16
+        for _ in range(16):
+            await gate.enter()
+            gate.leave(answered=True)
+        assert gate.limit == 17
+        for _ in range(10):
+            gate.halve(await gate.enter())
+            gate.leave(answered=False)
+        assert gate.limit == 1
+
+    asyncio.run(run())
 
 
 def test_final_errors_are_not_tried_again_and_passing_ones_end():
@@ -226,12 +230,12 @@ def test_cache_keeps_what_will_not_change(tmp_path):
     ok = Result(Status.OK, 1, "Output (b)", 5, 2)
     for result in (Result(Status.FAILED, text="down"), Result(Status.INVALID, text="hm")):
         cache.put(payload(request), result)
-        assert cache.get(payload(request), CHOICES) is None
+        assert cache.get(payload(request), request) is None
     cache.put(payload(request), ok)
     cache.close()
     cache = Cache(tmp_path / "deep" / "answers.sqlite")
-    assert cache.get(payload(request), CHOICES) == ok._replace(cached=True)
-    assert cache.get(OpenAIConfig("another").payload(request), CHOICES) is None
+    assert cache.get(payload(request), request) == ok._replace(cached=True)
+    assert cache.get(OpenAIConfig("another").payload(request), request) is None
 
     replayed = ReplayJudge(cache, payload).complete([request, other])
     assert [result.status for result in replayed] == [Status.OK, Status.FAILED]

@@ -3,6 +3,7 @@
 ``compare`` asks any of them every question in both orders; ``quality`` says how far to trust it.
 """
 
+from prefjax.align.judges.answer import parse
 from prefjax.align.judges.cache import Cache
 from prefjax.align.judges.chat import OpenAIConfig, OpenAIJudge
 from prefjax.align.judges.compare import (
@@ -16,7 +17,7 @@ from prefjax.align.judges.compare import (
 )
 from prefjax.align.judges.language_model import JaxJudge
 from prefjax.align.judges.replay import DryRunJudge, ReplayJudge
-from prefjax.align.judges.request import Judge, Question, Request, Result, Status, parse
+from prefjax.align.judges.request import Judge, Question, Request, Result, Status
 from prefjax.align.judges.simulated import AttributeJudge, FakeJudge
 
 __all__ = [

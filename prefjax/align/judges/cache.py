@@ -1,19 +1,21 @@
 """Answers of judges on disk, so that no question is paid for twice.
 
 One SQLite file in write-ahead mode, one row per request, keyed by the SHA-256 of the canonical JSON
-of what is sent: model, messages and parameters, keys sorted, no spaces. Only answers that will not
-change by asking again are kept: ``ok`` and ``refused``. Each is written as it arrives, so that a
-run that dies loses none. Several processes may share a file.
+of what is sent and to whom: server, model, messages and parameters, keys sorted, no spaces. Only
+answers that will not change by asking again are kept: ``ok`` and ``refused``. Each is written as it
+arrives, so that a run that dies loses none. Several processes may share a file.
 """
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefjax.align.judges.request import Request, Result, Status, read
+from prefjax.align.judges.answer import read
+from prefjax.align.judges.request import Request, Result, Status, repaired
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answer (
@@ -36,7 +38,12 @@ def canonical_json(payload: Mapping[str, Any]) -> str:
 
 def key_of(payload: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a payload."""
-    return hashlib.sha256(canonical_json(payload).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(payload).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def token_count(count: Any) -> int:
+    """A count of tokens as servers give it: 0 where it is null or no count at all."""
+    return count if isinstance(count, int) and 0 <= count < 2**63 else 0
 
 
 class Cache:
@@ -51,43 +58,67 @@ class Cache:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        connection = None
-        try:
+        with self._named_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=60)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            with connection:
-                connection.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            if connection is not None:
-                connection.close()
-            raise OSError(f"Cannot use {path} as a cache of answers: {error}.") from error
-        self._connection = connection
+            self._connection = sqlite3.connect(self.path, timeout=60)
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=NORMAL")
+                with self._connection:
+                    self._connection.execute(_SCHEMA)
+            except sqlite3.Error:
+                self._connection.close()
+                raise
 
-    def get(self, payload: Mapping[str, Any], choices: Sequence[str]) -> Result | None:
-        """The stored result, read again with these choices, or None."""
-        row = self._connection.execute(
-            "SELECT status, text, input_tokens, output_tokens FROM answer WHERE key = ?",
-            (key_of(payload),),
-        ).fetchone()
-        if row is None:
+    def get(self, payload: Mapping[str, Any], request: Request) -> Result | None:
+        """The stored result, its text read again as an answer to the request, or None.
+
+        Args:
+            payload: What is sent for the request.
+            request: What is asked.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
+        with self._named_errors():
+            row = self._connection.execute(
+                "SELECT status, text, input_tokens, output_tokens FROM answer WHERE key = ?",
+                (key_of(payload),),
+            ).fetchone()
+        if row is None or not isinstance(row[1], str):
             return None
-        status, text, *tokens = row
+        status, text, *counts = row
+        tokens = [token_count(count) for count in counts]
         if status == Status.REFUSED:
             return Result(Status.REFUSED, None, text, *tokens, cached=True)
-        return read(text, choices, *tokens)._replace(cached=True)
+        return read(text, request, *tokens)._replace(cached=True) if status == Status.OK else None
 
     def put(self, payload: Mapping[str, Any], result: Result) -> None:
-        """Store a result that is ok or refused; others are left out."""
+        """Store a result that is ok or refused; others are left out.
+
+        Args:
+            payload: What was sent.
+            result: What came of it.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
         if result.status not in (Status.OK, Status.REFUSED):
             return
-        row = (key_of(payload), canonical_json(payload), result.status.value, result.text)
-        with self._connection:
+        texts = (canonical_json(payload), result.status.value, result.text)
+        counts = (token_count(result.input_tokens), token_count(result.output_tokens))
+        with self._named_errors(), self._connection:
             self._connection.execute(
                 "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?)",
-                (*row, result.input_tokens, result.output_tokens),
+                (key_of(payload), *map(repaired, texts), *counts),
             )
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise OSError(f"Cannot use {self.path} as a cache of answers: {error}.") from error
 
     def __len__(self) -> int:
         return self._connection.execute("SELECT COUNT(*) FROM answer").fetchone()[0]

@@ -1,14 +1,15 @@
 """Pairwise comparison by a judge, in both orders: agreement decides, disagreement is a tie.
 
 Each question is asked twice, with its responses in the given and in the swapped order. A response
-that is named in both wins (1 or 0), otherwise the question is a tie (½). An invalid answer is
-asked for once more, with the choices spelled out; a question of which an order has no answer then
-is left out and counted.
+that is named in both wins (1 or 0), otherwise the question is a tie (½). An invalid answer, one
+that names no choice or several, is asked for once more, with the choices spelled out; a question of
+which an order has no answer then is left out and counted.
 
 References:
     PReF, arXiv 2503.06358, section 5 (both orders, disagreement is a tie).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,27 +19,55 @@ from jaxtyping import Float, Int
 
 from prefjax.align.judges.request import Judge, Question, Request, Result, Status
 
+_FIELD = re.compile("{(" + "|".join(Question._fields) + ")}")
+
 
 @dataclass(frozen=True)
 class Template:
     """How a question is put to a judge.
 
+    ``{persona}``, ``{prompt}``, ``{first}`` and ``{second}`` are replaced in both texts; all other
+    braces stay as they are, so that a template may show JSON.
+
     Attributes:
-        system: System text; ``{persona}`` is replaced.
-        text: User's text; ``{prompt}``, ``{first}`` and ``{second}`` are replaced.
+        system: System text, usually with ``{persona}``.
+        text: User's text with ``{first}`` and ``{second}``, usually with ``{prompt}``.
         choices: The exact answers for the response shown first and second.
+
+    Raises:
+        ValueError: If the text shows only one of the responses, or the choices are not two that
+            differ in more than case and surrounding space.
     """
 
     system: str
     text: str
     choices: tuple[str, str]
 
+    def __post_init__(self):
+        for name in ("{first}", "{second}"):
+            if name not in self.text:
+                raise ValueError(f"The text of a template must show {name}; got {self.text!r:.80}.")
+        distinct = {choice.strip().casefold() for choice in self.choices}
+        if len(self.choices) != 2 or len(distinct) != 2 or "" in distinct:
+            raise ValueError(f"A template needs two different choices, got {self.choices!r}.")
+
     def render(self, question: Question) -> Request:
-        """The request for a question, its responses shown in the given order."""
-        fields = question._asdict()
-        return Request(
-            self.system.format(**fields), self.text.format(**fields), self.choices, question
+        """The request for a question, its responses shown in the given order.
+
+        Args:
+            question: What is asked.
+
+        Raises:
+            TypeError: If a field of the question is not a text.
+        """
+        for name, value in question._asdict().items():
+            if not isinstance(value, str):
+                raise TypeError(f"The {name} of a question must be a text, got {value!r:.60}.")
+        system, text = (
+            _FIELD.sub(lambda field: getattr(question, field[1]), one)
+            for one in (self.system, self.text)
         )
+        return Request(system, text, self.choices, question)
 
 
 ATTRIBUTES = Template(
@@ -121,12 +150,17 @@ def compare(
         template: How it is put.
 
     Raises:
-        RuntimeError: If the judge breaks its contract of one result for each request.
+        TypeError: If a field of a question is not a text; the question is named.
+        RuntimeError: If the judge breaks its contract: one result for each request, which is ok
+            exactly if it names one of the choices.
     """
     requests = []
-    for question in questions:
+    for index, question in enumerate(questions):
         swapped = question._replace(first=question.second, second=question.first)
-        requests += [template.render(question), template.render(swapped)]
+        try:
+            requests += [template.render(question), template.render(swapped)]
+        except TypeError as error:
+            raise TypeError(f"Question {index}: {error}") from error
     results = _complete(judge, requests)
     invalid = [i for i, result in enumerate(results) if result.status == Status.INVALID]
     again = [_insist(requests[i]) for i in invalid]
@@ -178,4 +212,12 @@ def _complete(judge: Judge, requests: Sequence[Request]) -> list[Result]:
             f"The judge {type(judge).__name__} gave {len(results)} results for {len(requests)} "
             "requests; it must give one for each, in order."
         )
+    for index, (request, result) in enumerate(zip(requests, results, strict=True)):
+        valid = range(len(request.choices)) if result.status == Status.OK else (None,)
+        if result.choice not in valid:
+            raise RuntimeError(
+                f"The judge {type(judge).__name__} gave choice {result.choice!r} with status "
+                f"{result.status} for request {index}; ok takes an index below "
+                f"{len(request.choices)}, every other status None."
+            )
     return results

@@ -2,7 +2,8 @@
 
     choice = argmax_c  Σ_t log p(c_t | prompt, c_<t)
 
-No text is drawn, so no answer is invalid. A request longer than the model's window has failed.
+No text is drawn, so no answer is invalid. A request longer than the model's window has failed, and
+so has one whose likelihoods are not finite.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from prefjax import lm
-from prefjax.align.judges.request import Request, Result, Status
+from prefjax.align.judges.request import Request, Result, Status, fault_of
 from prefjax.types import Array, Params
 
 _STEP = 64  # rows are padded to a multiple of this, so that few shapes are compiled
@@ -43,39 +44,56 @@ class JaxJudge:
         batch_size: Answers scored together.
 
     Raises:
-        ValueError: If the model has no tokenizer.
+        ValueError: If the model has no tokenizer, or the batch size is below 1.
     """
 
     def __init__(self, model: lm.LanguageModel, *, batch_size: int = 16):
         if model.tokenizer is None:
             raise ValueError(f"{model.directory} has no tokenizer; a judge needs one.")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         self._model, self._batch_size = model, batch_size
 
     def complete(self, requests: Sequence[Request]) -> list[Result]:
         """One result for each request."""
-        rows, places = [], []
-        results = [Result(Status.FAILED, text="longer than the model's window")] * len(requests)
+        results: list[Result] = []
+        rows: list[tuple[list[int], list[int]]] = []
+        first_row: dict[int, int] = {}  # of each request that is scored
         for index, request in enumerate(requests):
-            prompt = self._encode(request)
-            answers = [self._tokens(choice) for choice in request.choices]
-            if len(prompt) + max(map(len, answers)) <= self._model.config.max_length:
-                rows += [(prompt, answer) for answer in answers]
-                places.append(index)
+            own, fault = self._rows(request)
+            results.append(Result(Status.FAILED, text=fault))
+            if not fault:
+                first_row[index] = len(rows)
+                rows += own
         # Rows of like length share a batch, and a batch is as long as its longest row.
         order = sorted(range(len(rows)), key=lambda i: sum(map(len, rows[i])))
         scores = np.zeros(len(rows))
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
             scores[batch] = self._score([rows[i] for i in batch])
-        start = 0
-        for index in places:
-            request = requests[index]
-            own = scores[start : start + len(request.choices)]
-            best = int(own.argmax())
-            num_read = len(rows[start][0])
-            results[index] = Result(Status.OK, best, request.choices[best], num_read, 0)
-            start += len(request.choices)
+        for index, start in first_row.items():
+            choices = requests[index].choices
+            own_scores = scores[start : start + len(choices)]
+            if not np.isfinite(own_scores).all():
+                text = f"the log-likelihoods of the choices are not finite: {own_scores.tolist()}"
+                results[index] = Result(Status.FAILED, text=text)
+                continue
+            best = int(own_scores.argmax())
+            results[index] = Result(Status.OK, best, choices[best], len(rows[start][0]), 0)
         return results
+
+    def _rows(self, request: Request) -> tuple[list[tuple[list[int], list[int]]], str]:
+        """Tokens of the prompt and of each choice, and why they cannot be scored."""
+        fault = fault_of(request)
+        if fault is not None:
+            return [], fault
+        prompt = self._encode(request)
+        answers = [self._tokens(choice) for choice in request.choices]
+        if not prompt or not answers or not all(answers):
+            return [], "the prompt or a choice has no tokens"
+        if len(prompt) + max(map(len, answers)) > self._model.config.max_length:
+            return [], "longer than the model's window"
+        return [(prompt, answer) for answer in answers], ""
 
     def _encode(self, request: Request) -> list[int]:
         tokenizer = self._model.tokenizer
@@ -105,5 +123,5 @@ class JaxJudge:
             mask[row, : len(whole)] = True
             counted[row, len(prompt) : len(whole)] = True
         model = self._model
-        found = _log_likelihood(model.params, model.config, tokens, mask, counted)
-        return np.asarray(found)[: len(rows)]
+        scores = _log_likelihood(model.params, model.config, tokens, mask, counted)
+        return np.asarray(scores)[: len(rows)]

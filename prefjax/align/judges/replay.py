@@ -12,7 +12,7 @@ class ReplayJudge:
 
     Args:
         cache: The answers.
-        payload: How a request was sent, such as ``OpenAIConfig(...).payload``.
+        payload: What was sent for a request, and to whom, such as ``OpenAIConfig(...).payload``.
     """
 
     def __init__(self, cache: Cache, payload: Callable[[Request], Mapping[str, Any]]):
@@ -21,7 +21,7 @@ class ReplayJudge:
     def complete(self, requests: Sequence[Request]) -> list[Result]:
         """One result for each request."""
         missing = Result(Status.FAILED, text=f"not in the cache {self._cache.path}")
-        found = (self._cache.get(self._payload(request), request.choices) for request in requests)
+        found = (self._cache.get(self._payload(request), request) for request in requests)
         return [missing if result is None else result for result in found]
 
 
@@ -31,7 +31,8 @@ class DryRunJudge:
     A token is taken to be four characters of the body, which is near the truth for English.
 
     Args:
-        payload: How a request would be sent, such as ``OpenAIConfig(...).payload``.
+        payload: What would be sent for a request, and to whom, such as
+            ``OpenAIConfig(...).payload``.
         cache: Answers that are there already.
         max_tokens: Length of an answer at most.
 
@@ -55,7 +56,7 @@ class DryRunJudge:
         results, new = [], {}
         for request in requests:
             payload = self._payload(request)
-            stored = None if self._cache is None else self._cache.get(payload, request.choices)
+            stored = None if self._cache is None else self._cache.get(payload, request)
             results.append(stored or Result(Status.FAILED, text="dry run: not asked"))
             if stored is None:
                 new[key_of(payload)] = len(canonical_json(payload)) // 4

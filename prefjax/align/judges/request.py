@@ -4,7 +4,7 @@ A judge reads a system text and a question and names one of a few exact choices.
 request with one of four outcomes:
 
     ok        it named a choice
-    invalid   it answered, but named none of the choices
+    invalid   it answered, but named none of the choices, or several
     refused   it declined to answer
     failed    no answer was had: the judge is down, too slow, or talks nonsense
 
@@ -14,6 +14,8 @@ An error never becomes an answer: only ``ok`` carries a choice.
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from prefjax.encoders import check_texts
 
 
 class Status(StrEnum):
@@ -47,7 +49,7 @@ class Request(NamedTuple):
     Attributes:
         system: The system text.
         text: The user's text.
-        choices: The exact answers that count; the last match in the answer decides.
+        choices: The exact answers that count, one of which the answer must name and no other.
         question: The question in the order in which the text shows it; what simulated judges read.
     """
 
@@ -86,20 +88,15 @@ class Judge(Protocol):
         ...
 
 
-def parse(text: str, choices: Sequence[str]) -> int | None:
-    """Index of the choice whose exact text comes last in an answer, None if there is none.
+def fault_of(request: Request) -> str | None:
+    """Why a request cannot be put to any judge, None if it can."""
+    try:
+        check_texts([request.system, request.text])
+    except (TypeError, ValueError) as error:
+        return f"the request is no text: {error}"
+    return None
 
-    >>> parse("Output (a) is short, so I choose Output (b).", ("Output (a)", "Output (b)"))
-    1
-    """
-    place, index = max((text.rfind(choice), index) for index, choice in enumerate(choices))
-    return index if place >= 0 else None
 
-
-def read(
-    text: str, choices: Sequence[str], input_tokens: int = 0, output_tokens: int = 0
-) -> Result:
-    """The result that an answer amounts to: ok with a choice, or invalid."""
-    choice = parse(text, choices)
-    status = Status.INVALID if choice is None else Status.OK
-    return Result(status, choice, text, input_tokens, output_tokens)
+def repaired(text: str) -> str:
+    """A text with each half character in it replaced by U+FFFD, so that it can be stored."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

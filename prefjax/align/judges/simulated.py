@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.align.judges.request import Request, Result, Status, read
+from prefjax.align.judges.answer import read
+from prefjax.align.judges.request import Request, Result, Status
 from prefjax.data.attributes import ChoiceConfig, Scale, default_scale, raw_scores, saturate
 
 DEFAULT_CHOICE = ChoiceConfig()
@@ -38,14 +39,14 @@ class FakeJudge:
     def complete(self, requests: Sequence[Request]) -> list[Result]:
         """One result for each request."""
         self.num_calls += len(requests)
-        return [read(self._answer(request), request.choices) for request in requests]
+        return [read(self._answer(request), request) for request in requests]
 
 
 class AttributeJudge:
     """The simulated judge of the Attributes world; see the module docstring.
 
     Args:
-        weight: True weights of each persona.
+        weights: True weights of each persona.
         config: Sharpness and order bias.
         scale: What the attributes are standardized by; by default that of the simulated world.
         seed: Source of the errors.
@@ -59,12 +60,12 @@ class AttributeJudge:
         scale: Scale | None = None,
         seed: int = 0,
     ):
-        self._weight, self._config, self._seed = weights, config, seed
+        self._weights, self._config, self._seed = weights, config, seed
         self._scale = default_scale() if scale is None else scale
         self._measured: dict[str, Float[np.ndarray, " attribute"]] = {}
 
     def complete(self, requests: Sequence[Request]) -> list[Result]:
-        """One result for each request; ``failed`` without a question or for a stranger."""
+        """One result for each request; ``failed`` without a question or for an unknown persona."""
         self._measure(requests)
         return [self._one(request) for request in requests]
 
@@ -78,12 +79,12 @@ class AttributeJudge:
         question = request.question
         if question is None:
             return Result(Status.FAILED, text="the simulated judge needs the question itself")
-        if question.persona not in self._weight:
+        if question.persona not in self._weights:
             return Result(Status.FAILED, text=f"unknown persona {question.persona!r}")
         gap = self._measured[question.first] - self._measured[question.second]
-        logit = self._config.sharpness * float(self._weight[question.persona] @ gap)
+        logit = self._config.sharpness * float(self._weights[question.persona] @ gap)
         logit += self._error(*question) + self._config.order_bias
-        return read(request.choices[0 if logit > 0 else 1], request.choices)
+        return read(request.choices[0 if logit > 0 else 1], request)
 
     def _error(self, persona: str, prompt: str, first: str, second: str) -> float:
         pair = sorted((first, second))
