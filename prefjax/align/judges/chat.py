@@ -18,7 +18,7 @@ import os
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -173,7 +173,9 @@ class OpenAIJudge:
                 self._on_result(result)
         return [known[key] for key in keys]
 
-    def _ask_all(self, requests: Mapping[str, Request]) -> Iterator[tuple[str, Result]]:
+    def _ask_all(
+        self, requests: Mapping[str, Request]
+    ) -> Generator[tuple[str, Result], None, None]:
         """Results as they arrive. Closing the iterator, as Ctrl-C does, sends nothing more.
 
         The event loop has a thread of its own: a notebook runs one already, and the cache belongs

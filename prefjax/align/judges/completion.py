@@ -54,20 +54,22 @@ def read_completion(completion: Any, request: Request, limit: str) -> Attempt:
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         text = f"the server's answer is no chat completion: {error}"
         return failed(text, wait=0.0, is_down=True)
-    names = "prompt_tokens", "completion_tokens"
-    tokens = [token_count(getattr(usage, name, None)) for name in names]
+    num_read = token_count(getattr(usage, "prompt_tokens", None))
+    num_written = token_count(getattr(usage, "completion_tokens", None))
     if refusal or reason == "content_filter":
         said = refusal if isinstance(refusal, str) and refusal else text
         said = repaired(said) if isinstance(said, str) else ""
-        return Attempt(Result(Status.REFUSED, None, said, *tokens))
+        return Attempt(Result(Status.REFUSED, None, said, num_read, num_written))
     is_text, is_cut = isinstance(text, str) and bool(text.strip()), reason == "length"
     if is_cut and (not is_text or is_thinking(text)):
         return failed(f"cut at {limit} before it answered; raise the limit or switch thinking off")
     if is_cut:
         # To ask for the choice alone may fit, so this is an invalid answer and not a failure.
-        return Attempt(Result(Status.INVALID, None, f"cut at {limit}: {repaired(text)}", *tokens))
+        return Attempt(
+            Result(Status.INVALID, None, f"cut at {limit}: {repaired(text)}", num_read, num_written)
+        )
     if not is_text and any(thoughts):
         return failed("the server's answer holds reasoning and no text; switch thinking off")
     if not isinstance(text, str):
         return failed("the server's answer has no text", wait=0.0, is_down=True)
-    return Attempt(read(text, request, *tokens))
+    return Attempt(read(text, request, num_read, num_written))
