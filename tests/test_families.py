@@ -8,16 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.families import (
-    REGISTRY,
-    gather,
-    get_family,
-    make_answers,
-    make_data,
-    no_answers,
-    score,
-    stack_data,
-)
+from prefjax.basis import make_problem, stack_problems, standardize
+from prefjax.families import REGISTRY, gather, get_family, make_answers, no_answers, score
 from prefjax.types import Comparisons, UserBatch
 
 USERS, RESPONSES, INPUTS, CONTEXTS, PAIRS, ANSWERS = 6, 12, 5, 3, 8, 4
@@ -54,11 +46,11 @@ def ask(seed=1, users=2):
 
 ROWS, EMBEDDINGS, CONTEXT = draw()
 BATCH = ask()
-make = partial(make_data, num_users=USERS)
+make = partial(make_problem, num_users=USERS)
 
 
-def answers_of(batch):
-    return gather(EMBEDDINGS, batch, CONTEXT)
+def answers_of(problem, batch, embeddings=EMBEDDINGS):
+    return gather(standardize(problem.standardizer, embeddings), batch, CONTEXT)
 
 
 def run(family, key, data, answers, config):
@@ -100,8 +92,8 @@ def program(family):
     compiled = jax.jit(partial(run, family))
 
     def call(rows=ROWS, embeddings=EMBEDDINGS, batch=BATCH, seed=0, answers=None, num_users=USERS):
-        data = make_data(rows, embeddings, num_users=num_users, context=CONTEXT)
-        answers = answers_of(batch) if answers is None else answers
+        data = make_problem(rows, embeddings, num_users=num_users, context=CONTEXT)
+        answers = answers_of(data, batch, embeddings) if answers is None else answers
         return jax.device_get(compiled(jax.random.key(seed), data, answers, family.config))
 
     return call
@@ -145,7 +137,7 @@ def test_masked_rows_equal_deleted_rows_whatever_they_hold(program, base):
     padded = Comparisons(*(np.concatenate([column, column[:3]]) for column in ROWS))
     padded.sample_weight[-3:], padded.label[-3:] = 0, np.nan
     np.testing.assert_array_equal(program(padded)["personal"], base["personal"])
-    answers = answers_of(BATCH)
+    answers = answers_of(make(ROWS, EMBEDDINGS), BATCH)
     hidden = ~BATCH.mask
     broken = answers._replace(
         first=jnp.where(hidden[..., None], jnp.nan, answers.first),
@@ -187,8 +179,8 @@ def test_soft_labels_lie_between_hard_ones(program, base):
 @pytest.mark.slow
 def test_one_person_with_one_answer_is_enough(family):
     rows = Comparisons(*(column[:1] for column in ROWS))
-    data = make_data(rows, EMBEDDINGS, num_users=1, context=CONTEXT)
-    answers = answers_of(BATCH)
+    data = make_problem(rows, EMBEDDINGS, num_users=1, context=CONTEXT)
+    answers = answers_of(data, BATCH)
     out = jax.jit(partial(run, family))(jax.random.key(0), data, answers, family.config)
     assert np.all(np.isfinite(out["personal"]))
     np.testing.assert_allclose(out["turned"], -out["personal"], atol=2e-5, rtol=2e-5)
@@ -199,8 +191,8 @@ def test_seeds_side_by_side_are_seeds_one_by_one(family):
     others = draw(1)
     fewer = Comparisons(*(column[:-5] for column in others[0]))
     tables, contexts = [EMBEDDINGS, others[1]], [CONTEXT, others[2]]
-    data = stack_data([ROWS, fewer], tables, num_users=USERS, context=contexts)
-    keys, answers = jax.random.split(jax.random.key(0)), answers_of(BATCH)
+    data = stack_problems([ROWS, fewer], tables, num_users=USERS, context=contexts)
+    keys, answers = jax.random.split(jax.random.key(0)), answers_of(make(ROWS, EMBEDDINGS), BATCH)
     together = jax.vmap(partial(run, family), in_axes=(0, 0, None, None))
     together = jax.jit(together)(keys, data, answers, family.config)["personal"]
     alone = jax.jit(partial(run, family))
@@ -252,10 +244,10 @@ def test_no_family_takes_a_negative_or_infinite_number():
 def test_bad_input_is_refused_by_name():
     with pytest.raises(ValueError, match=r"no family 'lora'; the families are bradley-terry, "):
         get_family("lora")
-    with pytest.raises(ValueError, match="There are no comparisons"):
+    with pytest.raises(ValueError, match="every comparison has sample_weight 0: nothing can be"):
         make(ROWS._replace(sample_weight=np.zeros(len(ROWS.user))), EMBEDDINGS)
     with pytest.raises(ValueError, match=r"comparisons\.user must lie in \[0, 2\)"):
-        make_data(ROWS, EMBEDDINGS, num_users=2)
+        make_problem(ROWS, EMBEDDINGS, num_users=2)
     broken = np.where(np.arange(RESPONSES)[:, None] == ROWS.first[0], np.nan, EMBEDDINGS)
     with pytest.raises(ValueError, match=rf"not finite, first rows \[{ROWS.first[0]}\]"):
         make(ROWS, broken)

@@ -9,6 +9,7 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from prefjax import logistic
+from prefjax.basis import heads, make_problem, standardize
 from prefjax.families import bradley_terry as bt
 from prefjax.families import (
     descent,
@@ -16,7 +17,6 @@ from prefjax.families import (
     gpm,
     linear,
     lore,
-    make_data,
     micro,
     mixture,
     p_rlhf,
@@ -28,7 +28,7 @@ from prefjax.families import (
     vpl,
 )
 from prefjax.numerics import softplus_loss
-from prefjax.types import BASELINE, Comparisons, GaussianPrior, UserBatch
+from prefjax.types import BASELINE, Comparisons, Gaussian, RewardBasis, UserBatch
 
 USERS, RESPONSES, INPUTS, PAIRS = 6, 12, 5, 8
 
@@ -46,7 +46,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def data(world):
-    return make_data(*world, num_users=USERS)
+    return make_problem(*world, num_users=USERS)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,11 @@ NOTHING = jnp.zeros(0)
 
 def test_bradley_terry_is_ridge_logistic_regression(world, data):
     found = jax.jit(bt.fit)(KEY, data, bt.Config(penalty=2.0)).weights
-    strength = 1 / (2.0 * float(data.scale))
+    scale = np.asarray(data.standardizer.scale)
+    strength = 1 / (2.0 * float(scale[0]) ** 2)
     model = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky")
     model.fit(gaps(world), world[0].label)
-    np.testing.assert_allclose(found, model.coef_[0], atol=2e-5)
+    np.testing.assert_allclose(found / scale, model.coef_[0], atol=2e-5)
 
 
 def test_lore_with_one_reward_is_bradley_terry(data):
@@ -89,19 +90,26 @@ def test_lore_with_one_reward_is_bradley_terry(data):
 def test_pref_without_factors_is_bradley_terry(data):
     """Factors shut by their penalty leave the shared utility, a ridge logistic regression."""
     config = pref_map.Config(penalty=1e8, utility_penalty=5.0)
-    head = jax.jit(pref_map.fit)(KEY, data, config).head
+    head = jax.jit(pref_map.fit)(KEY, data, config).params["out"]["kernel"]
     np.testing.assert_allclose(head[:, -1], linear.population(data, 5.0), atol=2e-3)
 
 
 def certain(weight):
     """A person whose weights are known."""
-    return pref.Belief(jnp.asarray(weight), jnp.zeros((len(weight), len(weight))))
+    return Gaussian(jnp.asarray(weight), jnp.zeros((len(weight), len(weight))))
+
+
+def make_basis(head, mean, covariance):
+    """A linear basis at posterior scale 1."""
+    population = Gaussian(*(jnp.asarray(part, jnp.float32) for part in (mean, covariance)))
+    params = heads.linear_params(jnp.asarray(head, jnp.float32))
+    return RewardBasis(params, population, jnp.float32(1.0))
 
 
 def test_one_base_reward_with_one_weight_is_bradley_terry(answers):
     weight = jnp.arange(1.0, INPUTS + 1)
     head = jnp.stack([weight / 2, jnp.zeros(INPUTS)], axis=1)
-    params = pref.Params(head, GaussianPrior(jnp.zeros(1), jnp.eye(1)))
+    params = make_basis(head, jnp.zeros(1), jnp.eye(1))
     pair = answers.first[0], answers.second[0], NOTHING
     shared = pref.logit(params, certain([2.0]), *pair)
     np.testing.assert_allclose(shared, bt.logit(bt.Params(weight), (), *pair), rtol=1e-5)
@@ -110,16 +118,14 @@ def test_one_base_reward_with_one_weight_is_bradley_terry(answers):
 def test_a_change_of_gauge_changes_no_prediction(answers):
     rng = np.random.default_rng(1)
     head, turn = rng.normal(size=(INPUTS, 3)), rng.normal(size=(2, 2)) + 2 * np.eye(2)
-    mean, precision = rng.normal(size=2), np.diag([1.0, 3.0])
+    mean, covariance = rng.normal(size=2), np.diag([1.0, 1 / 3.0])
     inverse = np.linalg.inv(turn)
     turned = np.column_stack([head[:, :2] @ turn, head[:, 2]])
-    prior = GaussianPrior(inverse @ mean, turn.T @ precision @ turn)
     logits = []
     for params in (
-        pref.Params(jnp.asarray(head, jnp.float32), GaussianPrior(mean, precision)),
-        pref.Params(jnp.asarray(turned, jnp.float32), prior),
+        make_basis(head, mean, covariance),
+        make_basis(turned, inverse @ mean, inverse @ covariance @ inverse.T),
     ):
-        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
         state = pref.adapt(params, answers, pref.Config())
         pairs = answers.first, answers.second
         each = jax.vmap(lambda a, b, p=params, s=state: pref.logit(p, s, a, b, NOTHING))
@@ -132,7 +138,7 @@ def test_pal_a_with_squared_distances_is_pref_with_squared_norms_as_a_feature():
     points, ideal = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32), jnp.asarray([0.3, -1.0, 2.0])
     far = pal_a.distance(points, jnp.stack([ideal, ideal])) ** 2
     features = jnp.concatenate([points, jnp.sum(points**2, axis=1, keepdims=True)], axis=1)
-    params = pref.Params(jnp.eye(4, 5), GaussianPrior(jnp.zeros(4), jnp.eye(4)))
+    params = make_basis(jnp.eye(4, 5), jnp.zeros(4), jnp.eye(4))
     same = pref.logit(params, certain([*(2 * ideal), -1.0]), *features, NOTHING)
     np.testing.assert_allclose(far[1] - far[0], same, rtol=1e-4)
 
@@ -177,8 +183,8 @@ def test_the_span_of_the_answers_holds_the_ridge_solution(answers):
     params = per_user.Params(jnp.arange(INPUTS) / 5.0, jnp.float32(0.7))
     found = per_user.adapt(params, few, per_user.Config())
     gap = few.first - few.second
-    prior = GaussianPrior(params.center, 0.7 * jnp.eye(INPUTS))
-    dense = logistic.fit(gap, few.label, few.sample_weight, prior=prior).weights
+    prior = {"mean": params.center, "precision": 0.7 * jnp.eye(INPUTS)}
+    dense = logistic.fit(gap, few.label, few.sample_weight, **prior).weights
     np.testing.assert_allclose(found, dense, atol=2e-5)
 
 
@@ -199,7 +205,7 @@ def test_weights_on_the_simplex_are_at_the_minimum(answers):
 def test_looking_up_has_the_gradient_of_a_gather(world):
     """Votes against the baseline are looked up too, and pass their gradient on."""
     rows = world[0]._replace(second=np.where(world[0].second < 2, BASELINE, world[0].second))
-    data = make_data(rows, world[1], num_users=USERS)
+    data = make_problem(rows, world[1], num_users=USERS)
     table = descent.inputs(data)
 
     def total(look):

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import expit
 
 from prefjax import metrics
-from prefjax.families import REGISTRY, gather, get_family, make_data, score
+from prefjax.basis import make_problem, standardize
+from prefjax.families import REGISTRY, gather, get_family, score
 from prefjax.families.k_means import k_means
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
 from prefjax.types import Comparisons, UserBatch
@@ -182,8 +183,9 @@ def oracle_gain(world):
     return own - best
 
 
-def auc_after(family, params, world, heard):
+def auc_after(family, params, world, standardizer, heard):
     embeddings, context, _, answers, tests, _ = world
+    embeddings = standardize(standardizer, embeddings)
     asked = gather(embeddings, answers, context)
     asked = asked._replace(sample_weight=heard * asked.sample_weight)
     adapt = jax.jit(jax.vmap(partial(family.adapt, config=family.config), in_axes=(None, 0)))
@@ -203,9 +205,11 @@ def test_planted_people_differ(plant):
 def test_people_planted_from_a_familys_own_model_are_told_apart(name):
     family = get_family(name)
     world = make_world(PLANTS[name], 0)
-    data = make_data(world[2], world[0], num_users=OLD, context=world[1])
+    data = make_problem(world[2], world[0], num_users=OLD, context=world[1])
     params = jax.jit(family.fit)(jax.random.key(0), data, family.config)
-    before, after = (auc_after(family, params, world, heard) for heard in (0.0, 1.0))
+    before, after = (
+        auc_after(family, params, world, data.standardizer, heard) for heard in (0.0, 1.0)
+    )
     if name == "bradley-terry":
         assert before > 0.65
     else:
@@ -219,12 +223,12 @@ def test_groups_are_found_where_they_are_and_nowhere_else():
     fit = jax.jit(family.fit)
     for seed in range(3):
         embeddings, _, rows, *_ = make_world(plant_clusters, seed)
-        data = make_data(rows, embeddings, num_users=OLD)
+        data = make_problem(rows, embeddings, num_users=OLD)
         found = fit(jax.random.key(seed), data, family.config)
         assert found.num_clusters == 3
         assert adjusted_rand(found.cluster, np.arange(OLD) % 3) >= 0.9
         shuffled = np.random.default_rng(seed).permutation(rows.user)
-        null = make_data(rows._replace(user=shuffled), embeddings, num_users=OLD)
+        null = make_problem(rows._replace(user=shuffled), embeddings, num_users=OLD)
         assert fit(jax.random.key(seed), null, family.config).num_clusters == 1
 
 
