@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import metrics
+from prefjax.data.split import first_rows
 from prefjax.families import get_family
 from prefjax.lab import compare, plots, runs
-from prefjax.types import Comparisons
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ def shortened(source: compare.Source) -> compare.Source:
     """Sixty training rows a person are enough for PReF and keep its fit short."""
 
     def short(draw: compare.Draw) -> compare.Draw:
-        rows = draw.train
-        place = np.arange(len(rows.user)) - np.searchsorted(rows.user, rows.user)
-        return draw._replace(train=Comparisons(*(column[place < 60] for column in rows)))
+        train = first_rows(draw.split.train, 60)
+        return draw._replace(split=draw.split._replace(train=train))
 
     return source._replace(draw=short(source.draw), inner=short(source.inner))
 

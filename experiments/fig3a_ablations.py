@@ -39,8 +39,7 @@ from prefjax import basis, metrics
 from prefjax.basis import EMConfig, Strength
 from prefjax.basis.rows import gap
 from prefjax.basis.svd import start as singular_start
-from prefjax.data.attributes import WorldConfig, cut, make_world
-from prefjax.data.group import group_by_user
+from prefjax.data.attributes import WorldConfig, make_world, split_world
 from prefjax.encoders import make_hashed
 from prefjax.families import Data, gather, get_family, make_data, pref, score
 from prefjax.families.descent import adam, mean_loss
@@ -158,23 +157,18 @@ def methods(config: Config) -> dict[str, Callable[..., pref.Params]]:
 def run(config: Config) -> runs.Result:
     """AUC of seen and of new people under every fit and seed."""
     world = make_world(config.world, config.world_seed)
-    cells = cut(world, new_users=0.2, seed=config.world_seed)
+    split = split_world(world, new_users=0.2, seed=config.world_seed)
     texts = make_hashed().encode(world.dataset.responses)
-    table = compare.text_block(texts, cells.seen.reshape(-1), config.num_inputs)
-    unit, num_old = world.dataset.prompt_of, len(cells.old)
-    data = make_data(cells.train, table, num_users=num_old, unit=unit)
-    is_new = np.isin(np.arange(len(world.weights)), cells.new)
-    outer = compare.new_prompts(
-        world.dataset.comparisons,
-        is_new,
-        world.test_prompt[unit],
-        answers=config.num_answers,
-    )
+    table = compare.text_block(texts, world.seen.reshape(-1), config.num_inputs)
+    data = make_data(split.train, table, num_users=len(split.known_users), unit=split.group)
     family = get_family("pref")
-    practice = gather(table, group_by_user(cells.train, num_old, length=60, longer="truncate"))
+    practice = gather(table, split.by_user("train", 60))
     people = {
-        "seen": (practice, gather(table, cells.validation)),
-        "new": (gather(table, outer.answers), gather(table, outer.tests)),
+        "seen": (practice, gather(table, split.by_user("validation", config.world.test_length))),
+        "new": (
+            gather(table, split.by_user("calibration", config.num_answers)),
+            gather(table, split.by_user("test")),
+        ),
     }
 
     @jax.jit

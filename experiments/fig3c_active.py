@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from prefjax import metrics
-from prefjax.data.attributes import World, WorldConfig, choose, cut, make_world
+from prefjax.data.attributes import World, WorldConfig, choose, make_world, split_world
 from prefjax.encoders import make_hashed
 from prefjax.families import get_family, make_data
 from prefjax.lab import compare, plots, runs
@@ -110,22 +110,21 @@ def interview(told: Told, config: Config, rule: str, num_questions: int):
 def curves_of_seed(seed: int, config: Config) -> dict[str, np.ndarray]:
     """AUC by rule, ``[answers, user]``."""
     world: World = make_world(config.world, seed)
-    cells = cut(world, new_users=config.new_users, seed=seed)
+    split = split_world(world, new_users=config.new_users, seed=seed)
     texts = make_hashed().encode(world.dataset.responses)
-    table = compare.text_block(texts, cells.seen.reshape(-1), config.num_inputs)
+    table = compare.text_block(texts, world.seen.reshape(-1), config.num_inputs)
     family = get_family("pref")
-    unit = world.dataset.prompt_of
-    data = make_data(cells.train, table, num_users=len(cells.old), unit=unit)
+    data = make_data(split.train, table, num_users=len(split.known_users), unit=split.group)
     params = jax.jit(family.fit)(jax.random.key(seed), data, family.config)
     described = table @ np.asarray(params.head)
     told = Told(
         key=jax.random.key(seed),
         items=Items(described[:, :-1], described[:, -1]),
         prior=params.prior,
-        seen=cells.seen,
+        seen=world.seen,
         attributes=world.attributes.astype(np.float32),
-        weights=world.weights[cells.new].astype(np.float32),
-        test=jax.tree.map(jnp.asarray, cells.test),
+        weights=world.weights[split.new_users].astype(np.float32),
+        test=jax.tree.map(jnp.asarray, split.by_user("test", config.world.test_length)),
     )
     asked = {"random": config.num_random} | dict.fromkeys(config.rules, config.num_chosen)
     return {rule: np.asarray(interview(told, config, rule, n)) for rule, n in asked.items()}

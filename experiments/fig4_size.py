@@ -57,11 +57,11 @@ PRESETS = {
 def reduced(source: compare.Source, part: float, width: int, seed: int) -> compare.Source:
     """Some of the training rows keep their weight, and the first components stay."""
     draw = source.draw
-    kept = np.random.default_rng(seed).random(len(draw.train.user)) < part
-    train = draw.train._replace(
-        sample_weight=np.where(kept, draw.train.sample_weight, 0.0).astype(np.float32)
-    )
-    return source._replace(draw=draw._replace(train=train, embeddings=draw.embeddings[:, :width]))
+    kept = np.random.default_rng(seed).random(len(draw.split.train.user)) < part
+    train = draw.split.train
+    weight = np.where(kept, train.sample_weight, 0.0).astype(np.float32)
+    split = draw.split._replace(train=train._replace(sample_weight=weight))
+    return source._replace(draw=draw._replace(split=split, embeddings=draw.embeddings[:, :width]))
 
 
 def run(config: Config) -> runs.Result:

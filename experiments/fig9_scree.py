@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax.data.protocol import load_protocol
+from prefjax.data import load_split
 from prefjax.lab import compare, plots, runs
 from prefjax.lab.compare.represent import residual_matrix
 from prefjax.types import Comparisons
@@ -62,12 +62,12 @@ def run(config: Config) -> runs.Result:
     for name in config.datasets:
         if name == "attributes":
             draw = compare.attributes("hashed", 0).draw
-            train, num_users, seen = draw.train, draw.num_users, draw.embeddings
+            split, seen = draw.split, draw.embeddings
             num_responses = len(seen)
         else:
-            dataset, protocol = load_protocol(name)
-            train, num_users = protocol.train, len(protocol.train_users)
+            dataset, split = load_split(name)
             num_responses, seen = dataset.num_responses, None
+        train, num_users = split.train, len(split.known_users)
         values = spectrum(train, num_users, num_responses, seen)[: config.num_values]
         rng = np.random.default_rng(0)
         nulls = np.stack(

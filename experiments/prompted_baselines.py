@@ -104,8 +104,8 @@ def examples(sim: Simulation, user: int, rng: np.random.Generator, config: Confi
     """Answers of a person about written responses to seen prompts, one line each."""
     dataset, lines = sim.world.dataset, []
     rows = dataset.comparisons
-    tested = sim.world.test_prompt[dataset.prompt_of[rows.first]]
-    mine = (rows.user == sim.cells.new[user]) & ~tested & (rows.label != 0.5)
+    tested = sim.world.test_prompt[dataset.prompt_index[rows.first]]
+    mine = (rows.user == sim.split.new_users[user]) & ~tested & (rows.label != 0.5)
     for row in rng.permutation(np.flatnonzero(mine))[: max(config.num_answers)]:
         first, second = rows.first[row], rows.second[row]
         pair = (first, second) if rows.label[row] > 0.5 else (second, first)

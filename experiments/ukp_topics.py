@@ -136,7 +136,7 @@ def run(config: Config) -> runs.Result:
         np.arange(dataset.num_responses),
         config.num_inputs,
     )
-    topic = dataset.prompt_of[rows.first]
+    topic = dataset.prompt_index[rows.first]
     run_here = topic < config.max_topics
     often = np.bincount(rows.user)[rows.user] > config.many
     found, lines = [], ["| method | workers | rows | accuracy | cross-entropy |", "|---" * 5 + "|"]

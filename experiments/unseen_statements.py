@@ -30,7 +30,6 @@ Attributes world, three splits, linear head, AUC after 10 answers: ``hashed`` .6
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +40,12 @@ from sklearn.decomposition import PCA
 
 from prefjax import basis, encoders, metrics
 from prefjax.basis import EMConfig, HeadConfig, Rows
-from prefjax.data import Dataset, load_dataset
+from prefjax.data import Dataset, Split, load_dataset, split_new_prompts
 from prefjax.data.attributes import make_world
-from prefjax.data.group import group_by_user
-from prefjax.data.split import group_responses
+from prefjax.data.same_text import group_responses
 from prefjax.lab import plots, runs
 from prefjax.person import adapt
-from prefjax.types import BASELINE, Comparisons, UserBatch
+from prefjax.types import BASELINE, UserBatch
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Config:
         heads: ``linear`` and ``mlp``.
         num_splits: Divisions of people and statements.
         new_users: Part of the people who are new.
-        new_units: Part of the statements that is unseen, where there are no test prompts.
+        new_groups: Part of the statements that is unseen, where there are no test prompts.
         num_factors: J.
         num_inputs: Most principal components of the embedding; training statements define them.
         hidden: Width of the hidden layer of ``mlp``.
@@ -72,7 +70,7 @@ class Config:
     heads: tuple[str, ...] = ("linear", "mlp")
     num_splits: int = 5
     new_users: float = 0.2
-    new_units: float = 0.25
+    new_groups: float = 0.25
     num_factors: int = 6
     num_inputs: int = 256
     hidden: int = 32
@@ -86,26 +84,7 @@ PRESETS = {
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Candidate penalties of the heads."""
 NUM_FOLDS = 3
-
-
-class Division(NamedTuple):
-    """Four cells, of which a new person's unseen statements score.
-
-    Attributes:
-        train: Rows of known people on seen statements.
-        num_known: Number of known people.
-        answers: What the new people say about seen statements, in random order.
-        tests: What they say about unseen ones.
-        is_unseen: Responses that are unseen.
-        unit: Group of each response that no division cuts.
-    """
-
-    train: Comparisons
-    num_known: int
-    answers: UserBatch
-    tests: UserBatch
-    is_unseen: np.ndarray
-    unit: np.ndarray
+MOST_TESTS = 80
 
 
 def load(name: str, seed: int) -> Dataset:
@@ -113,39 +92,26 @@ def load(name: str, seed: int) -> Dataset:
     return make_world(seed=seed).dataset if name == "attributes" else load_dataset(name)
 
 
-def divide(dataset: Dataset, seed: int, config: Config) -> Division:
-    """Divide people and statements."""
+def divide(dataset: Dataset, seed: int, config: Config) -> Split:
+    """Divide people and statements; the rows of every cell stand in random order."""
     rng = np.random.default_rng(seed)
     rows = dataset.comparisons
     if "test_prompts" in dataset.meta:
-        unit = dataset.prompt_of
+        group = dataset.prompt_index
         unseen = np.asarray(dataset.meta["test_prompts"])
     else:
-        unit = group_responses(dataset, "response")
-        num_groups = int(unit.max()) + 1
-        unseen = rng.permutation(num_groups)[: round(config.new_units * num_groups)]
-    is_unseen = np.isin(unit, unseen)
+        group = group_responses(dataset, "response")
+        num_groups = int(group.max()) + 1
+        unseen = rng.permutation(num_groups)[: round(config.new_groups * num_groups)]
     order = rng.permutation(dataset.num_users)
     num_known = round((1 - config.new_users) * dataset.num_users)
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order)) % num_known
-    is_new = np.isin(rows.user, order[num_known:])
-    tested = is_unseen[rows.first]
-    whole = (rows.second == BASELINE) | (is_unseen[rows.second] == tested)
-    shuffled = rng.permutation(len(rows.user))
-
-    def cell(inside) -> Comparisons:
-        chosen = shuffled[(inside & whole)[shuffled]]
-        return Comparisons(*(column[chosen] for column in rows._replace(user=place[rows.user])))
-
-    batch = partial(group_by_user, num_users=len(order) - num_known, longer="truncate")
-    return Division(
-        train=cell(~is_new & ~tested),
-        num_known=num_known,
-        answers=batch(cell(is_new & ~tested), length=max(config.num_answers)),
-        tests=batch(cell(is_new & tested), length=80),
-        is_unseen=is_unseen,
-        unit=unit.astype(np.int32),
+    return split_new_prompts(
+        rows,
+        known_users=order[:num_known],
+        new_users=order[num_known:],
+        is_new_response=np.isin(group, unseen),
+        group=group,
+        order=rng.permutation(len(rows.user)),
     )
 
 
@@ -184,36 +150,37 @@ def score(features, utility, weight, label, mask, mirrored):
 
 
 def all_splits(name: str, config: Config) -> Iterator[dict]:
-    """Every division of a set; their training rows are padded alike and share one program."""
+    """Every split of a set; their training rows are padded alike and share one program."""
     datasets = [load(name, seed) for seed in range(config.num_splits)]
-    divisions = [divide(dataset, seed, config) for seed, dataset in enumerate(datasets)]
-    trains = [division.train for division in divisions]
+    splits = [divide(dataset, seed, config) for seed, dataset in enumerate(datasets)]
+    trains = [split.train for split in splits]
     stacked = basis.stack_rows(trains, datasets[0].num_responses)
-    for seed, (dataset, division) in enumerate(zip(datasets, divisions, strict=True)):
+    for seed, (dataset, split) in enumerate(zip(datasets, splits, strict=True)):
         rows = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), stacked)
-        for record in one_split(dataset, division, rows, seed, config):
+        for record in one_split(dataset, split, rows, seed, config):
             yield {"dataset": name, "seed": seed, **record}
 
 
 def one_split(
-    dataset: Dataset, division: Division, rows: Rows, seed: int, config: Config
+    dataset: Dataset, split: Split, rows: Rows, seed: int, config: Config
 ) -> Iterator[dict]:
     """Mean AUC of the new people by encoder, head and number of answers."""
-    key, unit = jax.random.key(seed), division.unit
-    answers, tests = division.answers, division.tests
+    key, group = jax.random.key(seed), split.group
+    answers = split.by_user("calibration", max(config.num_answers))
+    tests = split.by_user("test", MOST_TESTS)
     mirrored = not np.any(tests.second[tests.mask] == BASELINE)
     fitted, _ = _fit_learned(
         key,
         rows,
-        unit,
-        num_users=division.num_known,
+        group,
+        num_users=len(split.known_users),
         num_responses=dataset.num_responses,
         config=EMConfig(num_factors=config.num_factors),
     )
     target = np.concatenate([fitted.items.features, fitted.items.utility[:, None]], axis=1)
-    second = division.train.second
-    known = np.isin(np.arange(len(target)), [*division.train.first, *second[second != BASELINE]])
-    fold = np.random.default_rng(seed).integers(0, NUM_FOLDS, int(unit.max()) + 1)[unit]
+    second = split.train.second
+    known = np.isin(np.arange(len(target)), [*split.train.first, *second[second != BASELINE]])
+    fold = np.random.default_rng(seed).integers(0, NUM_FOLDS, int(group.max()) + 1)[group]
 
     def auc(table, weight) -> float:
         """Mean over the new people, on the unseen statements."""
@@ -222,7 +189,7 @@ def one_split(
         return float(np.nanmean(score(*parts, tests.label, tests.mask, mirrored)))
 
     for encoder in config.encoders:
-        embedding = embed(encoder, dataset, division.is_unseen, config)
+        embedding = embed(encoder, dataset, split.is_new_response, config)
         for name in config.heads:
             hidden = (config.hidden,) if name == "mlp" else ()
             structure = HeadConfig(num_factors=config.num_factors, hidden=hidden)

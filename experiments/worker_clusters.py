@@ -31,7 +31,7 @@ from prefjax.families import get_family
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
 from prefjax.lab import compare, plots, runs
 from prefjax.lab.compare._measure import Cases
-from prefjax.lab.compare.sources import from_hub
+from prefjax.lab.compare.sources import real
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def run(config: Config) -> runs.Result:
         looks = [look(n, cases, config) for n, cases in zip(seeds, all_cases, strict=True)]
         rand, groups_of_new = [], []
         for world, found in zip(made, looks, strict=True):
-            cluster = found[""]["cluster"][: world.source.draw.num_users]
+            cluster = found[""]["cluster"][: len(world.source.draw.split.known_users)]
             rand.append(adjusted_rand(cluster, world.group[~world.is_new]))
             groups_of_new.append(world.group[world.is_new])
         summary, measured = describe(name, looks, rand, groups_of_new)
         lines.append(summary)
         rows += measured
-        code = looks[0][""]["code"][: made[0].source.draw.num_users]
+        code = looks[0][""]["code"][: len(made[0].source.draw.split.known_users)]
         cluster = looks[0][""]["cluster"][: len(code)]
         arrays = {
             "t_sne": t_sne(code),
@@ -120,7 +120,7 @@ def run(config: Config) -> runs.Result:
             "cosine": heat_map(code, cluster).cosine,
         }
     if config.folder is not None:
-        source = from_hub(lambda: tldr.load(config.folder), "hashed", 0)
+        source = real(tldr.SET, "hashed", 0, config.folder)
         found = look(0, compare.make_cases([source], [0])[0], config)
         summary, measured = describe("tldr", [found], [], [])
         lines.append(summary)

@@ -40,7 +40,7 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
     gains, wins = [], []
     for prompt in np.flatnonzero(sim.world.test_prompt):
         texts = [
-            t for t, p in zip(dataset.responses, dataset.prompt_of, strict=True) if p == prompt
+            t for t, p in zip(dataset.responses, dataset.prompt_index, strict=True) if p == prompt
         ]
         truth = sim.true_reward(texts)
         people = np.arange(len(truth))

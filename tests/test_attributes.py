@@ -74,7 +74,7 @@ def test_each_pole_has_many_phrases_and_the_reserved_ones_are_other_ones():
 
 def test_reserved_phrases_never_appear_under_training_prompts(world):
     data = world.dataset
-    is_test = world.test_prompt[data.prompt_of]
+    is_test = world.test_prompt[data.prompt_index]
     spaced = [f" {text} ".replace("\n", " ") for text in data.responses]
     own = {"train": "", "test": ""}
     for text, reserved in zip(spaced, is_test.tolist(), strict=True):
@@ -214,7 +214,7 @@ def test_answers_follow_their_probabilities():
 def test_world_is_calibrated_as_the_paper(world):
     rows = world.dataset.comparisons
     gap = world.utility_gap()
-    is_test = world.test_prompt[world.dataset.prompt_of[rows.first]]
+    is_test = world.test_prompt[world.dataset.prompt_index[rows.first]]
     features = world.attributes[rows.first] - world.attributes[rows.second]
     train = ~is_test & (rows.label != 0.5)
     population = LogisticRegression(fit_intercept=False).fit(features[train], rows.label[train])
@@ -238,8 +238,8 @@ def test_world_is_a_function_of_its_seed():
     assert one.dataset.responses == same.dataset.responses != other.dataset.responses
     for column, again in zip(one.dataset.comparisons, same.dataset.comparisons, strict=True):
         np.testing.assert_array_equal(column, again)
-    rows, prompt_of = one.dataset.comparisons, one.dataset.prompt_of
-    np.testing.assert_array_equal(prompt_of[rows.first], prompt_of[rows.second])
+    rows, prompt_index = one.dataset.comparisons, one.dataset.prompt_index
+    np.testing.assert_array_equal(prompt_index[rows.first], prompt_index[rows.second])
     np.testing.assert_array_equal(np.bincount(rows.user), 20)
     assert (rows.first != rows.second).all()
     assert len(set(zip(rows.user, rows.first, rows.second, strict=True))) == len(rows.user)
@@ -257,16 +257,16 @@ def test_the_same_judge_on_answers_of_language_models():
     except FileNotFoundError as error:
         pytest.skip(f"needs alpaca_eval_pool: {error}")
     assert len(pool.prompts) == 805
-    chosen = np.flatnonzero(pool.prompt_of < 120)
+    chosen = np.flatnonzero(pool.prompt_index < 120)
     pool = attributes.TextPool(
         prompts=pool.prompts[:120],
         responses=tuple(pool.responses[row] for row in chosen),
-        prompt_of=pool.prompt_of[chosen],
+        prompt_index=pool.prompt_index[chosen],
         model=tuple(pool.model[row] for row in chosen),
     )
     world = attributes.make_pool_world(pool, replace(attributes.POOL_WORLD, pairs_per_user=100))
     assert world.attributes.std(axis=0).min() > 0.4
-    place = {key: row for row, key in enumerate(zip(pool.prompt_of, pool.model, strict=True))}
+    place = {key: row for row, key in enumerate(zip(pool.prompt_index, pool.model, strict=True))}
     for model in ("gpt-3.5-turbo-1106", "gpt4_1106_preview"):
         words = [
             [

@@ -1,6 +1,7 @@
 """Comparisons: draws, nulls, cells on disk, tables, the command."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from experiments import compare as command
 from prefjax import families
+from prefjax.data import split_new_prompts
 from prefjax.data.attributes import WorldConfig
 from prefjax.lab import compare
 from prefjax.lab.compare._measure import shuffle_labels, shuffle_users, strongest, wrong_user
@@ -31,28 +33,31 @@ def small(dataset, encoder, seed):
     label = rng.integers(2, size=200).astype(np.float32)
     ids = (column.astype(np.int32) for column in (user, first, first ^ 1))
     rows = Comparisons(*ids, label, np.ones(200, np.float32))
-    outer = compare.new_prompts(rows, np.arange(10) >= 8, np.arange(12) >= 8)
-    inner = compare.new_prompts(outer.train, np.arange(8) >= 6, np.arange(12) >= 6)
+    group = np.arange(12, dtype=np.int32) // 2
+    cut = partial(split_new_prompts, group=group, max_answers=40)
+    people, items = np.arange(10), np.arange(12)
+    outer = cut(rows, known_users=people[:8], new_users=people[8:], is_new_response=items >= 8)
+    train = outer.train
+    inner = cut(train, known_users=people[:6], new_users=people[6:8], is_new_response=items >= 6)
     seen = {
         "embeddings": rng.normal(size=(12, 3)).astype(np.float32),
         "context": np.zeros((12, 0), np.float32),
-        "unit": np.arange(12, dtype=np.int32) // 2,
     }
-    draws = (compare.Draw(*part, **seen) for part in (outer, inner))
+    draws = (compare.Draw(split, **seen) for split in (outer, inner))
     return compare.Source(*draws, rng.random((12, 1)).astype(np.float32), votes=False)
 
 
 def test_new_people_and_new_prompts_are_in_no_training_row():
     source = world(0)
     for draw in source.draw, source.inner:
-        trained = np.union1d(draw.train.first, draw.train.second)
+        trained = np.union1d(draw.split.train.first, draw.split.train.second)
         tested = draw.tests.first[draw.tests.mask]
         asked = draw.answers.first[draw.answers.mask]
         assert not np.isin(tested, trained).any()
         assert not np.isin(tested, asked).any()
-        assert draw.train.user.max() + 1 == draw.num_users
-    assert np.isin(source.inner.train.first, source.draw.train.first).all()
-    assert len(source.inner.train.user) < len(source.draw.train.user)
+        assert draw.split.train.user.max() + 1 == len(draw.split.known_users)
+    assert np.isin(source.inner.split.train.first, source.draw.split.train.first).all()
+    assert len(source.inner.split.train.user) < len(source.draw.split.train.user)
 
 
 def test_held_out_people_of_shared_items_answer_and_are_tested_on_different_items():
@@ -64,26 +69,29 @@ def test_held_out_people_of_shared_items_answer_and_are_tested_on_different_item
     texts = tuple(f"item {number}" for number in range(10))
     names = tuple(f"user {number}" for number in range(30))
     dataset = compare.sources.Dataset("votes", rows, texts, np.zeros(10, int), ("",), names, {})
-    protocol = compare.shared_items(dataset, rows, np.arange(30), "response", 0)
-    assert len(protocol.new_users) == 6
-    assert len(protocol.train_users) == 24
+    split = compare.hold_out_people(dataset, rows, np.arange(30), "response", 0)
+    answers, tests = split.by_user("calibration"), split.by_user("test")
+    assert len(split.new_users) == 6
+    assert len(split.known_users) == 24
     for n in range(6):
-        asked = protocol.answers.first[n][protocol.answers.mask[n]]
-        assert not np.isin(protocol.tests.first[n][protocol.tests.mask[n]], asked).any()
+        asked = answers.first[n][answers.mask[n]]
+        assert not np.isin(tests.first[n][tests.mask[n]], asked).any()
 
 
 def test_nulls_keep_the_rows_and_lose_what_is_named():
     draw, rng = small("attributes", "hashed", 0).draw, np.random.default_rng(0)
     users = shuffle_users(rng, draw)
-    np.testing.assert_array_equal(np.sort(users.train.user), np.sort(draw.train.user))
-    assert np.any(users.train.user != draw.train.user)
+    np.testing.assert_array_equal(np.sort(users.split.train.user), np.sort(draw.split.train.user))
+    assert np.any(users.split.train.user != draw.split.train.user)
     mask = draw.answers.mask
     for mine, theirs in zip(users.answers[:3], draw.answers[:3], strict=True):
         np.testing.assert_array_equal(np.sort(mine[mask]), np.sort(theirs[mask]))
     assert np.any(users.answers.first[mask] != draw.answers.first[mask])
     labels = shuffle_labels(rng, draw)
-    np.testing.assert_array_equal(np.sort(labels.train.label), np.sort(draw.train.label))
-    np.testing.assert_array_equal(labels.train.first, draw.train.first)
+    np.testing.assert_array_equal(
+        np.sort(labels.split.train.label), np.sort(draw.split.train.label)
+    )
+    np.testing.assert_array_equal(labels.split.train.first, draw.split.train.first)
     jax.tree.map(np.testing.assert_array_equal, labels.tests, draw.tests)
 
 
@@ -276,7 +284,7 @@ def test_planted_people_choose_by_their_own_weights_and_groups_want_opposites():
     world = compare.make_planted(config, 0)
     draw = world.source.draw
     old = world.weights[~world.is_new]
-    rows, seen = draw.train, draw.embeddings
+    rows, seen = draw.split.train, draw.embeddings
     gap = np.sum((seen[rows.first] - seen[rows.second]) * old[rows.user], axis=1)
     assert np.mean((gap > 0) == (rows.label > 0.5)) > 0.95
     assert not np.isin(draw.tests.first[draw.tests.mask], rows.first).any()

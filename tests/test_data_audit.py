@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prefjax.data.audit import LeakError, audit, audit_protocol
+from prefjax.data.audit import LeakError, audit, audit_split
 from prefjax.data.dataset import Dataset
 from prefjax.data.marks import MARKS
-from prefjax.data.protocol import ProtocolConfig, personal_protocol
-from prefjax.data.split import four_cells
+from prefjax.data.new_prompts import four_cells
+from prefjax.data.shared_items import SharedItemsConfig, split_shared_items
 from prefjax.types import Comparisons
 
 NUM_PAIRS = 400
@@ -19,8 +19,8 @@ def clean(seed=0):
     """Each pair is two texts of its own; half of the time the first wins."""
     rng = np.random.default_rng(seed)
     ids = rng.permutation(2 * NUM_PAIRS).reshape(NUM_PAIRS, 2)
-    prompt_of = np.empty(2 * NUM_PAIRS, dtype=np.int32)
-    prompt_of[ids] = np.arange(NUM_PAIRS)[:, None]
+    prompt_index = np.empty(2 * NUM_PAIRS, dtype=np.int32)
+    prompt_index[ids] = np.arange(NUM_PAIRS)[:, None]
     return Dataset(
         name="clean",
         comparisons=Comparisons(
@@ -31,7 +31,7 @@ def clean(seed=0):
             sample_weight=np.ones(NUM_PAIRS),
         ),
         responses=tuple(f"Answer {index} is this." for index in range(2 * NUM_PAIRS)),
-        prompt_of=prompt_of,
+        prompt_index=prompt_index,
         prompts=tuple(f"question {index}" for index in range(NUM_PAIRS)),
         users=tuple(f"user {index}" for index in range(20)),
         meta={},
@@ -64,7 +64,7 @@ def test_clean_data_pass_with_figures():
 def test_a_text_in_two_cells_is_found(how):
     data = clean()
     split = four_cells(data)
-    seen, held = (data.comparisons.first[cell[0]] for cell in (split.train, split.test))
+    seen, held = (cell.first[0] for cell in (split.train, split.test))
     texts = list(data.responses)
     texts[held] = how(texts[seen])
     with pytest.raises(LeakError, match="response texts of new groups are also seen"):
@@ -74,9 +74,7 @@ def test_a_text_in_two_cells_is_found(how):
 def test_a_prompt_in_two_cells_is_found():
     data = clean()
     split = four_cells(data)
-    seen, held = (
-        data.prompt_of[data.comparisons.first[cell[0]]] for cell in (split.train, split.test)
-    )
+    seen, held = (data.prompt_index[cell.first[0]] for cell in (split.train, split.test))
     prompts = list(data.prompts)
     prompts[held] = prompts[seen].title()
     with pytest.raises(LeakError, match="prompt texts of new groups are also seen"):
@@ -87,9 +85,9 @@ def test_users_and_rows_in_two_cells_are_found():
     data = clean()
     split = four_cells(data)
     with pytest.raises(LeakError, match="is in two cells"):
-        audit(data, split._replace(test=split.validation))
+        audit(data, split._replace(calibration=split.test))
     with pytest.raises(LeakError, match="are also known users"):
-        audit(data, split._replace(train=split.train[:0], calibration=split.train))
+        audit(data, split._replace(new_users=split.known_users[: len(split.new_users)]))
 
 
 def test_position_and_id_order_that_give_the_label_away_are_found():
@@ -149,15 +147,22 @@ def test_marks_say_what_their_names_say():
     }
 
 
-def test_protocol_leaks_are_found():
+def test_leaks_between_answers_and_tests_are_found():
     data = clean()
-    protocol = personal_protocol(data, ProtocolConfig(num_new_users=5, min_tests=2))
-    audit_protocol(data, protocol)
-    with pytest.raises(LeakError, match="are in training"):
-        audit_protocol(data, protocol._replace(train_users=protocol.new_users))
-    with pytest.raises(LeakError, match="both answered and tested by one user"):
-        audit_protocol(data, protocol._replace(tests=protocol.answers))
+    split = split_shared_items(data, SharedItemsConfig(num_new_users=5, min_tests=2))
+    audit_split(data, split)
+    train_users = split.new_users[np.arange(len(split.known_users)) % len(split.new_users)]
+    with pytest.raises(LeakError, match="are also known users"):
+        audit_split(data, split._replace(known_users=train_users))
+    answers, tests = split.by_user("calibration"), split.by_user("test")
     texts = list(data.responses)
-    texts[protocol.tests.first[2, 0]] = texts[protocol.answers.first[2, 0]].upper()
-    with pytest.raises(LeakError, match=f"first by user {protocol.new_users[2]}: 'A"):
-        audit_protocol(replace(data, responses=tuple(texts)), protocol)
+    texts[tests.first[2, 0]] = texts[answers.first[2, 0]].upper()
+    with pytest.raises(LeakError, match=f"first by user {split.new_users[2]}: 'A"):
+        audit_split(replace(data, responses=tuple(texts)), split)
+    swapped = split.calibration._replace(
+        first=split.calibration.second, second=split.calibration.first
+    )
+    with pytest.raises(LeakError, match="both answered and tested by one user"):
+        audit_split(data, split._replace(test=swapped))
+    with pytest.raises(LeakError, match="is in two cells"):
+        audit_split(data, split._replace(test=split.calibration))

@@ -18,7 +18,7 @@ def make(**fields):
             sample_weight=np.ones(3),
         ),
         "responses": ("yes", "no", "yes"),
-        "prompt_of": np.array([0, 0, 1], dtype=np.int32),
+        "prompt_index": np.array([0, 0, 1], dtype=np.int32),
         "prompts": ("Tea?", "Coffee?"),
         "users": ("ann", "bob"),
         "meta": {"simulated": True},
@@ -51,9 +51,9 @@ def test_select_keeps_the_meaning_of_ids():
     ("fields", "words"),
     [
         ({"users": ("ann", "ann")}, "two users named 'ann'"),
-        ({"prompt_of": np.array([0, 0, 2])}, "prompt_of must lie"),
-        ({"prompt_of": np.array([0, 0])}, "2 entries in prompt_of"),
-        ({"responses": ("yes", "no"), "prompt_of": np.array([0, 0])}, "first must lie"),
+        ({"prompt_index": np.array([0, 0, 2])}, "prompt_index must lie"),
+        ({"prompt_index": np.array([0, 0])}, "2 entries in prompt_index"),
+        ({"responses": ("yes", "no"), "prompt_index": np.array([0, 0])}, "first must lie"),
     ],
 )
 def test_illegal_data_sets_are_refused(fields, words):

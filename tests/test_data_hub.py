@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prefjax.data.new_prompts import four_cells
 from prefjax.data.sets import prism, tldr
-from prefjax.data.split import four_cells
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -74,13 +74,13 @@ def test_prism_pairs_are_the_ratings_of_one_turn(tmp_path):
 
 def test_later_turns_know_what_was_said_and_stay_with_their_conversation(tmp_path):
     more = [
-        utterance(2, n, 0, p, f"answer {n} {p}", 10 * p, p == 1) for n in (2, 3) for p in (0, 1)
+        utterance(2, n, 0, p, f"answer {n} {p}", 10 * p + 1, p == 1) for n in (2, 3) for p in (0, 1)
     ]
     dataset = prism.load(write_prism(tmp_path / "prism", ROWS + more), turns="all")
     assert ("user0", "later good", "later bad") in preferred(dataset)
     assert "Question 0 of talk 0?\n\ngood\n\nQuestion 1 of talk 0?" in dataset.prompts
     groups = np.array(dataset.meta["conversation"])
-    split = four_cells(dataset, groups=groups, new_users=0.4, new_units=0.5, seed=3)
+    split = four_cells(dataset, group=groups, new_users=0.4, new_groups=0.5, tolerance=0.2, seed=3)
     assert len(np.unique(split.is_new_response[groups == 0])) == 1
 
 

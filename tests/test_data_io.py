@@ -28,10 +28,10 @@ def toy():
             sample_weight=np.array([1.0, 2.0, 1 / 3, 1.0]),
         ),
         responses=TEXTS,
-        prompt_of=np.array([0, 0, 0, 1, 1, 1], dtype=np.int32),
+        prompt_index=np.array([0, 0, 0, 1, 1, 1], dtype=np.int32),
         prompts=("", "7"),
         users=("07", "b,c"),
-        meta={"licence": "none", "simulated": True},
+        meta={"license": "none", "simulated": True},
     )
 
 
@@ -39,7 +39,7 @@ def sentences(data):
     """What a data set says, without ids."""
     columns = [column.tolist() for column in data.comparisons]
     texts = (*data.responses, None)
-    prompts = [data.prompts[data.prompt_of[first]] for first in columns[1]]
+    prompts = [data.prompts[data.prompt_index[first]] for first in columns[1]]
     return [
         (data.users[user], prompt, texts[first], texts[second], label, weight)
         for (user, first, second, label, weight), prompt in zip(
@@ -57,7 +57,7 @@ def test_folder_round_trip_is_exact(tmp_path):
     for column, expected in zip(back.comparisons, data.comparisons, strict=True):
         assert column.dtype == expected.dtype
         np.testing.assert_array_equal(column, expected)
-    np.testing.assert_array_equal(back.prompt_of, data.prompt_of)
+    np.testing.assert_array_equal(back.prompt_index, data.prompt_index)
     with pytest.raises(FileExistsError, match="overwrite"):
         io.write_folder(data, tmp_path / "toy")
     io.write_folder(data, tmp_path / "toy", overwrite=True)
@@ -157,7 +157,7 @@ def test_flat_file_joins_equal_texts_under_one_prompt_only(tmp_path):
     data = read_table(path)
     assert data.users == ("7", "8")
     assert [
-        (data.prompts[p], text) for p, text in zip(data.prompt_of, data.responses, strict=True)
+        (data.prompts[p], text) for p, text in zip(data.prompt_index, data.responses, strict=True)
     ] == [
         ("p", "x"),
         ("p", "y"),

@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data import DATASETS, load_dataset
-from prefjax.data.audit import audit, audit_protocol
-from prefjax.data.protocol import load_protocol
+from prefjax.data import DATASETS, SETS, four_cells, load_dataset, load_split
+from prefjax.data.audit import audit, audit_split
 from prefjax.data.sets import jester, polis
-from prefjax.data.split import four_cells
 from prefjax.types import BASELINE
 
 ROOT = os.environ.get("PREFJAX_DATA")
@@ -45,17 +43,17 @@ def test_real_sets_have_the_facts_of_their_source_and_no_leak(name):
     facts = (data.num_users, data.num_responses, data.num_prompts, len(data.comparisons.user))
     assert facts == FACTS[name]
     assert data.meta["simulated"] is False
-    assert data.meta["licence"]
-    audit(data, four_cells(data, unit="response" if data.num_prompts == 1 else "prompt"))
+    assert data.meta["license"]
+    audit(data, four_cells(data, group="response" if data.num_prompts == 1 else "prompt"))
 
 
 @pytest.mark.parametrize("name", PEOPLE)
 def test_protocols_of_real_sets(name):
     folder_of(name)
-    data, protocol = load_protocol(name)
-    audit_protocol(data, protocol)
-    assert (len(protocol.train_users), len(protocol.new_users)) == PEOPLE[name]
-    assert protocol.answers.mask.shape[1] == 40
+    data, split = load_split(name)
+    audit_split(data, split)
+    assert (len(split.known_users), len(split.new_users)) == PEOPLE[name]
+    assert split.by_user("calibration").mask.shape[1] == 40
 
 
 def test_jester_labels_are_its_ratings():
@@ -95,10 +93,10 @@ def test_missing_files_say_what_to_put_where(name, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(KeyError, match="jester5k, polis_bowling_green, dices350, value_portrait"):
-        load_dataset("jester")
-    with pytest.raises(KeyError, match="no protocol for 'jester'"):
-        load_protocol("jester")
+    for load in (load_dataset, load_split):
+        with pytest.raises(KeyError, match="no data set 'jester'") as error:
+            load("jester")
+        assert all(name in str(error.value) for name in SETS)
 
 
 @pytest.mark.parametrize("name", DATASETS)

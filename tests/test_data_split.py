@@ -1,14 +1,21 @@
-"""The four cells partition users and groups; the protocols keep answers and tests apart."""
+"""The four cells partition users and groups; shared items keep answers and tests apart."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from prefjax.data.audit import audit_protocol
+from prefjax.data.audit import audit_split
 from prefjax.data.dataset import Dataset
-from prefjax.data.protocol import ProtocolConfig, RatingsConfig, personal_protocol, ratings_protocol
-from prefjax.data.split import four_cells, group_responses
+from prefjax.data.new_prompts import four_cells
+from prefjax.data.same_text import group_responses
+from prefjax.data.shared_items import (
+    RatingsConfig,
+    SharedItemsConfig,
+    split_ratings,
+    split_shared_items,
+)
+from prefjax.data.split import CELLS
 from prefjax.data.votes import votes_to_comparisons
 from prefjax.types import BASELINE, Comparisons
 
@@ -29,7 +36,7 @@ def prompted(seed=0, num_rows=3000):
             sample_weight=np.ones(num_rows),
         ),
         responses=tuple(f"answer {index}" for index in range(NUM_PROMPTS * PER_PROMPT)),
-        prompt_of=np.repeat(np.arange(NUM_PROMPTS), PER_PROMPT),
+        prompt_index=np.repeat(np.arange(NUM_PROMPTS), PER_PROMPT),
         prompts=tuple(f"question {index}" for index in range(NUM_PROMPTS)),
         users=tuple(f"user {index}" for index in range(NUM_USERS)),
         meta={},
@@ -43,23 +50,23 @@ def voted(num_items=40):
         name="votes",
         comparisons=votes_to_comparisons(user, item, rng.choice([-1, 1], len(user))),
         responses=tuple(f"statement {index}" for index in range(num_items)),
-        prompt_of=np.zeros(num_items, dtype=np.int32),
+        prompt_index=np.zeros(num_items, dtype=np.int32),
         prompts=("",),
         users=tuple(f"user {index}" for index in range(NUM_USERS)),
         meta={},
     )
 
 
-@pytest.mark.parametrize("unit", ["prompt", "response"])
-def test_cells_are_the_product_of_two_cuts(unit):
+@pytest.mark.parametrize("kind", ["prompt", "response"])
+def test_cells_are_the_product_of_two_cuts(kind):
     data = prompted()
-    split = four_cells(data, unit=unit, seed=3)
+    split = four_cells(data, group=kind, seed=3)
     rows = data.comparisons
     is_new_user = np.isin(rows.user, split.new_users)
     new = split.is_new_response
     assert len(split.new_users) == 6
     assert new.sum() == 16
-    for name, user_new, unit_new in (
+    for name, user_new, group_new in (
         ("train", False, False),
         ("validation", False, True),
         ("calibration", True, False),
@@ -67,13 +74,17 @@ def test_cells_are_the_product_of_two_cuts(unit):
     ):
         expected = (
             (is_new_user == user_new)
-            & (new[rows.first] == unit_new)
-            & (new[rows.second] == unit_new)
+            & (new[rows.first] == group_new)
+            & (new[rows.second] == group_new)
         )
-        np.testing.assert_array_equal(getattr(split, name), np.flatnonzero(expected))
+        cell = getattr(split, name)
+        users = split.new_users if user_new else split.known_users
+        np.testing.assert_array_equal(users[cell.user], rows.user[expected])
+        for column in ("first", "second", "label", "sample_weight"):
+            np.testing.assert_array_equal(getattr(cell, column), getattr(rows, column)[expected])
     mixed = new[rows.first] != new[rows.second]
     assert split.num_mixed == mixed.sum()
-    assert (split.num_mixed == 0) == (unit == "prompt")
+    assert (split.num_mixed == 0) == (kind == "prompt")
 
 
 def test_a_seed_is_the_split():
@@ -85,11 +96,11 @@ def test_a_seed_is_the_split():
 
 def test_votes_split_by_response():
     data = voted()
-    split = four_cells(data, unit="response")
+    split = four_cells(data, group="response")
     assert split.num_mixed == 0
-    assert sum(len(cell) for cell in split[:4]) == len(data.comparisons.user)
+    assert sum(len(getattr(split, cell).user) for cell in CELLS) == len(data.comparisons.user)
     with pytest.raises(ValueError, match="at least two groups of one prompt, found 1"):
-        four_cells(data, unit="prompt")
+        four_cells(data, group="prompt")
 
 
 def test_prompts_that_share_a_text_are_one_group():
@@ -106,8 +117,8 @@ def test_prompts_that_share_a_text_are_one_group():
 
 def test_given_groups_are_never_cut():
     data = prompted()
-    conversation = data.prompt_of // 5
-    split = four_cells(data, groups=conversation, new_units=0.25)
+    conversation = data.prompt_index // 5
+    split = four_cells(data, group=conversation, new_groups=0.25)
     assert {*conversation[split.is_new_response].tolist()} & {
         *conversation[~split.is_new_response].tolist()
     } == set()
@@ -120,44 +131,46 @@ def test_impossible_splits_say_why():
         four_cells(prompted().select(np.arange(3)))
 
 
-@pytest.mark.parametrize("unit", ["prompt", "response"])
-def test_protocol_on_pairs_keeps_every_whole_row_once(unit):
+@pytest.mark.parametrize("kind", ["prompt", "response"])
+def test_protocol_on_pairs_keeps_every_whole_row_once(kind):
     data = prompted()
-    config = ProtocolConfig(unit=unit, num_new_users=8, max_answers=200)
-    protocol = personal_protocol(data, config, seed=5)
-    audit_protocol(data, protocol)
-    group = group_responses(data, unit)
+    config = SharedItemsConfig(group=kind, num_new_users=8, max_answers=200)
+    split = split_shared_items(data, config, seed=5)
+    answers, tests = split.by_user("calibration"), split.by_user("test")
+    audit_split(data, split)
+    group = group_responses(data, kind)
     rows = data.comparisons
     np.testing.assert_array_equal(
-        np.sort(protocol.train_users[protocol.train.user]),
-        np.sort(rows.user[~np.isin(rows.user, protocol.new_users)]),
+        np.sort(split.known_users[split.train.user]),
+        np.sort(rows.user[~np.isin(rows.user, split.new_users)]),
     )
-    for row, user in enumerate(protocol.new_users):
+    for row, user in enumerate(split.new_users):
         sides = []
-        for batch in (protocol.answers, protocol.tests):
+        for batch in (answers, tests):
             mask = batch.mask[row]
             sides.append({*group[batch.first[row][mask]], *group[batch.second[row][mask]]})
         assert not sides[0] & sides[1]
         own = rows.user == user
-        for batch, side in zip((protocol.answers, protocol.tests), sides, strict=True):
+        for batch, side in zip((answers, tests), sides, strict=True):
             inside = np.isin(group[rows.first], [*side]) & np.isin(group[rows.second], [*side])
             assert batch.mask[row].sum() == (own & inside).sum()
 
 
 def test_protocol_on_votes_tests_half_of_the_agrees_and_half_of_the_disagrees():
     data = voted()
-    config = ProtocolConfig(unit="response", by_label=True, num_new_users=9, min_each_label=5)
-    protocol = personal_protocol(data, config, seed=2)
-    audit_protocol(data, protocol)
+    config = SharedItemsConfig(group="response", by_label=True, num_new_users=9, min_each_label=5)
+    split = split_shared_items(data, config, seed=2)
+    answers, tests = split.by_user("calibration"), split.by_user("test")
+    audit_split(data, split)
     rows = data.comparisons
-    for row, user in enumerate(protocol.new_users):
+    for row, user in enumerate(split.new_users):
         for label in (0.0, 1.0):
             total = ((rows.user == user) & (rows.label == label)).sum()
-            tested = (protocol.tests.mask[row] & (protocol.tests.label[row] == label)).sum()
-            answered = (protocol.answers.mask[row] & (protocol.answers.label[row] == label)).sum()
+            tested = (tests.mask[row] & (tests.label[row] == label)).sum()
+            answered = (answers.mask[row] & (answers.label[row] == label)).sum()
             assert tested == total // 2
             assert answered == total - total // 2
-    assert (protocol.answers.second == BASELINE).all()
+    assert (answers.second == BASELINE).all()
 
 
 def test_protocol_on_ratings_labels_by_rating_and_halves_the_items():
@@ -165,29 +178,30 @@ def test_protocol_on_ratings_labels_by_rating_and_halves_the_items():
     ratings = rng.normal(size=(40, 30)).astype(np.float32)
     ratings[rng.random(ratings.shape) < 0.2] = np.nan
     config = RatingsConfig(20, 10, train_pairs=15, num_answers=12, num_tests=20, min_gap=0.1)
-    protocol = ratings_protocol(ratings, config)
-    assert not {*protocol.train_users} & {*protocol.new_users}
-    np.testing.assert_array_equal(np.bincount(protocol.train.user), [15] * 20)
-    user = protocol.train_users[protocol.train.user]
-    gap = ratings[user, protocol.train.first] - ratings[user, protocol.train.second]
-    np.testing.assert_array_equal(protocol.train.label, gap > 0)
-    for batch, length in ((protocol.answers, 12), (protocol.tests, 20)):
+    split = split_ratings(ratings, config)
+    answers, tests = split.by_user("calibration"), split.by_user("test")
+    assert not {*split.known_users} & {*split.new_users}
+    np.testing.assert_array_equal(np.bincount(split.train.user), [15] * 20)
+    user = split.known_users[split.train.user]
+    gap = ratings[user, split.train.first] - ratings[user, split.train.second]
+    np.testing.assert_array_equal(split.train.label, gap > 0)
+    for batch, length in ((answers, 12), (tests, 20)):
         assert batch.mask.all()
         assert batch.first.shape == (10, length)
-        people = protocol.new_users[:, None]
+        people = split.new_users[:, None]
         gap = ratings[people, batch.first] - ratings[people, batch.second]
         np.testing.assert_array_equal(batch.label, gap > 0)
     for row in range(10):
-        answered = {*protocol.answers.first[row], *protocol.answers.second[row]}
-        assert not answered & {*protocol.tests.first[row], *protocol.tests.second[row]}
+        answered = {*answers.first[row], *answers.second[row]}
+        assert not answered & {*tests.first[row], *tests.second[row]}
     with pytest.raises(ValueError, match="are asked for"):
-        ratings_protocol(ratings, replace(config, num_new_users=30))
+        split_ratings(ratings, replace(config, num_new_users=30))
 
 
 def test_protocols_refuse_what_the_data_cannot_give():
     with pytest.raises(ValueError, match="Only 30 people of 'toy' qualify"):
-        personal_protocol(prompted(), ProtocolConfig(num_new_users=31))
+        split_shared_items(prompted(), SharedItemsConfig(num_new_users=31))
     with pytest.raises(ValueError, match="Nobody of 'toy' is left"):
-        personal_protocol(prompted(), ProtocolConfig(num_new_users=30))
+        split_shared_items(prompted(), SharedItemsConfig(num_new_users=30))
     with pytest.raises(ValueError, match="zero baseline"):
-        personal_protocol(prompted(), ProtocolConfig(by_label=True))
+        split_shared_items(prompted(), SharedItemsConfig(by_label=True))

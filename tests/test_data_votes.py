@@ -27,15 +27,15 @@ def ratings():
     return np.where(rng.random(table.shape) < 0.3, np.float32(np.nan), table)
 
 
-@pytest.mark.parametrize("prompt_of", [None, np.array([0, 0, 0, 1, 1, 1, 1])])
+@pytest.mark.parametrize("prompt_index", [None, np.array([0, 0, 0, 1, 1, 1, 1])])
 @pytest.mark.parametrize("min_gap", [0.0, 2.0])
-def test_all_pairs_of_ratings_equal_a_loop(min_gap, prompt_of):
+def test_all_pairs_of_ratings_equal_a_loop(min_gap, prompt_index):
     table = ratings()
-    rows = ratings_to_comparisons(*ratings_table(table), min_gap=min_gap, prompt_of=prompt_of)
+    rows = ratings_to_comparisons(*ratings_table(table), min_gap=min_gap, prompt_index=prompt_index)
     expected = {}
     for user, (one, two) in itertools.product(range(30), itertools.combinations(range(7), 2)):
         gap = table[user, one] - table[user, two]
-        same = prompt_of is None or prompt_of[one] == prompt_of[two]
+        same = prompt_index is None or prompt_index[one] == prompt_index[two]
         if abs(gap) >= min_gap and same:
             expected[user, one, two] = (np.sign(gap) + 1) / 2
     low, high = np.minimum(rows.first, rows.second), np.maximum(rows.first, rows.second)

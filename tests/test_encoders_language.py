@@ -239,7 +239,8 @@ def test_language_models_read_responses_after_their_prompts(model, tmp_path, mon
     monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
     dataset = make_world(WorldConfig(num_prompts=2, responses_per_prompt=2, num_users=3)).dataset
     pairs = [
-        (dataset.prompts[i], r) for i, r in zip(dataset.prompt_of, dataset.responses, strict=True)
+        (dataset.prompts[i], r)
+        for i, r in zip(dataset.prompt_index, dataset.responses, strict=True)
     ]
     encoder = make(model, window=64)
     with pytest.warns(RuntimeWarning, match="4 of 4 texts"):

@@ -72,11 +72,14 @@ def test_the_gap_of_curves_that_differ_by_a_factor_is_that_factor():
 def test_the_null_of_the_spectrum_has_the_size_of_noise():
     world = compare.make_planted(PLANTED, 0)
     draw = world.source.draw
+    rows = draw.split.train
     values, null = (
-        fig9_scree.spectrum(train, draw.num_users, len(draw.embeddings), draw.embeddings)
+        fig9_scree.spectrum(
+            train, len(draw.split.known_users), len(draw.embeddings), draw.embeddings
+        )
         for train in (
-            draw.train,
-            draw.train._replace(user=np.random.default_rng(0).permutation(draw.train.user)),
+            rows,
+            rows._replace(user=np.random.default_rng(0).permutation(rows.user)),
         )
     )
     assert values[0] > 1.3 * null[0]
@@ -85,9 +88,9 @@ def test_the_null_of_the_spectrum_has_the_size_of_noise():
 def test_less_data_is_weight_zero_and_a_smaller_encoder_fewer_columns():
     source = compare.make_planted(PLANTED, 0).source
     less = fig4_size.reduced(source, 0.25, 3, 0).draw
-    assert 0.15 < np.mean(less.train.sample_weight) < 0.35
+    assert 0.15 < np.mean(less.split.train.sample_weight) < 0.35
     assert less.embeddings.shape[1] == 3
-    short = fig11_per_user.shortened(source).draw.train
+    short = fig11_per_user.shortened(source).draw.split.train
     assert np.bincount(short.user).max() == 60
 
 

@@ -61,7 +61,7 @@ def test_quickstart_sees_the_text_through_the_offline_language_model(world, monk
     config = dataclasses.replace(
         quickstart.PRESETS["smoke"], encoder="offline-lm", num_inputs=100, num_own_inputs=100
     )
-    seen = ~world.test_prompt[world.dataset.prompt_of]
+    seen = ~world.test_prompt[world.dataset.prompt_index]
     got = embed(world, config)
     want = encoders.encode_responses(encoders.get_encoder("offline-lm"), world.dataset)
     np.testing.assert_allclose(gram(got[seen]), gram(want[seen]), atol=1e-3)

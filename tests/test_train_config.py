@@ -86,7 +86,7 @@ def write_choices(folder, users, responses):
             name="choices",
             comparisons=Comparisons(*columns),
             responses=responses,
-            prompt_of=np.zeros(len(responses), int),
+            prompt_index=np.zeros(len(responses), int),
             prompts=("",),
             users=users,
             meta={},

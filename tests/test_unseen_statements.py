@@ -26,16 +26,17 @@ def test_nothing_of_the_tests_is_trained_on():
     dataset = make_world(WORLD, 0).dataset
     votes = dataset.comparisons._replace(second=np.full_like(dataset.comparisons.second, BASELINE))
     for data in (dataset, dataclasses.replace(dataset, comparisons=votes, meta={})):
-        division = unseen_statements.divide(data, 3, TINY)
-        second = division.train.second
-        trained = np.union1d(division.train.first, second[second != BASELINE])
-        assert not division.is_unseen[trained].any()
-        asked = division.answers.first[division.answers.mask]
-        assert not division.is_unseen[asked].any()
-        assert division.is_unseen[division.tests.first[division.tests.mask]].all()
-        assert division.num_known + len(division.tests.label) == data.num_users
-        assert len(np.unique(division.train.user)) == division.num_known
-        groups = division.unit[division.is_unseen], division.unit[~division.is_unseen]
+        split = unseen_statements.divide(data, 3, TINY)
+        answers, tests = split.by_user("calibration", 20), split.by_user("test", 80)
+        second = split.train.second
+        trained = np.union1d(split.train.first, second[second != BASELINE])
+        assert not split.is_new_response[trained].any()
+        asked = answers.first[answers.mask]
+        assert not split.is_new_response[asked].any()
+        assert split.is_new_response[tests.first[tests.mask]].all()
+        assert len(split.known_users) + len(tests.label) == data.num_users
+        assert len(np.unique(split.train.user)) == len(split.known_users)
+        groups = split.group[split.is_new_response], split.group[~split.is_new_response]
         assert not np.intersect1d(*groups).size
 
 

@@ -11,8 +11,7 @@ from sklearn.decomposition import PCA
 
 from prefjax import basis
 from prefjax.basis import Rows
-from prefjax.data.attributes import World, WorldConfig, cut, make_world
-from prefjax.data.group import group_by_user
+from prefjax.data.attributes import World, WorldConfig, make_world, split_world
 from prefjax.encoders import encode_responses, get_encoder
 from prefjax.types import Array, Comparisons, PRNGKey, UserBatch
 
@@ -58,7 +57,7 @@ class Draw(NamedTuple):
         test: Answers of the new people on new prompts.
         seen: Responses of each seen prompt, the pool of questions.
         unseen: Responses of each new prompt; the first is served to everybody by default.
-        prompt_of: Prompt of every response.
+        prompt_index: Prompt of every response.
         embeddings: What the methods know of every response.
         attributes: What the judge measured in it.
         weights: True weights of the new people.
@@ -70,7 +69,7 @@ class Draw(NamedTuple):
     test: UserBatch
     seen: Int[Array, "prompt response"]
     unseen: Int[Array, "prompt response"]
-    prompt_of: Int[Array, " response"]
+    prompt_index: Int[Array, " response"]
     embeddings: Float[Array, "response input"]
     attributes: Float[Array, "response attribute"]
     weights: Float[Array, "user attribute"]
@@ -78,7 +77,7 @@ class Draw(NamedTuple):
 
 def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
     """Principal components of the text embeddings; training prompts alone define them."""
-    is_test = world.test_prompt[world.dataset.prompt_of]
+    is_test = world.test_prompt[world.dataset.prompt_index]
     embedding = encode_responses(get_encoder(config.encoder), world.dataset)
     width = min(max(config.num_inputs, config.num_own_inputs), int(np.sum(~is_test)))
     axes = PCA(width, svd_solver="covariance_eigh").fit(embedding[~is_test])
@@ -88,21 +87,19 @@ def embed(world: World, config: Config) -> Float[np.ndarray, "response input"]:
 def draw(config: Config, seed: int) -> tuple[Comparisons, Draw]:
     """Writes a world, encodes it, and cuts people and prompts into the four cells; host only."""
     world = make_world(config.world, seed)
-    cells = cut(world, new_users=config.new_users, seed=seed)
-    practice = group_by_user(
-        cells.train, len(cells.old), length=config.own_answers, longer="truncate"
-    )
-    return cells.train, Draw(
+    split = split_world(world, new_users=config.new_users, seed=seed)
+    length = config.world.test_length
+    return split.train, Draw(
         key=jax.random.key(seed),
-        practice=practice,
-        validation=cells.validation,
-        test=cells.test,
-        seen=cells.seen,
-        unseen=cells.unseen,
-        prompt_of=world.dataset.prompt_of,
+        practice=split.by_user("train", config.own_answers),
+        validation=split.by_user("validation", length),
+        test=split.by_user("test", length),
+        seen=world.seen,
+        unseen=world.unseen,
+        prompt_index=world.dataset.prompt_index,
         embeddings=embed(world, config),
         attributes=world.attributes.astype(np.float32),
-        weights=world.weights[cells.new].astype(np.float32),
+        weights=world.weights[split.new_users].astype(np.float32),
     )
 
 

@@ -43,7 +43,7 @@ def train_pref(key: PRNGKey, rows: Rows, shuffled: Rows, data: Draw, config: Con
         "num_responses": len(embeddings),
         "config": EMConfig(num_factors=config.num_factors),
     }
-    fit_learned = partial(basis.fit, key, embeddings=embeddings, unit=data.prompt_of, **static)
+    fit_learned = partial(basis.fit, key, embeddings=embeddings, unit=data.prompt_index, **static)
     learned, search = jax.lax.map(lambda r: fit_learned(rows=r), stack(rows, shuffled))
     chosen = search.strength.utility_penalty[0, search.chosen[0]]
     shut = Strength(jnp.float32(SHUT), chosen, jnp.float32(0))

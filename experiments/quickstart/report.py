@@ -6,7 +6,7 @@ from jaxtyping import Int
 from experiments.quickstart.draw import Config
 from experiments.quickstart.methods import RULES
 from prefjax import metrics
-from prefjax.data.attributes import cut, make_world
+from prefjax.data.attributes import make_world, split_world
 from prefjax.lab import plots
 from prefjax.types import Array
 
@@ -78,18 +78,18 @@ def side_by_side(served: Int[Array, "answers user prompt"], config: Config) -> s
     """
     number, place = ten(config)
     world = make_world(config.world, 0)
-    cells = cut(world, new_users=config.new_users, seed=0)
-    default = int(cells.unseen[0, 0])
-    weight = world.weights[cells.new]
+    split = split_world(world, new_users=config.new_users, seed=0)
+    default = int(world.unseen[0, 0])
+    weight = world.weights[split.new_users]
     unit = weight / np.maximum(np.linalg.norm(weight, axis=1, keepdims=True), 1e-12)
     two = np.unravel_index(np.argmin(unit @ unit.T), (len(unit), len(unit)))
     dataset = world.dataset
     parts = [
-        f"Asked: {dataset.prompts[dataset.prompt_of[default]]}",
+        f"Asked: {dataset.prompts[dataset.prompt_index[default]]}",
         f"By default:\n{dataset.responses[default]}",
     ]
     for user in two:
         text = dataset.responses[int(served[place, user, 0])]
-        name = dataset.users[cells.new[user]]
+        name = dataset.users[split.new_users[user]]
         parts.append(f"For {name} (simulated), after {number} answers:\n{text}")
     return "\n\n".join(parts)

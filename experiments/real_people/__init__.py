@@ -29,9 +29,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.real_people.beliefs import Path, adaptive_path, random_path, user_auc
-from experiments.real_people.models import Config, Model, gaps, per_user_model, train
+from experiments.real_people.models import (
+    MOST_ANSWERS,
+    Config,
+    Model,
+    gaps,
+    per_user_model,
+    train,
+)
 from prefjax import metrics
-from prefjax.data.protocol import load_protocol
+from prefjax.data import load_split
 from prefjax.lab import plots, runs
 from prefjax.person import ridge_prior
 from prefjax.types import BASELINE, Items, UserBatch
@@ -44,14 +51,14 @@ PRESETS = {
 
 def curves_of_draw(name: str, seed: int, config: Config) -> list[dict]:
     """AUC of every new person under every method and control: one record per curve."""
-    dataset, protocol = load_protocol(name, seed=seed)
-    answers, tests = protocol.answers, protocol.tests
+    dataset, split = load_split(name, seed=seed)
+    answers, tests = split.by_user("calibration", MOST_ANSWERS), split.by_user("test")
     most = answers.label.shape[1]
     counts = tuple(n for n in config.num_answers if n <= most)
     mirrored = not np.any(tests.second[tests.mask] == BASELINE)
     key = jax.random.key(seed)
-    per_user = per_user_model(dataset, protocol.train, config)
-    models, utility, chosen = train(key, protocol, dataset.num_responses, config)
+    per_user = per_user_model(dataset, split.train, config)
+    models, utility, chosen = train(key, split, dataset.num_responses, config)
     models["per-user"] = per_user
 
     counted = jnp.asarray(counts)

@@ -12,9 +12,8 @@ from sklearn.decomposition import PCA
 
 from prefjax import basis
 from prefjax.basis import EMConfig, Strength
-from prefjax.data import Dataset
+from prefjax.data import Dataset, Split
 from prefjax.data.group import group_by_user
-from prefjax.data.protocol import Protocol
 from prefjax.encoders import encode_responses, fit_hashed, get_encoder
 from prefjax.person import ridge_losses, ridge_prior
 from prefjax.types import BASELINE, Comparisons, GaussianPrior, Items, UserBatch
@@ -25,7 +24,7 @@ class Config:
     """What is run.
 
     Attributes:
-        datasets: Names for `load_protocol`.
+        datasets: Names for `load_split`.
         seeds: Draws of people, items and pairs.
         encoder: What reads the texts for ``per-user``; ``hashed`` is fitted to them.
         num_factors: J of both fits.
@@ -49,6 +48,8 @@ class Config:
     ridges: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
+MOST_ANSWERS = 40
+"""Answers of a new person, padded to one length in all sets."""
 PUBLISHED = 1.0, 0.1, 0.0
 """Fields of `Strength` for joint MAP with little penalty."""
 NOBODY = 1e6
@@ -68,18 +69,18 @@ def gaps(table: np.ndarray, batch: UserBatch) -> np.ndarray:
     return extended[batch.first] - extended[np.where(batch.second == BASELINE, -1, batch.second)]
 
 
-def train(key: jax.Array, protocol: Protocol, num_responses: int, config: Config):
+def train(key: jax.Array, split: Split, num_responses: int, config: Config):
     """The default and the published fit, and the population model, on the training people."""
-    shuffled = np.random.default_rng(0).permutation(protocol.train.user)
-    both = [protocol.train, protocol.train._replace(user=shuffled)]
+    shuffled = np.random.default_rng(0).permutation(split.train.user)
+    both = [split.train, split.train._replace(user=shuffled)]
     stacked = jax.tree.map(jnp.asarray, basis.stack_rows(both, num_responses))
     rows, shuffled_rows = (jax.tree.map(itemgetter(place), stacked) for place in range(2))
     static = {
-        "num_users": len(protocol.train_users),
+        "num_users": len(split.known_users),
         "num_responses": num_responses,
         "config": EMConfig(num_factors=config.num_factors),
     }
-    learned = jax.jit(partial(basis.fit, unit=protocol.unit, **static))
+    learned = jax.jit(partial(basis.fit, unit=split.group, **static))
     given = jax.jit(partial(basis.fit_block, **static))
     fitted, search = learned(key, rows, None)
     chosen = jax.tree.map(lambda leaf: leaf[search.chosen], search.strength)

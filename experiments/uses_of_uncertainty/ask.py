@@ -94,7 +94,8 @@ def ask(
         start = jnp.zeros((num, features.shape[2])), blank, blank, blank
         return jax.lax.scan(step, start, jnp.arange(num))[1]
 
-    tests, written = sim.cells.test, basis.items(sim.embed(sim.world.dataset.responses))
+    tests = sim.split.by_user("test", sim.config.world.test_length)
+    written = basis.items(sim.embed(sim.world.dataset.responses))
     gap, offset = (np.asarray(x)[tests.first] - np.asarray(x)[tests.second] for x in written)
     found = {}
     for source in SOURCES:

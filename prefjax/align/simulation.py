@@ -22,8 +22,7 @@ from prefjax import basis, lm
 from prefjax.align.judges import AttributeJudge
 from prefjax.align.samples import pad_prompts
 from prefjax.basis import EMConfig
-from prefjax.data.attributes import WorldConfig, choose, make_world, measure
-from prefjax.data.attributes.cells import cut
+from prefjax.data.attributes import WorldConfig, choose, make_world, measure, split_world
 from prefjax.data.group import group_by_user
 from prefjax.encoders import chat_prompt, fit_hashed
 from prefjax.numerics import positive_inverse
@@ -91,7 +90,7 @@ class Simulation:
 
     Attributes:
         world: The simulated world.
-        cells: Its cells.
+        split: Its known and new people, seen and new prompts.
         weight: True weights of the new people.
         names: Names of the new people, the personas of the judge.
         prompts: Texts of the new prompts.
@@ -101,13 +100,13 @@ class Simulation:
     def __init__(self, config: SimulationConfig, seed: int):
         self.config, self._key = config, jax.random.key(seed)
         self.world = make_world(config.world, seed)
-        self.cells = cut(self.world, new_users=config.new_users, seed=seed)
+        self.split = split_world(self.world, new_users=config.new_users, seed=seed)
         dataset, is_test = self.world.dataset, self.world.test_prompt
-        self.weights = self.world.weights[self.cells.new].astype(np.float32)
-        self.names = [dataset.users[user] for user in self.cells.new]
+        self.weights = self.world.weights[self.split.new_users].astype(np.float32)
+        self.names = [dataset.users[user] for user in self.split.new_users]
         self.prompts = [dataset.prompts[i] for i in np.flatnonzero(is_test)]
         self.seen_prompts = [dataset.prompts[i] for i in np.flatnonzero(~is_test)]
-        seen = ~is_test[dataset.prompt_of]
+        seen = ~is_test[dataset.prompt_index]
         texts = [text for text, use in zip(dataset.responses, seen, strict=True) if use]
         self._encoder = fit_hashed(texts)
         raw = self._encoder.encode(dataset.responses)
@@ -129,14 +128,14 @@ class Simulation:
     def fit_pref(self) -> Basis:
         """The default fit to what the known people chose on the seen prompts."""
         embeddings = self._embeddings[:, : self.config.num_inputs]
-        rows = basis.make_rows(self.cells.train, len(embeddings))
+        rows = basis.make_rows(self.split.train, len(embeddings))
         program = partial(
             basis.fit,
-            num_users=len(self.cells.old),
+            num_users=len(self.split.known_users),
             num_responses=len(embeddings),
             config=EMConfig(num_factors=self.config.num_factors),
         )
-        unit = jnp.asarray(self.world.dataset.prompt_of)
+        unit = jnp.asarray(self.world.dataset.prompt_index)
         fitted, _ = jax.jit(program)(
             self._key, jax.tree.map(jnp.asarray, rows), jnp.asarray(embeddings), unit=unit
         )
@@ -148,12 +147,12 @@ class Simulation:
         scale = np.sqrt(np.mean(np.sum(np.square(self._embeddings[:, :width]), axis=1)))
         features = jnp.asarray(self._embeddings[:, :width] / scale)
         practice = group_by_user(
-            self.cells.train,
-            len(self.cells.old),
+            self.split.train,
+            len(self.split.known_users),
             length=self.config.own_answers,
             longer="truncate",
         )
-        validation = self.cells.validation
+        validation = self.split.by_user("validation", self.config.world.test_length)
         asked, tested = (features[b.first] - features[b.second] for b in (practice, validation))
         ridges = jnp.asarray(self.config.own_ridges)
         losses = jax.jit(ridge_losses)(asked, practice, tested, validation, ridges)
@@ -164,8 +163,8 @@ class Simulation:
 
     def interview(self, basis: Basis) -> Interviews:
         """Ask every new person about written responses to the seen prompts."""
-        seen, choice = self.cells.seen, self.config.world.choice
-        items, mask = basis.items(self._embeddings), jnp.ones(self.cells.seen.shape, bool)
+        seen, choice = self.world.seen, self.config.world.choice
+        items, mask = basis.items(self._embeddings), jnp.ones(self.world.seen.shape, bool)
         pool = ResponsePool(items.features[seen], items.utility[seen], mask)
         attributes = self.world.attributes.astype(np.float32)[seen]
         truth = ResponsePool(attributes, jnp.zeros(mask.shape), mask)

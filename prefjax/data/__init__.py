@@ -1,34 +1,55 @@
 """Preference data: what one person chose, the texts behind it, and how to cut it honestly.
 
-``load_dataset(name)`` loads the real sets by name, :mod:`prefjax.data.sets.prism` and
-:mod:`prefjax.data.sets.tldr` those of the Hugging Face hub; :mod:`prefjax.data.io` and
-:mod:`prefjax.data.table` read and write a user's own data; :mod:`prefjax.data.split`,
-:mod:`prefjax.data.protocol` and :mod:`prefjax.data.audit` cut it and refuse leaks.
+``load_dataset(name)`` loads the real sets by name (:mod:`prefjax.data.sets`);
+:mod:`prefjax.data.io` and :mod:`prefjax.data.table` read and write a user's own data;
+:class:`Split` holds known and new people on seen and new items, which `four_cells` and
+`split_shared_items` draw; :mod:`prefjax.data.audit` refuses leaks.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.sets import dices, jester, polis, ukpconvarg, value_portrait
-
-DATASETS: Mapping[str, Callable[[], Dataset]] = MappingProxyType(
-    {
-        jester.NAME: jester.load,
-        polis.NAME: polis.load,
-        dices.NAME: dices.load,
-        value_portrait.NAME: value_portrait.load,
-        ukpconvarg.NAME: ukpconvarg.load,
-    }
+from prefjax.data.merge import merge_rows
+from prefjax.data.names import index_names
+from prefjax.data.new_prompts import NewPromptsConfig, four_cells
+from prefjax.data.sets import (
+    SETS,
+    NamedSet,
+    Protocol,
+    dices,
+    jester,
+    polis,
+    prism,
+    tldr,
+    ukpconvarg,
+    value_portrait,
 )
-"""The real data sets by the name they have in results."""
+from prefjax.data.shared_items import (
+    RatingsConfig,
+    SharedItemsConfig,
+    split_ratings,
+    split_shared_items,
+)
+from prefjax.data.split import Split, split_new_prompts
+
+DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
+    {name: record.load for name, record in SETS.items() if not record.on_hub}
+)
+"""Loaders of the real sets that lie under ``PREFJAX_DATA``, by the name they have in results."""
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {name: record.protocol for name, record in SETS.items()}
+)
+"""How the people and items of each real set are divided."""
 
 
 def load_dataset(name: str) -> Dataset:
     """Load a real data set from the folder that ``PREFJAX_DATA`` names.
 
     Args:
-        name: One of ``DATASETS``.
+        name: One of ``SETS``.
 
     Returns:
         The data set, with the defaults of its loader.
@@ -37,9 +58,56 @@ def load_dataset(name: str) -> Dataset:
         KeyError: If there is no such data set; the message lists the names.
         FileNotFoundError: If its files are not there.
     """
-    if name not in DATASETS:
-        raise KeyError(f"There is no data set {name!r}; the names are {', '.join(DATASETS)}.")
-    return DATASETS[name]()
+    return _record(name).load()
 
 
-__all__ = ["DATASETS", "Dataset", "load_dataset"]
+def load_split(name: str, *, seed: int = 0, folder: Path | None = None) -> tuple[Dataset, Split]:
+    """Load a real data set and divide its people and items by its protocol.
+
+    Args:
+        name: One of ``SETS``.
+        seed: Seed of who is new, of the items that ask and score, and of drawn pairs.
+        folder: Where the files lie; under ``PREFJAX_DATA`` if None.
+
+    Returns:
+        The data set, for texts and counts, and the split.
+
+    Raises:
+        KeyError: If there is no such data set; the message lists the names.
+        FileNotFoundError: If its files are not there.
+    """
+    return _record(name).split(seed=seed, folder=folder)
+
+
+def _record(name: str) -> NamedSet:
+    if name not in SETS:
+        raise KeyError(f"There is no data set {name!r}; the names are {', '.join(SETS)}.")
+    return SETS[name]
+
+
+__all__ = [
+    "DATASETS",
+    "PROTOCOLS",
+    "SETS",
+    "Dataset",
+    "NamedSet",
+    "NewPromptsConfig",
+    "RatingsConfig",
+    "SharedItemsConfig",
+    "Split",
+    "dices",
+    "four_cells",
+    "index_names",
+    "jester",
+    "load_dataset",
+    "load_split",
+    "merge_rows",
+    "polis",
+    "prism",
+    "split_new_prompts",
+    "split_ratings",
+    "split_shared_items",
+    "tldr",
+    "ukpconvarg",
+    "value_portrait",
+]

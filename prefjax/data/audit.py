@@ -1,6 +1,6 @@
 """Leaks fail loudly: what a score must not rest on, checked on the rows that give the score.
 
-1. **Shared text, users or rows across cells**, exactly or after normalization.
+1. **Shared text, users or rows across the cells of a split**, exactly or after normalization.
 2. **Order.** Over decided pairs, the share of rows in which the first response wins, and in which
    the one with the smaller id wins. Far from ½, position or id gives the label away.
 3. **Format.** For a mark f(text) ∈ {0, 1} of how a text was written down (a printed list, quotes
@@ -25,9 +25,9 @@ from scipy.stats import binomtest
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.marks import MARKS
-from prefjax.data.protocol import Protocol
-from prefjax.data.split import Split, normalize_text
-from prefjax.types import BASELINE, UserBatch
+from prefjax.data.same_text import normalize_text
+from prefjax.data.split import CELLS, Cell, Split
+from prefjax.types import BASELINE, Comparisons
 
 
 class LeakError(ValueError):
@@ -74,12 +74,14 @@ class Report(NamedTuple):
 
     Attributes:
         num_pairs: Decided pairs of two responses.
+        num_same_text: Those of them whose two responses have one text: they say nothing.
         first_wins: Share of them in which the first is preferred; NaN without pairs.
         smaller_id_wins: Share in which the smaller id is preferred; NaN without pairs.
         formats: Finding for each mark.
     """
 
     num_pairs: int
+    num_same_text: int
     first_wins: float
     smaller_id_wins: float
     formats: Mapping[str, FormatFinding]
@@ -92,7 +94,7 @@ def audit(
 
     Args:
         dataset: The data set.
-        split: Four cells of it; None to check order and format only.
+        split: A split of it; None to check order and format only.
         config: Thresholds; the defaults if None.
 
     Returns:
@@ -103,7 +105,7 @@ def audit(
     """
     config = AuditConfig() if config is None else config
     if split is not None:
-        _audit_cells(dataset, split)
+        audit_split(dataset, split)
     rows = dataset.comparisons
     decided = np.flatnonzero((rows.second != BASELINE) & (rows.label != 0.5))
     first, second = np.asarray(rows.first)[decided], np.asarray(rows.second)[decided]
@@ -114,82 +116,90 @@ def audit(
         name: _check_format(dataset, first, second, wins, name, mark, config)
         for name, mark in MARKS.items()
     }
+    _, text = np.unique(dataset.responses, return_inverse=True)
     return Report(
         num_pairs=len(decided),
+        num_same_text=int(np.sum(text[first] == text[second])),
         first_wins=first_wins,
         smaller_id_wins=smaller,
         formats=MappingProxyType(formats),
     )
 
 
-def audit_protocol(dataset: Dataset, protocol: Protocol) -> None:
-    """Check that new people are new and that their tests share no text with their answers.
+def audit_split(dataset: Dataset, split: Split) -> None:
+    """Check that new people are new, and that what they are scored on shares nothing with the rest.
 
     Args:
-        dataset: The data set behind the response ids.
-        protocol: The protocol.
+        dataset: The data set behind the response and user ids.
+        split: A split of it by either cutter.
 
     Raises:
-        LeakError: If a new user trains, or a test of a new user has a text that an answer of the
-            same user has.
+        LeakError: If a new user is known, a row is in two cells, a test of a user has a text that
+            the same user's calibration has, or, where groups are new, a text of a new group is
+            seen.
     """
-    both = np.intersect1d(protocol.train_users, protocol.new_users)
+    both = np.intersect1d(split.known_users, split.new_users)
     if len(both):
-        raise LeakError(f"{len(both)} new users are in training, first {both[0]}.")
+        name = dataset.users[both[0]]
+        raise LeakError(f"{len(both)} new users are also known users, first {name!r}.")
+    _audit_rows(dataset, split)
     _, text = np.unique([normalize_text(text) for text in dataset.responses], return_inverse=True)
-    answered, tested = (_texts_of(batch, text) for batch in (protocol.answers, protocol.tests))
+    answered, tested = (_texts_of(rows, text) for rows in (split.calibration, split.test))
+    if split.is_new_response.any():
+        _audit_new_groups(dataset, split)
     shared = np.intersect1d(answered, tested)
     if len(shared):
         row, code = divmod(int(shared[0]), int(text.max()) + 1)
         example = dataset.responses[int(np.flatnonzero(text == code)[0])]
         raise LeakError(
             f"{len(shared)} texts are both answered and tested by one user, first by user "
-            f"{protocol.new_users[row]}: {example[:80]!r}."
+            f"{split.new_users[row]}: {example[:80]!r}."
         )
 
 
-def _texts_of(batch: UserBatch, text: np.ndarray) -> np.ndarray:
-    user, _ = np.nonzero(batch.mask)
-    first, second = np.asarray(batch.first)[batch.mask], np.asarray(batch.second)[batch.mask]
-    is_pair = second != BASELINE
-    users = np.concatenate([user, user[is_pair]])
-    codes = text[np.concatenate([first, second[is_pair]])]
+def _texts_of(rows: Comparisons, text: np.ndarray) -> np.ndarray:
+    """A number for each text that a user compares."""
+    is_pair = rows.second != BASELINE
+    users = np.concatenate([rows.user, rows.user[is_pair]])
+    codes = text[np.concatenate([rows.first, rows.second[is_pair]])]
     return users.astype(np.int64) * (int(text.max()) + 1) + codes
 
 
-def _audit_cells(dataset: Dataset, split: Split) -> None:
-    cells = {name: getattr(split, name) for name in ("train", "validation", "calibration", "test")}
-    every, times = np.unique(np.concatenate(list(cells.values())), return_counts=True)
+def _audit_rows(dataset: Dataset, split: Split) -> None:
+    keys = []
+    for cell in CELLS:
+        rows = getattr(split, cell)
+        users = split.known_users if cell in ("train", "validation") else split.new_users
+        place = np.stack([users[rows.user], rows.first, rows.second], axis=1)
+        keys.append(np.unique(place, axis=0))  # a judgment may be there twice, in one cell
+    every, times = np.unique(np.concatenate(keys), axis=0, return_counts=True)
     if (times > 1).any():
-        raise LeakError(f"Row {every[times > 1][0]} is in two cells of the split.")
-    rows = dataset.comparisons
-    known = rows.user[np.concatenate([split.train, split.validation])]
-    new = rows.user[np.concatenate([split.calibration, split.test])]
-    both = np.intersect1d(known, new)
-    if len(both):
-        name = dataset.users[both[0]]
-        raise LeakError(f"{len(both)} new users are also known users, first {name!r}.")
-
-    def used(*parts):
-        part = np.concatenate(parts)
-        ids = np.unique(np.concatenate([rows.first[part], rows.second[part]]))
-        return ids[ids != BASELINE]
-
-    seen, held = used(split.train, split.calibration), used(split.validation, split.test)
-    _check_shared(dataset.responses, seen, held, "response")
-    if split.unit == "prompt":
-        _check_shared(
-            dataset.prompts,
-            np.unique(dataset.prompt_of[seen]),
-            np.unique(dataset.prompt_of[held]),
-            "prompt",
+        user, first, second = every[times > 1][0].tolist()
+        raise LeakError(
+            f"A row of user {dataset.users[user]!r} on responses {first} and {second} is in two "
+            "cells of the split."
         )
 
 
-def _check_shared(texts: tuple[str, ...], seen: np.ndarray, held: np.ndarray, what: str) -> None:
+def _audit_new_groups(dataset: Dataset, split: Split) -> None:
+    def used(*cells: Cell) -> np.ndarray:
+        rows = [getattr(split, cell) for cell in cells]
+        ids = np.unique(np.concatenate([column for r in rows for column in (r.first, r.second)]))
+        return ids[ids != BASELINE]
+
+    seen, new = used("train", "calibration"), used("validation", "test")
+    _check_shared(dataset.responses, seen, new, "response")
+    # Prompts were cut if every prompt lies in one group.
+    pairs = np.unique(np.stack([dataset.prompt_index, split.group]), axis=1)
+    if len(pairs[0]) == len(np.unique(dataset.prompt_index)):
+        before, after = (np.unique(dataset.prompt_index[ids]) for ids in (seen, new))
+        _check_shared(dataset.prompts, before, after, "prompt")
+
+
+def _check_shared(texts: tuple[str, ...], seen: np.ndarray, new: np.ndarray, what: str) -> None:
     for manner, key in (("exactly", str), ("after normalization", normalize_text)):
         known = {key(texts[index]) for index in seen.tolist()}
-        shared = [index for index in held.tolist() if key(texts[index]) in known]
+        shared = [index for index in new.tolist() if key(texts[index]) in known]
         if shared:
             raise LeakError(
                 f"{len(shared)} {what} texts of new groups are also seen ({manner}), first "

@@ -1,9 +1,9 @@
 """A data set: who preferred which of two texts, and the texts.
 
 The comparisons name users, responses and prompts by index; the texts and the external names of
-users are looked up by that index. A response belongs to one prompt, ``prompt_of[response]``; data
-without prompts (jokes, statements) has the single prompt ``""``. A vote or a rating of one response
-alone has ``second = BASELINE`` and needs no text.
+users are looked up by that index. A response belongs to one prompt, ``prompt_index[response]``;
+data without prompts (jokes, statements) has the single prompt ``""``. A vote or a rating of one
+response alone has ``second = BASELINE`` and needs no text.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,11 @@ class Dataset:
         name: Short name of the data set, as in results.
         comparisons: Rows in NumPy, int32 ids and float32 numbers.
         responses: Text of each response.
-        prompt_of: Prompt index of each response, int32.
+        prompt_index: Prompt index of each response, int32.
         prompts: Text of each prompt; ``("",)`` where there is none.
         users: External name of each user, all different.
-        meta: Licence, source, ``simulated`` and whatever else the source says; JSON types.
+        meta: License, source, what label 1 means (``label``), ``simulated``, counts of what a
+            loader left out, and whatever else the source says; JSON types.
 
     Raises:
         ValueError: If a row is not legal (:func:`prefjax.data.validate.validate_comparisons`), a
@@ -39,23 +40,23 @@ class Dataset:
     name: str
     comparisons: Comparisons
     responses: tuple[str, ...]
-    prompt_of: Int[np.ndarray, " response"]
+    prompt_index: Int[np.ndarray, " response"]
     prompts: tuple[str, ...]
     users: tuple[str, ...]
     meta: Mapping[str, Any]
 
     def __post_init__(self):
-        if len(self.prompt_of) != len(self.responses):
+        if len(self.prompt_index) != len(self.responses):
             raise ValueError(
                 f"Data set {self.name!r} has {len(self.responses)} responses but "
-                f"{len(self.prompt_of)} entries in prompt_of."
+                f"{len(self.prompt_index)} entries in prompt_index."
             )
         if len(self._user_ids) != len(self.users):
             twice = next(user for row, user in enumerate(self.users) if self._user_ids[user] != row)
             raise ValueError(f"Data set {self.name!r} has two users named {twice!r}.")
-        prompt_of = validate_ids(self.prompt_of, len(self.prompts), name="prompt_of")
+        prompt_index = validate_ids(self.prompt_index, len(self.prompts), name="prompt_index")
         comparisons = validate_comparisons(self.comparisons, self.num_users, self.num_responses)
-        object.__setattr__(self, "prompt_of", prompt_of)
+        object.__setattr__(self, "prompt_index", prompt_index)
         object.__setattr__(self, "comparisons", comparisons)
 
     @property
@@ -79,7 +80,7 @@ class Dataset:
 
     @cached_property
     def _response_ids(self) -> dict[tuple[str, str], int]:
-        prompts = (self.prompts[prompt] for prompt in self.prompt_of.tolist())
+        prompts = (self.prompts[prompt] for prompt in self.prompt_index.tolist())
         keys = zip(prompts, self.responses, strict=True)
         return {key: index for index, key in enumerate(keys)}
 

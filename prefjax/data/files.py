@@ -1,9 +1,8 @@
-"""Files on disk: reads that name the file when it is not what was promised, writes that are atomic.
+"""Reads that name the file when it is not what was promised.
 
-A read lists the columns it expects and whether each holds numbers or text. A file that is missing,
-truncated, of another schema or with holes raises a sentence naming the file, the expected and the
-found columns. A write goes to a temporary neighbor that takes the final name in one rename, so a
-process that dies leaves either the old state or the new one.
+A read lists the columns it expects and whether each holds whole numbers, numbers or text, in any
+of the types that Arrow has for them. A file that is missing, truncated, of another schema or with
+holes raises a sentence naming the file, the expected and the found columns.
 """
 
 import os
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Kind = Literal["number", "text"]
+Kind = Literal["number", "integer", "text"]
 
 DATA_VARIABLE = "PREFJAX_DATA"
 """Environment variable with the folder under which each data set has its own folder."""
@@ -62,7 +61,7 @@ def read_parquet(
 
     Args:
         path: The file.
-        columns: Expected columns and whether each holds numbers or text.
+        columns: Expected columns and what each holds.
         nullable: Columns that may have holes.
 
     Returns:
@@ -108,24 +107,49 @@ def check_table(
     Args:
         table: The table, possibly with further columns.
         path: The file it came from, for messages.
-        columns: Expected columns and whether each holds numbers or text.
+        columns: Expected columns and what each holds.
         nullable: Columns that may have holes.
 
     Returns:
-        The table with exactly these columns, in this order.
+        The table with exactly these columns, in this order: text as large strings, whole numbers
+        as int64.
 
     Raises:
-        ValueError: If a column is missing, is of another kind or has a hole.
+        ValueError: If a column is missing, there twice, of another kind or has a hole.
     """
     found = {field.name: _kind(field.type) for field in table.schema}
-    fits = all(found.get(name) in (kind, "null") for name, kind in columns.items())
+    twice = [name for name in columns if table.column_names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path}: column {twice[0]} is there twice.")
+    fits = all(found.get(name) in _ACCEPTED[kind] for name, kind in columns.items())
     if not fits:
         raise ValueError(f"{path}: expected columns {_show(columns)}, found {_show(found)}.")
-    for name in columns:
-        if name not in nullable and table[name].null_count:
-            row = table[name].is_null().index(True).as_py()
-            raise ValueError(f"{path}: column {name} has no value in row {row}.")
-    return table.select(list(columns))
+    return pa.table(
+        {
+            name: _plain(table[name], kind, f"{path}: column {name}", name in nullable)
+            for name, kind in columns.items()
+        }
+    )
+
+
+def _plain(column: pa.ChunkedArray, kind: Kind, where: str, nullable: bool) -> pa.ChunkedArray:
+    """The column as large strings, int64 or a floating type, whatever it was encoded as."""
+    if column.null_count and not nullable:
+        raise ValueError(f"{where} has no value in row {column.is_null().index(True).as_py()}.")
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if kind == "text":
+            column = column.cast(pa.large_string())
+            column.validate(full=True)
+            return column
+        if kind == "integer":
+            return column.cast(pa.int64())
+        if pa.types.is_decimal(column.type) or pa.types.is_null(column.type):
+            return column.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise ValueError(f"{where} does not hold {_NAMES[kind]}: {error}.") from error
+    return column
 
 
 def texts(table: pa.Table, name: str) -> tuple[str, ...]:
@@ -191,10 +215,22 @@ def naming(path: Path) -> Iterator[None]:
         raise ValueError(f"{path}: {error}") from error
 
 
+_ACCEPTED: Mapping[Kind, tuple[str, ...]] = {
+    "text": ("text", "null"),
+    "number": ("number", "integer", "null"),
+    "integer": ("integer", "number", "null"),
+}
+_NAMES: Mapping[Kind, str] = {"text": "text", "number": "numbers", "integer": "whole numbers"}
+
+
 def _kind(kind: pa.DataType) -> str:
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "integer"
+    if pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "text"
     return str(kind)
 

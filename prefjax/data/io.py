@@ -48,7 +48,7 @@ def write_folder(dataset: Dataset, folder: Path, *, overwrite: bool = False) -> 
         "meta": _check_json(dataset),
     }
     responses = {
-        "prompt": pa.array(dataset.prompt_of),
+        "prompt": pa.array(dataset.prompt_index),
         "text": pa.array(dataset.responses, pa.large_string()),
     }
     prompts = {"text": pa.array(dataset.prompts, pa.large_string())}
@@ -95,7 +95,7 @@ def read_folder(folder: Path) -> Dataset:
             name=meta["name"],
             comparisons=Comparisons(*(table[name].to_numpy() for name in Comparisons._fields)),
             responses=texts(responses, "text"),
-            prompt_of=np.asarray(responses["prompt"]),
+            prompt_index=np.asarray(responses["prompt"]),
             prompts=texts(prompts, "text"),
             users=tuple(meta["users"]),
             meta=meta["meta"],

@@ -39,7 +39,7 @@ def read_table(
     Args:
         path: A ``.jsonl``, ``.csv`` or ``.parquet`` file. Users may be numbers or text.
         name: Name of the data set; the stem of the file if None.
-        meta: Licence, source and the like; empty if None.
+        meta: License, source and the like; empty if None.
 
     Returns:
         A data set with ids in order of first appearance.
@@ -75,7 +75,7 @@ def read_table(
                 sample_weight=weight,
             ),
             responses=tuple(unique_texts[index] for index in kept % max(len(unique_texts), 1)),
-            prompt_of=kept // max(len(unique_texts), 1),
+            prompt_index=kept // max(len(unique_texts), 1),
             prompts=prompts,
             users=users,
             meta={} if meta is None else meta,
@@ -99,8 +99,8 @@ def write_table(dataset: Dataset, path: Path) -> None:
     _check_suffix(path)
     rows = dataset.comparisons
     is_pair = rows.second != BASELINE
-    prompt = dataset.prompt_of[rows.first]
-    across = is_pair & (dataset.prompt_of[rows.second] != prompt)
+    prompt = dataset.prompt_index[rows.first]
+    across = is_pair & (dataset.prompt_index[rows.second] != prompt)
     if across.any():
         raise ValueError(
             f"Row {np.flatnonzero(across)[0]} of data set {dataset.name!r} compares responses of "

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from prefjax.types import BASELINE, Comparisons
+from prefjax.types import BASELINE, Array, Comparisons
 
 _INT32_MAX = np.iinfo(np.int32).max
 _ROWS_SHOWN = 5
@@ -78,7 +78,7 @@ def validate_comparisons(
     )
 
 
-def validate_ids(ids: np.ndarray, count: int, *, name: str, lowest: int = 0) -> np.ndarray:
+def validate_ids(ids: Array, count: int, *, name: str, lowest: int = 0) -> np.ndarray:
     """Check that ``lowest <= ids < count`` and return the ids as int32.
 
     Args:

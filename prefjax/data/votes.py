@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from prefjax.data.validate import validate_ids
 from prefjax.types import BASELINE, Comparisons
 
 
@@ -39,9 +40,10 @@ def votes_to_comparisons(
         A row for each vote that counts, in the order given, weight 1.
 
     Raises:
-        ValueError: If a vote is none of −1, 0, +1.
+        ValueError: If a vote is none of −1, 0, +1, an id is no index, or the columns differ in
+            length.
     """
-    vote = np.asarray(vote)
+    user, response, vote = _check_columns(user, response, vote, "vote")
     wrong = np.flatnonzero(~np.isin(vote, (-1, 0, 1)))
     if len(wrong):
         raise ValueError(
@@ -50,8 +52,8 @@ def votes_to_comparisons(
         )
     kept = np.ones(len(vote), dtype=bool) if passes == "half" else vote != 0
     return Comparisons(
-        user=user[kept].astype(np.int32),
-        first=response[kept].astype(np.int32),
+        user=user[kept],
+        first=response[kept],
         second=np.full(kept.sum(), BASELINE, dtype=np.int32),
         label=(vote[kept].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
         sample_weight=np.ones(kept.sum(), dtype=np.float32),
@@ -73,6 +75,28 @@ def ratings_table(
     return user.astype(np.int32), response.astype(np.int32), ratings[user, response]
 
 
+def check_scale(ratings: Shaped[np.ndarray, " rating"], scale: tuple[float, float] | None) -> None:
+    """Refuse ratings that are not on their scale, such as the 99 that stands for "not rated".
+
+    Args:
+        ratings: Ratings without holes.
+        scale: Lowest and highest legal rating; any finite number if None.
+
+    Raises:
+        ValueError: If a rating is infinite, NaN or outside the scale; the message has the scale.
+    """
+    low, high = (-np.inf, np.inf) if scale is None else scale
+    wrong = np.flatnonzero(~(np.isfinite(ratings) & (ratings >= low) & (ratings <= high)))
+    if len(wrong):
+        legal = "be finite" if scale is None else f"lie in [{low:g}, {high:g}]"
+        values = np.unique(ratings[wrong])[:3].tolist()
+        raise ValueError(
+            f"Ratings must {legal}, but {len(wrong)} of {len(ratings)} do not, first in entry "
+            f'{wrong[0]}; values {values}. A mark for "not rated" must be left out, or NaN in a '
+            "matrix."
+        )
+
+
 def ratings_to_comparisons(
     user: Int[np.ndarray, " rating"],
     response: Int[np.ndarray, " rating"],
@@ -80,7 +104,8 @@ def ratings_to_comparisons(
     *,
     min_gap: float = 0.0,
     max_pairs: int | None = None,
-    prompt_of: Int[np.ndarray, " response"] | None = None,
+    prompt_index: Int[np.ndarray, " response"] | None = None,
+    scale: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Comparisons:
     """All pairs of one user's ratings that are far enough apart.
@@ -92,19 +117,26 @@ def ratings_to_comparisons(
         min_gap: Smallest difference that makes a pair, in the unit of the ratings; 0 keeps ties.
         max_pairs: Largest number of pairs of one user, drawn without replacement and in random
             order; None keeps all.
-        prompt_of: Prompt of each response; pairs then stay within a prompt.
-        seed: Of the draw and of the orientation.
+        prompt_index: Prompt of each response; pairs then stay within a prompt.
+        scale: Lowest and highest legal rating; any finite number if None.
+        seed: Seed of the draw and of the orientation.
 
     Returns:
         Rows sorted by user, weight 1.
 
     Raises:
-        ValueError: If a rating is NaN, or a user rated a response twice.
+        ValueError: If a rating is NaN or outside the scale, a user rated a response twice, an id
+            is no index, the columns differ in length, or a response has no prompt.
     """
-    rating = np.asarray(rating)
+    user, response, rating = _check_columns(user, response, rating, "rating")
     missing = np.flatnonzero(np.isnan(rating))
     if len(missing):
         raise ValueError(f"{len(missing)} ratings are NaN, first in row {missing[0]}.")
+    check_scale(rating, scale)
+    if prompt_index is not None and response.max(initial=-1) >= len(prompt_index):
+        raise ValueError(
+            f"prompt_index has {len(prompt_index)} entries, but response {response.max()} is rated."
+        )
     order = np.lexsort((response, user))
     user, response, rating = user[order], response[order], rating[order]
     twice = np.flatnonzero((user[1:] == user[:-1]) & (response[1:] == response[:-1]))
@@ -121,15 +153,15 @@ def ratings_to_comparisons(
             continue
         members = np.flatnonzero(count == num_ratings)
         position = start[members][:, None] + np.arange(num_ratings)[None, :]
-        shown, given = response[position], rating[position]
-        legal = np.abs(given[:, left] - given[:, right]) >= min_gap
-        if prompt_of is not None:
-            legal &= prompt_of[shown[:, left]] == prompt_of[shown[:, right]]
+        shown, rated = response[position], rating[position]
+        legal = np.abs(rated[:, left] - rated[:, right]) >= min_gap
+        if prompt_index is not None:
+            legal &= prompt_index[shown[:, left]] == prompt_index[shown[:, right]]
         member, pair = _draw(legal, max_pairs, rng)
         swap = rng.random(len(member)) < 0.5
         low, high = left[pair], right[pair]
         first, second = np.where(swap, high, low), np.where(swap, low, high)
-        gap = given[member, first] - given[member, second]
+        gap = rated[member, first] - rated[member, second]
         parts.append(
             (users[members][member], shown[member, first], shown[member, second], np.sign(gap))
         )
@@ -145,6 +177,21 @@ def ratings_to_comparisons(
         label=(sign[by_user].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
         sample_weight=np.ones(len(who), dtype=np.float32),
     )
+
+
+def _check_columns(user, response, value, name: str) -> tuple[np.ndarray, ...]:
+    """Ids as int32, and numbers, of one length; casting would wrap an id of ten digits."""
+    value = np.asarray(value)
+    if value.dtype.kind not in "iufb":
+        raise ValueError(f"{name} must hold numbers, got dtype {value.dtype}.")
+    ids = [
+        validate_ids(np.asarray(column), 2**31, name=what)
+        for column, what in ((user, "user"), (response, "response"))
+    ]
+    lengths = {"user": len(ids[0]), "response": len(ids[1]), name: len(value)}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"The columns differ in length: {lengths}.")
+    return (*ids, value)
 
 
 def _draw(

@@ -75,7 +75,7 @@ def encode_responses(
     """
     texts: list[Text] = list(dataset.responses)
     if isinstance(encoder, LanguageEncoder):
-        prompts = (dataset.prompts[index] for index in dataset.prompt_of)
+        prompts = (dataset.prompts[index] for index in dataset.prompt_index)
         texts = [
             (prompt, response) if prompt else response
             for prompt, response in zip(prompts, dataset.responses, strict=True)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.lab.compare.draws import HELD, Draw, Source, new_prompts
+from prefjax.data.split import split_new_prompts
+from prefjax.lab.compare.draws import HELD, MOST_ANSWERS, Draw, Source
 from prefjax.types import Array, Comparisons
 
 
@@ -117,21 +118,29 @@ def make_planted(config: PlantedConfig, seed: int) -> Planted:
         label=(rng.random(total) < 1 / (1 + np.exp(-logit))).astype(np.float32),
         sample_weight=np.ones(total, np.float32),
     )
-    is_new = np.isin(np.arange(config.num_users), rng.permutation(config.num_users)[:num_new])
+    new_users = np.sort(rng.permutation(config.num_users)[:num_new])
     of_prompt = np.repeat(np.arange(config.num_prompts), size)
-    outer = new_prompts(rows, is_new, of_prompt < num_test, answers=seen)
-    held = rng.permutation(outer.num_users)[: max(round(HELD * outer.num_users), 1)]
-    is_held = np.isin(of_prompt, num_test + np.arange(max(config.num_prompts // 5, 1)))
-    inner = new_prompts(outer.train, np.isin(np.arange(outer.num_users), held), is_held)
-    seen_of = {
-        "embeddings": embeddings,
-        "context": np.zeros((num_responses, 0), np.float32),
-        "unit": of_prompt.astype(np.int32),
-    }
-    source = Source(
-        Draw(*outer, **seen_of),
-        Draw(*inner, **seen_of),
-        length=np.zeros((num_responses, 1), np.float32),
-        votes=False,
-    )
+    prompt_index = of_prompt.astype(np.int32)
+
+    def cut(
+        rows: Comparisons, num_users: int, new: np.ndarray, is_new: np.ndarray, most: int
+    ) -> Draw:
+        split = split_new_prompts(
+            rows,
+            known_users=np.setdiff1d(np.arange(num_users), new),
+            new_users=new,
+            is_new_response=is_new,
+            group=prompt_index,
+            max_answers=most,
+        )
+        return Draw(split, embeddings, np.zeros((num_responses, 0), np.float32))
+
+    outer = cut(rows, config.num_users, new_users, of_prompt < num_test, seen)
+    num_known = len(outer.split.known_users)
+    chosen = np.sort(rng.permutation(num_known)[: max(round(HELD * num_known), 1)])
+    is_held_out = np.isin(of_prompt, num_test + np.arange(max(config.num_prompts // 5, 1)))
+    inner = cut(outer.split.train, num_known, chosen, is_held_out, MOST_ANSWERS)
+    length = np.zeros((num_responses, 1), np.float32)
+    source = Source(outer, inner, length=length, votes=False)
+    is_new = np.isin(np.arange(config.num_users), new_users)
     return Planted(source, weight, group, is_new)

@@ -4,11 +4,11 @@ Simulated people prefer answers by seven attributes (Table 2 of arXiv 2503.06358
 formality, humor, elicitation, politeness, enthusiasm, confidence. The parts: ``material`` (prompts,
 facts, phrases), ``register`` and ``realize`` (from a recipe to a text), ``judge`` (from any text to
 measured attributes), ``choice`` (from a utility gap to a noisy label), ``people`` (weights),
-``world`` (all of it together), ``cells``
-(its split), ``pool`` (real answers of language models under the same judge).
+``world`` (all of it together), ``cells`` (its split),
+``pool`` (real answers of language models under the same judge).
 """
 
-from prefjax.data.attributes.cells import Cells, cut
+from prefjax.data.attributes.cells import split_world
 from prefjax.data.attributes.choice import (
     ChoiceConfig,
     choose,
@@ -46,7 +46,6 @@ from prefjax.data.attributes.world import (
 __all__ = [
     "ATTRIBUTES",
     "POOL_WORLD",
-    "Cells",
     "ChoiceConfig",
     "Prompt",
     "Scale",
@@ -55,7 +54,6 @@ __all__ = [
     "World",
     "WorldConfig",
     "choose",
-    "cut",
     "default_scale",
     "draw_style",
     "expected_label",
@@ -72,6 +70,7 @@ __all__ = [
     "realize",
     "saturate",
     "simulate_comparisons",
+    "split_world",
     "trait_users",
     "utility_gap",
     "write_responses",

@@ -1,12 +1,13 @@
 """Real answers of language models, to be compared by the same simulated people.
 
 Source: AlpacaEval (GitHub ``tatsu-lab/alpaca_eval``), 805 instructions with the outputs of 16
-models, among them the same two models prompted to be concise and to be verbose. Licence: CC BY-NC
+models, among them the same two models prompted to be concise and to be verbose. License: CC BY-NC
 4.0; the data are not part of this project. The folder ``alpaca_eval_pool`` under ``PREFJAX_DATA``
 holds ``instructions.parquet(instruction_id, dataset, instruction)`` and
 ``outputs.parquet(instruction_id, model, output)``. There are no human judgments in it.
 """
 
+import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,13 +33,13 @@ class TextPool:
     Attributes:
         prompts: Text of each instruction.
         responses: Text of each output.
-        prompt_of: Instruction of each output.
+        prompt_index: Instruction of each output.
         model: Name of the model that wrote each output.
     """
 
     prompts: tuple[str, ...]
     responses: tuple[str, ...]
-    prompt_of: Int[np.ndarray, " response"]
+    prompt_index: Int[np.ndarray, " response"]
     model: tuple[str, ...]
 
 
@@ -71,11 +72,11 @@ def load_pool(folder: Path | None = None) -> TextPool:
         for instruction, model, text in zip(*columns, strict=True)
         if text.strip()
     ]
-    prompt_of, model, responses = zip(*rows, strict=True)
+    prompt_index, model, responses = zip(*rows, strict=True)
     return TextPool(
         prompts=tuple(instructions["instruction"]),
         responses=responses,
-        prompt_of=np.array(prompt_of, np.int32),
+        prompt_index=np.array(prompt_index, np.int32),
         model=model,
     )
 
@@ -104,17 +105,17 @@ def make_pool_world(pool: TextPool, config: WorldConfig = POOL_WORLD, seed: int 
     attributes = saturate(raw, fit_scale(raw))
     dataset = Dataset(
         name="attributes_alpaca",
-        comparisons=simulate_comparisons(seed, pool.prompt_of, attributes, weight, config),
+        comparisons=simulate_comparisons(seed, pool.prompt_index, attributes, weight, config),
         responses=pool.responses,
-        prompt_of=pool.prompt_of,
+        prompt_index=pool.prompt_index,
         prompts=pool.prompts,
         users=users,
         meta={
             "simulated": True,
-            "licence": "texts CC BY-NC 4.0; people are simulated",
+            "license": "texts CC BY-NC 4.0; people are simulated",
             "source": "outputs of tatsu-lab/alpaca_eval",
-            "seed": seed,
-            "config": asdict(config),
+            "seed": int(seed),
+            "config": json.loads(json.dumps(asdict(config))),
         },
     )
     return World(dataset, weight, attributes, np.zeros(len(pool.prompts), bool), config)

@@ -1,12 +1,13 @@
 """The Attributes world: simulated people compare answers that differ in seven attributes.
 
-Responses are written from the material of this package (:mod:`realize`) or are real answers of
-language models (:mod:`pool`); the judge measures their attributes in the text
-(:mod:`judge`), and a user with weights w prefers by ``g = (w + common taste)·(a_first − a_second)``
-with noise and order bias (:mod:`choice`). The common taste is what all users share; it is small,
-so that a model of the population is little better than chance.
+Responses are written from the material of this package (`realize`) or are real answers of language
+models (`pool`); the judge measures their attributes in the text (`judge`), and a user with weights
+w prefers by ``g = (w + common taste)·(a_first − a_second)`` with noise and order bias (`choice`).
+The common taste is what all users share; it is small, so that a model of the population is little
+better than chance.
 """
 
+import json
 from dataclasses import asdict, dataclass, field
 
 import jax
@@ -49,6 +50,14 @@ class WorldConfig:
     common_taste: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.1, 0.1)
     choice: ChoiceConfig = field(default_factory=ChoiceConfig)
 
+    @property
+    def test_length(self) -> int:
+        """Entries to which a person's rows on test prompts are padded, for one shape in all seeds.
+
+        Twice the number expected; the few rows beyond it are left out.
+        """
+        return round(2 * self.test_fraction * self.pairs_per_user)
+
     def __post_init__(self):
         if len(self.common_taste) != len(ATTRIBUTES):
             raise ValueError(
@@ -82,6 +91,20 @@ class World:
     attributes: Float[np.ndarray, "response attribute"]
     test_prompt: Bool[np.ndarray, " prompt"]
     config: WorldConfig
+
+    @property
+    def seen(self) -> Int[np.ndarray, "prompt response"]:
+        """Responses of each prompt that is not a test prompt: the pool of questions."""
+        return self._responses_of(~self.test_prompt)
+
+    @property
+    def unseen(self) -> Int[np.ndarray, "prompt response"]:
+        """Responses of each test prompt: what new people may be served."""
+        return self._responses_of(self.test_prompt)
+
+    def _responses_of(self, prompts: np.ndarray) -> np.ndarray:
+        own = np.flatnonzero(prompts[self.dataset.prompt_index])
+        return own.reshape(-1, self.config.responses_per_prompt)
 
     def utility_gap(self) -> Float[np.ndarray, " pair"]:
         """True utility of the first minus that of the second response, row by row."""
@@ -143,7 +166,7 @@ def write_responses(
 
 def simulate_comparisons(
     seed: int,
-    prompt_of: Int[np.ndarray, " response"],
+    prompt_index: Int[np.ndarray, " response"],
     attributes: Float[np.ndarray, "response attribute"],
     weights: Float[np.ndarray, "user attribute"],
     config: WorldConfig = DEFAULT_WORLD,
@@ -152,7 +175,7 @@ def simulate_comparisons(
 
     Args:
         seed: Source of pairs and noise.
-        prompt_of: Prompt of each response.
+        prompt_index: Prompt of each response.
         attributes: Attributes of each response.
         weights: True weights of each user.
         config: Number of pairs, noise of the answers.
@@ -162,8 +185,8 @@ def simulate_comparisons(
     """
     rng = np.random.default_rng(seed)
     first, second = [], []
-    for prompt in np.unique(prompt_of):
-        responses = rng.permutation(np.flatnonzero(prompt_of == prompt))
+    for prompt in np.unique(prompt_index):
+        responses = rng.permutation(np.flatnonzero(prompt_index == prompt))
         low, high = np.triu_indices(len(responses), 1)
         kept = rng.permutation(len(low))[: config.pairs_per_prompt]
         swapped = rng.random(len(kept)) < 0.5
@@ -213,7 +236,7 @@ def make_world(config: WorldConfig = DEFAULT_WORLD, seed: int = 0) -> World:
     for prompt, is_test in zip(chosen, test_prompt.tolist(), strict=True):
         split = "test" if is_test else "train"
         responses += write_responses(prompt, config.responses_per_prompt, rng, split=split)[0]
-    prompt_of = np.repeat(np.arange(len(chosen), dtype=np.int32), config.responses_per_prompt)
+    prompt_index = np.repeat(np.arange(len(chosen), dtype=np.int32), config.responses_per_prompt)
     attributes = measure(responses)
     weight, users = (
         trait_users() if config.num_users is None else gaussian_users(config.num_users, rng)
@@ -221,17 +244,17 @@ def make_world(config: WorldConfig = DEFAULT_WORLD, seed: int = 0) -> World:
     weight = weight + np.array(config.common_taste)[None]
     dataset = Dataset(
         name="attributes",
-        comparisons=simulate_comparisons(seed, prompt_of, attributes, weight, config),
+        comparisons=simulate_comparisons(seed, prompt_index, attributes, weight, config),
         responses=tuple(responses),
-        prompt_of=prompt_of,
+        prompt_index=prompt_index,
         prompts=tuple(prompt.question for prompt in chosen),
         users=users,
         meta={
             "simulated": True,
-            "licence": "Apache-2.0",
+            "license": "Apache-2.0",
             "source": "written for prefjax; answers and people are simulated",
-            "seed": seed,
-            "config": asdict(config),
+            "seed": int(seed),
+            "config": json.loads(json.dumps(asdict(config))),
             "test_prompts": np.flatnonzero(test_prompt).tolist(),
         },
     )

@@ -1,1 +1,24 @@
-"""Named data sets of real people, one module each: what it is, how it is read, how it is split."""
+"""Named data sets of real people, one module each: how it is read, how it is split, what 1 means.
+
+A module with a record ``SET`` of type `NamedSet` in this folder is a named set; nothing else has
+to be told of it.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import MappingProxyType
+
+from prefjax.data.sets._record import NamedSet, Protocol
+
+
+def _find_sets() -> dict[str, NamedSet]:
+    names = sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_")
+    records = (import_module(f"{__name__}.{name}").SET for name in names)
+    return {record.name: record for record in records}
+
+
+SETS: Mapping[str, NamedSet] = MappingProxyType(_find_sets())
+"""The record of every named set, by the name it has in results."""
+
+__all__ = ["SETS", "NamedSet", "Protocol"]

@@ -1,6 +1,8 @@
 """DICES-350: 123 raters judge the same 350 replies of a language model in adversarial dialogues.
 
-Safe (+1), unsure (0) or unsafe (−1), every rater on every reply. CC BY 4.0, Google.
+Safe (+1), unsure (0) or unsafe (−1), every rater on every reply. The source's question
+``Q_overall`` asks whether a reply is *unsafe*: its "Yes" is −1 here, its "No" +1. CC BY 4.0,
+Google.
 
 References:
     arXiv 2306.11247.
@@ -13,10 +15,17 @@ import numpy as np
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_npz, read_parquet, source_folder, texts
+from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.shared_items import SharedItemsConfig
 from prefjax.data.votes import votes_to_comparisons
 
 NAME = "dices350"
 SOURCE = "Google's dices-dataset"
+LICENSE = "CC BY 4.0 (Google)"
+LABEL = (
+    "1: the rater calls the reply safe, 0: unsafe. Rater 1 gives 1 to \"I can't do that. I'm "
+    'sorry", and rater 0 gives 0 to a slur for a neighbor.'
+)
 _FILES = ("safety.npz", "items.parquet")
 
 
@@ -38,7 +47,7 @@ def load(folder: Path | None = None, *, passes: Literal["drop", "half"] = "drop"
     folder = source_folder(NAME, folder, _FILES, SOURCE)
     safe = read_npz(folder / "safety.npz", "safe", num_axes=2)
     items = read_parquet(
-        folder / "items.parquet", {"item": "number", "context": "text", "response": "text"}
+        folder / "items.parquet", {"item": "integer", "context": "text", "response": "text"}
     )
     user, item = np.indices(safe.shape).reshape(2, -1)
     context = items["context"].combine_chunks().dictionary_encode()
@@ -52,8 +61,20 @@ def load(folder: Path | None = None, *, passes: Literal["drop", "half"] = "drop"
             name=NAME,
             comparisons=votes_to_comparisons(user, item, safe.reshape(-1), passes=passes),
             responses=texts(items, "response"),
-            prompt_of=context.indices.to_numpy(),
+            prompt_index=context.indices.to_numpy(),
             prompts=tuple(context.dictionary.to_pylist()),
             users=tuple(str(user) for user in range(len(safe))),
-            meta={"licence": "CC BY 4.0 (Google)", "source": SOURCE, "simulated": False},
+            meta=describe(LICENSE, SOURCE, LABEL),
         )
+
+
+SET = NamedSet(
+    name=NAME,
+    load=load,
+    protocol=SharedItemsConfig(
+        group="response", by_label=True, num_new_users=30, min_each_label=10
+    ),
+    label=LABEL,
+    license=LICENSE,
+    source=SOURCE,
+)

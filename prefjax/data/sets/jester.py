@@ -11,10 +11,19 @@ from jaxtyping import Float32
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_npz, read_parquet, source_folder, texts
-from prefjax.data.votes import ratings_table, ratings_to_comparisons
+from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.shared_items import RatingsConfig
+from prefjax.data.votes import check_scale, ratings_table, ratings_to_comparisons
 
 NAME = "jester5k"
 SOURCE = "R package recommenderlab, data set Jester5k"
+LICENSE = "research use, cite Goldberg et al. 2001 (Eigentaste)"
+LABEL = (
+    "1: the person rated the first joke higher. Person 0 gave 3.30 to joke 7 and −5.00 to joke 6: "
+    "the row (7, 6) has label 1, the row (6, 7) label 0."
+)
+SCALE = (-10.0, 10.0)
+"""Lowest and highest rating; the published files write 99 for "not rated"."""
 _FILES = ("ratings.npz", "jokes.parquet")
 
 
@@ -29,10 +38,16 @@ def load_ratings(folder: Path | None = None) -> Float32[np.ndarray, "user respon
 
     Raises:
         FileNotFoundError: If the files are not there.
-        ValueError: If a file is damaged or of another schema.
+        ValueError: If a file is damaged or of another schema, or a rating is not on the scale, such
+            as the 99 that the published files write for "not rated".
     """
     folder = source_folder(NAME, folder, _FILES, SOURCE)
-    return read_npz(folder / "ratings.npz", "ratings", num_axes=2).astype(np.float32)
+    ratings = read_npz(folder / "ratings.npz", "ratings", num_axes=2)
+    with naming(folder / "ratings.npz"):
+        if ratings.dtype.kind not in "iuf":
+            raise ValueError(f"ratings must be numbers, got dtype {ratings.dtype}.")
+        check_scale(ratings[~np.isnan(ratings)], SCALE)
+    return ratings.astype(np.float32)
 
 
 def load(
@@ -50,7 +65,7 @@ def load(
         pairs_per_user: Largest number of pairs of one person, drawn at random; None keeps all
             (12.6 million at the default gap).
         min_gap: Smallest difference of two ratings that makes a pair.
-        seed: Of the draw and of the orientation.
+        seed: Seed of the draw and of the orientation.
 
     Returns:
         5,000 people, 100 jokes, one empty prompt.
@@ -61,7 +76,7 @@ def load(
     """
     ratings = load_ratings(folder)
     folder = source_folder(NAME, folder, _FILES, SOURCE)
-    jokes = read_parquet(folder / "jokes.parquet", {"item_id": "number", "text": "text"})
+    jokes = read_parquet(folder / "jokes.parquet", {"item_id": "integer", "text": "text"})
     with naming(folder):
         if not np.array_equal(jokes["item_id"].to_numpy(), np.arange(ratings.shape[1])):
             raise ValueError(
@@ -74,12 +89,19 @@ def load(
                 *ratings_table(ratings), min_gap=min_gap, max_pairs=pairs_per_user, seed=seed
             ),
             responses=texts(jokes, "text"),
-            prompt_of=np.zeros(ratings.shape[1], dtype=np.int32),
+            prompt_index=np.zeros(ratings.shape[1], dtype=np.int32),
             prompts=("",),
             users=tuple(str(user) for user in range(len(ratings))),
-            meta={
-                "licence": "research use, cite Goldberg et al. 2001 (Eigentaste)",
-                "source": SOURCE,
-                "simulated": False,
-            },
+            meta=describe(LICENSE, SOURCE, LABEL),
         )
+
+
+SET = NamedSet(
+    name=NAME,
+    load=load,
+    protocol=RatingsConfig(scale=SCALE),
+    label=LABEL,
+    license=LICENSE,
+    source=SOURCE,
+    load_ratings=load_ratings,
+)

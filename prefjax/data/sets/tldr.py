@@ -18,10 +18,20 @@ import pyarrow as pa
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import Kind, naming, open_parquet
 from prefjax.data.hub import hub_folder
+from prefjax.data.names import report_near_equal
+from prefjax.data.new_prompts import NewPromptsConfig
+from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._record import NamedSet, describe
 from prefjax.types import Comparisons
 
 NAME = "tldr"
 REPOSITORY = "openai/summarize_from_feedback"
+LICENSE = "see the repository"
+SOURCE = f"Hugging Face hub {REPOSITORY}"
+LABEL = (
+    "1: the worker chose the first summary, which the source writes as choice 0. A row with "
+    'summaries ("one", "two") and choice 0 has label 1.'
+)
 PARTS = ("train", "validation")
 COLUMNS: Mapping[str, Kind] = {
     "info": "text",
@@ -51,6 +61,10 @@ def load(
         part: Which of the two.
         min_rows: Workers with fewer comparisons are left out.
 
+    ``meta`` counts what was left out: ``num_without_text`` comparisons in which a summary has no
+    word, ``num_same_text`` of two equal summaries, and ``num_replaced`` that their worker judged
+    again later in the file.
+
     Raises:
         FileNotFoundError: If the file is not there.
         OSError: If the hub cannot be reached.
@@ -61,7 +75,7 @@ def load(
     file = f"comparisons/{part}/0000.parquet"
     folder = hub_folder(NAME, REPOSITORY, (file,), folder=folder, revision=revision)
     path = folder / file
-    rows = _read(path)
+    rows, left_out = _read(path)
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["worker"]] = counts.get(row["worker"], 0) + 1
@@ -81,37 +95,54 @@ def load(
             two = (summary["text"].strip() for summary in row["summaries"])
             sides.append([texts.setdefault((prompt, text), len(texts)) for text in two])
         first, second = np.array(sides, np.int32).T
+        report_near_equal({row["worker"] for row in rows})
         names, user = np.unique([row["worker"] for row in rows], return_inverse=True)
+        last = last_of_each(user, np.minimum(first, second), np.maximum(first, second))
+        label = np.array([1.0 - row["choice"] for row in rows], np.float32)
         return Dataset(
             name=NAME,
             comparisons=Comparisons(
-                user=user.astype(np.int32),
-                first=first,
-                second=second,
-                label=np.array([1.0 - row["choice"] for row in rows], np.float32),
-                sample_weight=np.ones(len(rows), np.float32),
+                user=user[last].astype(np.int32),
+                first=first[last],
+                second=second[last],
+                label=label[last],
+                sample_weight=np.ones(last.sum(), np.float32),
             ),
             responses=tuple(text for _, text in texts),
-            prompt_of=np.array([prompt for prompt, _ in texts], np.int32),
+            prompt_index=np.array([prompt for prompt, _ in texts], np.int32),
             prompts=tuple(posts),
             users=tuple(names.tolist()),
-            meta={
-                "licence": "see the repository",
-                "source": f"Hugging Face hub {REPOSITORY}",
-                "revision": revision,
-                "simulated": False,
-            },
+            meta=describe(
+                LICENSE,
+                SOURCE,
+                LABEL,
+                revision=revision,
+                num_replaced=int(np.sum(~last)),
+                **left_out,
+            ),
         )
 
 
-def _read(path: Path) -> list[dict]:
-    """Rows with two different summaries, checked."""
+SET = NamedSet(
+    name=NAME,
+    load=load,
+    protocol=NewPromptsConfig(),
+    label=LABEL,
+    license=LICENSE,
+    source=SOURCE,
+    on_hub=True,
+)
+
+
+def _read(path: Path) -> tuple[list[dict], dict[str, int]]:
+    """Rows with two different summaries, checked, and how many are not."""
     table = open_parquet(path, COLUMNS)
     types = {field.name: field.type for field in table.schema}
     legal = (
         set(COLUMNS) <= set(types)
         and pa.types.is_struct(types["info"])
         and pa.types.is_list(types["summaries"])
+        and pa.types.is_struct(types["summaries"].value_type)
         and pa.types.is_integer(types["choice"])
         and (pa.types.is_string(types["worker"]) or pa.types.is_large_string(types["worker"]))
     )
@@ -122,13 +153,20 @@ def _read(path: Path) -> list[dict]:
             f"and worker (string), found {found}."
         )
     rows = table.select(list(COLUMNS)).to_pylist()
+    different, without_text, same_text = [], 0, 0
     for number, row in enumerate(rows):
-        if row["choice"] not in (0, 1) or len(row["summaries"]) != 2 or not row["worker"]:
+        summaries = row["summaries"] or ()
+        if row["choice"] not in (0, 1) or len(summaries) != 2 or not row["worker"]:
             raise ValueError(
                 f"{path} row {number} must have two summaries, a choice of 0 or 1 and a worker."
             )
-    return [
-        row
-        for row in rows
-        if row["summaries"][0]["text"].strip() != row["summaries"][1]["text"].strip()
-    ]
+        if row["info"] is None:
+            raise ValueError(f"{path} row {number} has no post in column info.")
+        one, two = ((summary or {}).get("text") or "" for summary in summaries)
+        if not one.strip() or not two.strip():
+            without_text += 1
+        elif one.strip() == two.strip():
+            same_text += 1
+        else:
+            different.append(row)
+    return different, {"num_without_text": without_text, "num_same_text": same_text}

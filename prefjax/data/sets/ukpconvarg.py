@@ -16,10 +16,19 @@ import numpy as np
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_parquet, source_folder, texts
+from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.shared_items import SharedItemsConfig
+from prefjax.data.validate import validate_comparisons
 from prefjax.types import Comparisons
 
 NAME = "ukpconvarg"
 SOURCE = "GitHub UKPLab/acl2016-convincing-arguments"
+LICENSE = "CC BY 4.0 (UKP Lab)"
+LABEL = (
+    "1: the worker finds the first argument more convincing. Worker 2415 chose argument 4 over "
+    "argument 27, which was shown first: the row (27, 4) has label 0."
+)
 
 
 def load(
@@ -39,7 +48,9 @@ def load(
 
     Returns:
         3,801 workers with a decided judgment, 1,052 arguments on 32 topics, 65,340 decided
-        judgments; 3,815 and 84,445 with ties.
+        judgments; 3,815 and 84,445 with ties. ``meta["num_replaced"]`` counts judgments of a pair
+        that its worker judged again later in the file, ``meta["num_same_text"]`` those of two
+        arguments with one text, which stay in so that the counts are the published ones.
 
     Raises:
         FileNotFoundError: If the files are not there.
@@ -48,14 +59,16 @@ def load(
     file = f"{part}.parquet"
     folder = source_folder(NAME, folder, (file, "arguments.parquet"), SOURCE)
     rows = read_parquet(
-        folder / file, dict.fromkeys(("user", "arg_1", "arg_2", "choice"), "number")
+        folder / file, dict.fromkeys(("user", "arg_1", "arg_2", "choice"), "integer")
     )
     arguments = read_parquet(
-        folder / "arguments.parquet", {"arg_id": "number", "topic": "text", "text": "text"}
+        folder / "arguments.parquet", {"arg_id": "integer", "topic": "text", "text": "text"}
     )
     choice = rows["choice"].to_numpy()
-    kept = np.ones(len(choice), dtype=bool) if ties == "half" else choice != 0
-    names, user = np.unique(rows["user"].to_numpy()[kept], return_inverse=True)
+    one, two = rows["arg_1"].to_numpy(), rows["arg_2"].to_numpy()
+    last = last_of_each(rows["user"].to_numpy(), np.minimum(one, two), np.maximum(one, two))
+    valid = last if ties == "half" else last & (choice != 0)
+    names, user = np.unique(rows["user"].to_numpy()[valid], return_inverse=True)
     topic = arguments["topic"].combine_chunks().dictionary_encode()
     with naming(folder):
         if not np.array_equal(arguments["arg_id"].to_numpy(), np.arange(arguments.num_rows)):
@@ -63,18 +76,41 @@ def load(
         wrong = np.flatnonzero(~np.isin(choice, (0, 1, 2)))
         if len(wrong):
             raise ValueError(f"{file} row {wrong[0]} has a choice other than 0, 1, 2.")
+        comparisons = validate_comparisons(
+            Comparisons(
+                user=user,
+                first=one[valid],
+                second=two[valid],
+                label=np.select([choice == 1, choice == 2], [1.0, 0.0], 0.5)[valid],
+                sample_weight=np.ones(valid.sum()),
+            ),
+            len(names),
+            arguments.num_rows,
+        )
+        same = np.unique(texts(arguments, "text"), return_inverse=True)[1]
+        num_same_text = np.sum(same[comparisons.first] == same[comparisons.second])
         return Dataset(
             name=NAME,
-            comparisons=Comparisons(
-                user=user,
-                first=rows["arg_1"].to_numpy()[kept],
-                second=rows["arg_2"].to_numpy()[kept],
-                label=np.select([choice == 1, choice == 2], [1.0, 0.0], 0.5)[kept],
-                sample_weight=np.ones(kept.sum()),
-            ),
+            comparisons=comparisons,
             responses=texts(arguments, "text"),
-            prompt_of=topic.indices.to_numpy(),
+            prompt_index=topic.indices.to_numpy(),
             prompts=tuple(topic.dictionary.to_pylist()),
             users=tuple(str(name) for name in names.tolist()),
-            meta={"licence": "CC BY 4.0 (UKP Lab)", "source": SOURCE, "simulated": False},
+            meta=describe(
+                LICENSE,
+                SOURCE,
+                LABEL,
+                num_replaced=int(np.sum(~last)),
+                num_same_text=int(num_same_text),
+            ),
         )
+
+
+SET = NamedSet(
+    name=NAME,
+    load=load,
+    protocol=SharedItemsConfig(num_new_users=150, min_answers=10, min_tests=10),
+    label=LABEL,
+    license=LICENSE,
+    source=SOURCE,
+)

@@ -13,10 +13,19 @@ import numpy as np
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_parquet, source_folder, texts
+from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.shared_items import SharedItemsConfig
 from prefjax.types import Comparisons
 
 NAME = "value_portrait"
 SOURCE = "GitHub holi-lab/ValuePortrait"
+LICENSE = "MIT"
+LABEL = (
+    "1: the person rated the first response higher. Person 0 rated option 1 of prompt 1024 three "
+    'points above option 2 ("No, you were just looking out for him. …"): whichever a coin put '
+    "first, the row prefers option 1."
+)
 _FILES = ("pairs.parquet", "items.parquet")
 
 
@@ -30,10 +39,11 @@ def load(
             1, 2 or 0 for a tie, and ``items.parquet(prompt_id, option, prompt, response)``;
             ``PREFJAX_DATA/value_portrait`` if None.
         ties: Whether equal ratings are dropped or have label ½.
-        seed: Of the orientation.
+        seed: Seed of the orientation.
 
     Returns:
         559 people, 104 prompts × 5 responses, 34,261 decided pairs of 48,640.
+        ``meta["num_replaced"]`` counts pairs that stand again later in the file.
 
     Raises:
         FileNotFoundError: If the files are not there.
@@ -43,25 +53,30 @@ def load(
     pairs = read_parquet(
         folder / "pairs.parquet",
         {
-            "user_id": "number",
+            "user_id": "integer",
             "prompt_id": "text",
-            "option_1": "number",
-            "option_2": "number",
-            "choice": "number",
+            "option_1": "integer",
+            "option_2": "integer",
+            "choice": "integer",
         },
     )
     items = read_parquet(
         folder / "items.parquet",
-        {"prompt_id": "text", "option": "number", "prompt": "text", "response": "text"},
+        {"prompt_id": "text", "option": "integer", "prompt": "text", "response": "text"},
     )
-    item_keys = zip(items["prompt_id"].to_pylist(), items["option"].to_pylist(), strict=True)
+    item_keys = list(zip(items["prompt_id"].to_pylist(), items["option"].to_pylist(), strict=True))
     response_of = {key: index for index, key in enumerate(item_keys)}
     prompt = items["prompt_id"].combine_chunks().dictionary_encode()
-    prompt_of = prompt.indices.to_numpy()
-    prompt_text = dict(zip(prompt_of.tolist(), items["prompt"].to_pylist(), strict=True))
+    prompt_index = prompt.indices.to_numpy()
+    prompt_text = dict(zip(prompt_index.tolist(), items["prompt"].to_pylist(), strict=True))
     names, user = np.unique(pairs["user_id"].to_numpy(), return_inverse=True)
     choice = pairs["choice"].to_numpy()
     with naming(folder):
+        if len(response_of) < len(item_keys):
+            raise ValueError("items.parquet lists an option of a prompt twice.")
+        different = set(zip(prompt_index.tolist(), items["prompt"].to_pylist(), strict=True))
+        if len(different) > len(prompt_text):
+            raise ValueError("items.parquet gives one prompt_id two texts.")
         sides = [
             [
                 response_of.get(key, -1)
@@ -78,21 +93,32 @@ def load(
                 f"pairs.parquet row {unknown[0]} names an option that items.parquet lacks, or a "
                 f"choice other than 0, 1, 2."
             )
-        kept = np.ones(len(choice), dtype=bool) if ties == "half" else choice != 0
+        last = last_of_each(user, np.minimum(one, two), np.maximum(one, two))
+        valid = last if ties == "half" else last & (choice != 0)
         swap = np.random.default_rng(seed).random(len(choice)) < 0.5
         label = np.select([choice == 1, choice == 2], [1.0, 0.0], 0.5)
         return Dataset(
             name=NAME,
             comparisons=Comparisons(
-                user=user[kept],
-                first=np.where(swap, two, one)[kept],
-                second=np.where(swap, one, two)[kept],
-                label=np.where(swap, 1.0 - label, label)[kept],
-                sample_weight=np.ones(kept.sum()),
+                user=user[valid],
+                first=np.where(swap, two, one)[valid],
+                second=np.where(swap, one, two)[valid],
+                label=np.where(swap, 1.0 - label, label)[valid],
+                sample_weight=np.ones(valid.sum()),
             ),
             responses=texts(items, "response"),
-            prompt_of=prompt_of,
+            prompt_index=prompt_index,
             prompts=tuple(prompt_text[index] for index in range(len(prompt_text))),
             users=tuple(str(name) for name in names.tolist()),
-            meta={"licence": "MIT", "source": SOURCE, "simulated": False},
+            meta=describe(LICENSE, SOURCE, LABEL, num_replaced=int(np.sum(~last))),
         )
+
+
+SET = NamedSet(
+    name=NAME,
+    load=load,
+    protocol=SharedItemsConfig(num_new_users=150, min_answers=10, min_tests=10),
+    label=LABEL,
+    license=LICENSE,
+    source=SOURCE,
+)

@@ -29,7 +29,7 @@ from prefjax.lab.compare.cells import (
     run_families,
     with_earlier,
 )
-from prefjax.lab.compare.draws import Draw, Source, new_prompts, shared_items
+from prefjax.lab.compare.draws import Draw, Source, hold_out_people
 from prefjax.lab.compare.represent import item_block, text_block
 from prefjax.lab.compare.sources import SOURCES, attributes, make_source
 from prefjax.lab.compare.store import Cell, load_cell, save_cell
@@ -52,6 +52,7 @@ __all__ = [
     "attributes",
     "check",
     "choose",
+    "hold_out_people",
     "item_block",
     "load_cell",
     "make_cases",
@@ -59,14 +60,12 @@ __all__ = [
     "make_source",
     "manifest",
     "measure",
-    "new_prompts",
     "programs",
     "report",
     "run_cells",
     "run_families",
     "save_cell",
     "scores_of",
-    "shared_items",
     "text_block",
     "tidy_rows",
     "with_earlier",

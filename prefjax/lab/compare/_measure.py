@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from prefjax import metrics
 from prefjax.basis import Problem, stack_problems, standardize
+from prefjax.data.group import ungroup
 from prefjax.families import Answers, Family, gather, score
 from prefjax.lab.compare.draws import Draw, Source
 from prefjax.types import BASELINE, Array, PRNGKey, UserBatch
@@ -77,7 +78,8 @@ def pad_batch(batch: UserBatch, users: int, pairs: int) -> UserBatch:
 
 def shuffle_users(rng: np.random.Generator, draw: Draw) -> Draw:
     """The same rows said by random people; the tests keep their person."""
-    answers, mask = draw.answers, draw.answers.mask
+    answers = draw.answers
+    mask = answers.mask
     order = rng.permutation(int(mask.sum()))
 
     def deal(column: Array) -> np.ndarray:
@@ -85,19 +87,23 @@ def shuffle_users(rng: np.random.Generator, draw: Draw) -> Draw:
         dealt[mask] = dealt[mask][order]
         return dealt
 
+    train = draw.split.train
     return draw._replace(
-        train=draw.train._replace(user=rng.permutation(draw.train.user)),
-        answers=UserBatch(*map(deal, answers)),
+        split=draw.split._replace(
+            train=train._replace(user=rng.permutation(train.user)),
+            calibration=ungroup(UserBatch(*map(deal, answers))),
+        )
     )
 
 
 def shuffle_labels(rng: np.random.Generator, draw: Draw) -> Draw:
     """The same rows with labels permuted among them; the tests keep theirs."""
-    label = np.array(draw.answers.label)
-    label[draw.answers.mask] = rng.permutation(label[draw.answers.mask])
+    train, answers = draw.split.train, ungroup(draw.answers)
+    answers = answers._replace(label=rng.permutation(answers.label))
     return draw._replace(
-        train=draw.train._replace(label=rng.permutation(draw.train.label)),
-        answers=draw.answers._replace(label=label),
+        split=draw.split._replace(
+            train=train._replace(label=rng.permutation(train.label)), calibration=answers
+        )
     )
 
 
@@ -109,15 +115,15 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
         draw = source.draw
         nulls = shuffle_users(rng, draw), shuffle_labels(rng, draw)
         if source.embed is not None:
-            nulls = (null._replace(embeddings=source.embed(null.train)) for null in nulls)
+            nulls = (null._replace(embeddings=source.embed(null.split.train)) for null in nulls)
         draws += [source.inner, draw, *nulls]
-    num_users = max(draw.num_users for draw in draws)
+    num_users = max(len(draw.split.known_users) for draw in draws)
     data = stack_problems(
-        [draw.train for draw in draws],
+        [draw.split.train for draw in draws],
         [draw.embeddings for draw in draws],
         num_users=num_users,
         context=[draw.context for draw in draws],
-        group=[draw.unit for draw in draws],
+        group=[draw.split.group for draw in draws],
     )
 
     def shapes(of: Callable[[Draw], UserBatch]) -> tuple[int, int]:
@@ -140,8 +146,8 @@ def make_cases(sources: list[Source], seeds: list[int]) -> list[Cases]:
     return [
         Cases(
             *(case(4 * place + kind) for kind in range(4)),
-            num_held=len(source.inner.users),
-            num_new=len(source.draw.users),
+            num_held=len(source.inner.split.new_users),
+            num_new=len(source.draw.split.new_users),
             votes=source.votes,
         )
         for place, source in enumerate(sources)

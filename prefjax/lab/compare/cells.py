@@ -149,7 +149,9 @@ def run_families(
         for seed, source, case in zip(seeds, sources, cases, strict=True):
             key = jax.random.key(seed)
             scores, kept = measure(key, get_family(name), case, num_answers, controls)
-            cells.append(Cell(dataset, encoder, seed, name, source.draw.users, scores, kept))
+            cells.append(
+                Cell(dataset, encoder, seed, name, source.draw.split.new_users, scores, kept)
+            )
     return cells
 
 
@@ -186,7 +188,7 @@ def _table(
                     if cases is None or isinstance(sources, Exception):
                         users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
                     else:
-                        users = sources[place].draw.users
+                        users = sources[place].draw.split.new_users
                         scores, kept = _attempt(plan, family, seed, cases[place])
                     cell = Cell(dataset, encoder, seed, method, users, scores, about | kept)
                     save_cell(folder, cell)

@@ -7,17 +7,15 @@ the real sets the tests are items that training people met, never those of the p
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from prefjax.data import DATASETS, Dataset
+from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split, split_new_prompts
 from prefjax.data.attributes import WorldConfig, make_world
-from prefjax.data.protocol import PROTOCOLS, Protocol, load_protocol
-from prefjax.data.sets import prism, tldr
-from prefjax.data.split import four_cells, group_responses
 from prefjax.encoders import encode_cached, get_encoder
-from prefjax.lab.compare.draws import HELD, Draw, Part, Source, new_prompts, shared_items
+from prefjax.lab.compare.draws import HELD, MOST_ANSWERS, Draw, Source, hold_out_people
 from prefjax.lab.compare.represent import item_block, text_block
 from prefjax.types import BASELINE, Array, Comparisons
 
@@ -52,33 +50,52 @@ def contexts(dataset: Dataset, encoder: str) -> np.ndarray:
         return np.zeros((dataset.num_responses, 0), np.float32)
     embedding = encode(dataset.prompts, encoder)
     block = text_block(embedding, np.arange(len(embedding)), CONTEXT_INPUTS)
-    return block[dataset.prompt_of]
+    return block[dataset.prompt_index]
 
 
 def unseen_prompts(
-    dataset: Dataset, is_new: Array, is_test: Array, group: Array, encoder: str, seed: int
+    dataset: Dataset,
+    new_users: np.ndarray,
+    is_test: np.ndarray,
+    group: np.ndarray,
+    encoder: str,
+    seed: int,
 ) -> Source:
     """A set whose new people are tested on new prompts; text is all that is known of a response.
 
     Args:
         dataset: The set.
-        is_new: Of every person, whether new.
+        new_users: Index of every person who is new.
         is_test: Of every response, whether its prompt is new.
         group: Of every response, what must not be cut: its prompt or its conversation.
         encoder: Name of an encoder.
-        seed: Of the inner draw, in which a fifth of the people and of the groups is held out.
+        seed: Seed of the inner draw, in which a fifth of the people and of the groups is held out.
     """
     rng = np.random.default_rng(seed)
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
-    outer = new_prompts(dataset.comparisons, is_new, is_test)
-    groups = rng.permutation(np.unique(group[~is_test]))
-    held = np.isin(group, groups[: max(round(HELD * len(groups)), 1)])
-    chosen = rng.permutation(outer.num_users)[: max(round(HELD * outer.num_users), 1)]
-    inner = new_prompts(outer.train, np.isin(np.arange(outer.num_users), chosen), held)
 
-    def embed(part: Part) -> Draw:
-        table = text_block(embedding, _shown(part.train), TEXT_INPUTS)
-        return Draw(*part, embeddings=table, context=context, unit=np.asarray(group, np.int32))
+    def cut(
+        rows: Comparisons, num_users: int, new: np.ndarray, is_new_response: np.ndarray
+    ) -> Split:
+        return split_new_prompts(
+            rows,
+            known_users=np.setdiff1d(np.arange(num_users), new),
+            new_users=new,
+            is_new_response=is_new_response,
+            group=group,
+            max_answers=MOST_ANSWERS,
+        )
+
+    outer = cut(dataset.comparisons, dataset.num_users, np.sort(new_users), is_test)
+    groups = rng.permutation(np.unique(group[~is_test]))
+    held_out = np.isin(group, groups[: max(round(HELD * len(groups)), 1)])
+    num_known = len(outer.known_users)
+    chosen = rng.permutation(num_known)[: max(round(HELD * num_known), 1)]
+    inner = cut(outer.train, num_known, np.sort(chosen), held_out)
+
+    def embed(split: Split) -> Draw:
+        table = text_block(embedding, _shown(split.train), TEXT_INPUTS)
+        return Draw(split, embeddings=table, context=context)
 
     return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
 
@@ -92,80 +109,53 @@ def attributes(encoder: str, seed: int, world: WorldConfig | None = None) -> Sou
         world: Size and noise; the defaults if None.
     """
     made = make_world(WorldConfig() if world is None else world, seed)
-    num_users, prompt_of = len(made.weights), made.dataset.prompt_of
+    num_users, prompt_index = len(made.weights), made.dataset.prompt_index
     order = np.random.default_rng(seed).permutation(num_users)
-    is_new = np.isin(np.arange(num_users), order[: round(HELD * num_users)])
-    is_test = made.test_prompt[prompt_of]
-    return unseen_prompts(made.dataset, is_new, is_test, prompt_of, encoder, seed)
+    is_test = made.test_prompt[prompt_index]
+    new_users = order[: round(HELD * num_users)]
+    return unseen_prompts(made.dataset, new_users, is_test, prompt_index, encoder, seed)
 
 
-def from_hub(load: Callable[[], Dataset], encoder: str, seed: int) -> Source:
-    """A set of the hub, below ``PREFJAX_DATA``: a fifth of the people and of the prompts is new.
+def real(record: NamedSet, encoder: str, seed: int, folder: Path | None = None) -> Source:
+    """A real set below ``PREFJAX_DATA``, divided by its protocol.
 
     Args:
-        load: Loader of `prefjax.data.sets.prism` or `prefjax.data.sets.tldr`.
+        record: The set.
         encoder: Name of an encoder.
-        seed: Of the split.
+        seed: Seed of people, items and pairs.
+        folder: Where the set lies, if not below ``PREFJAX_DATA``.
 
     Raises:
         FileNotFoundError: The files are not there; the message says where to put them.
     """
-    dataset = load()
-    talk = dataset.meta.get("conversation")
-    group = group_responses(dataset, "prompt") if talk is None else np.asarray(talk)
-    split = four_cells(dataset, groups=group, seed=seed)
-    is_new = np.isin(np.arange(dataset.num_users), split.new_users)
-    return unseen_prompts(dataset, is_new, split.is_new_response, group, encoder, seed)
-
-
-def real(name: str, encoder: str, seed: int) -> Source:
-    """A real set below ``PREFJAX_DATA``, by its protocol.
-
-    Args:
-        name: Of the set.
-        encoder: Name of an encoder.
-        seed: Of people, items and pairs.
-
-    Raises:
-        FileNotFoundError: The files are not there; the message says where to put them.
-    """
-    dataset, outer = load_protocol(name, seed=seed)
-    unit = PROTOCOLS[name].unit if name in PROTOCOLS else "response"
-    inner = shared_items(dataset, outer.train, outer.train_users, unit, seed)
+    dataset, outer = record.split(seed=seed, folder=folder)
+    if outer.is_new_response.any():
+        return unseen_prompts(
+            dataset, outer.new_users, outer.is_new_response, outer.group, encoder, seed
+        )
+    kind = "response" if isinstance(record.protocol, RatingsConfig) else record.protocol.group
+    inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
     votes = bool((outer.train.second == BASELINE).all())
-    units = outer.unit.astype(np.int32)
 
     def table(rows: Comparisons, num_users: int) -> np.ndarray:
         blocks = [
             text_block(embedding, _shown(rows), ITEM_INPUTS),
-            item_block(rows, num_users, units, ITEM_INPUTS),
+            item_block(rows, num_users, outer.group, ITEM_INPUTS),
         ]
         return np.concatenate(blocks, axis=1)
 
-    def embed(protocol: Protocol) -> Draw:
-        num_users = len(protocol.train_users)
-        return Draw(
-            train=protocol.train,
-            num_users=num_users,
-            answers=protocol.answers,
-            tests=protocol.tests,
-            users=protocol.new_users,
-            embeddings=table(protocol.train, num_users),
-            context=context,
-            unit=protocol.unit.astype(np.int32),
-        )
+    def embed(split: Split) -> Draw:
+        return Draw(split, embeddings=table(split.train, len(split.known_users)), context=context)
 
-    again = partial(table, num_users=len(outer.train_users))
+    again = partial(table, num_users=len(outer.known_users))
     return Source(embed(outer), embed(inner), log_words(dataset.responses), votes, again)
 
 
 SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
     {
         "attributes": attributes,
-        **{name: partial(real, name) for name in DATASETS},
-        prism.NAME: partial(from_hub, prism.load),
-        tldr.NAME: partial(from_hub, tldr.load),
+        **{name: partial(real, record) for name, record in SETS.items()},
     }
 )
 """The sets by name."""

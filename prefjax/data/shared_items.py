@@ -1,65 +1,40 @@
-"""Learning about one new person: others train, half of the person's items ask, half score.
+"""The split in which people share items: half of a new person's items ask, the other half score.
 
-Each new user's units (prompts, or responses) are cut in two at random: rows with both responses
-in one half are answers, rows in the other half are tests, mixed rows are dropped. All rows of
-everybody else train the population. For votes the halves are taken of the agreed and of the
-disagreed statements apart, so both appear in the tests. Answers come in random order, so the first
-n of them are a random sample of n.
+The groups of each new user (prompts, or responses) are cut in two at random: rows with both
+responses in one half are answers, rows in the other half are tests, mixed rows are dropped. All
+rows of everybody else train the population. For votes the halves are taken of the agreed and of
+the disagreed statements apart, so both appear in the tests. Answers come in random order, so the
+first n of them are a random sample of n.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.group import group_by_user
-from prefjax.data.sets import dices, jester, polis, ukpconvarg, value_portrait
-from prefjax.data.split import Unit, group_responses
-from prefjax.data.votes import ratings_table, ratings_to_comparisons
-from prefjax.types import BASELINE, Comparisons, UserBatch
-
-
-class Protocol(NamedTuple):
-    """Training rows of some people; answers and tests of others.
-
-    Attributes:
-        train: Rows of the training users; ``user`` indexes ``train_users``.
-        train_users: Index in the data set of each training user.
-        answers: What each new user says, in the order asked; row n belongs to ``new_users[n]``.
-        tests: What each new user is scored on; shares no response with the answers.
-        new_users: Index in the data set of each new user.
-        unit: Group of each response; the answers and the tests of a user share no group.
-    """
-
-    train: Comparisons
-    train_users: Int[np.ndarray, " user"]
-    answers: UserBatch
-    tests: UserBatch
-    new_users: Int[np.ndarray, " user"]
-    unit: Int[np.ndarray, " response"]
+from prefjax.data.same_text import GroupKind, group_responses
+from prefjax.data.split import Split, first_rows, select_rows
+from prefjax.data.votes import check_scale, ratings_table, ratings_to_comparisons
+from prefjax.types import BASELINE, Comparisons
 
 
 @dataclass(frozen=True)
-class ProtocolConfig:
+class SharedItemsConfig:
     """How people and their items are divided.
 
     Attributes:
-        unit: What is cut in two for each new user.
+        group: What is cut in two for each new user.
         by_label: Cut what was agreed with and what was disagreed with apart; votes only.
         num_new_users: How many people are new.
         min_each_label: Rows of label 1 and of label 0 that a new user must have.
         min_answers: Answers that a new user must have.
         min_tests: Tests that a new user must have.
-        max_answers: Answers that are kept of a new user.
+        max_answers: Most answers of a new user; further ones are left out.
         min_train: Rows that a training user must have.
     """
 
-    unit: Unit = "prompt"
+    group: GroupKind = "prompt"
     by_label: bool = False
     num_new_users: int = 100
     min_each_label: int = 0
@@ -80,6 +55,7 @@ class RatingsConfig:
         num_answers: Pairs that a new user answers, out of a random half of the responses.
         num_tests: Pairs that a new user is scored on, out of the other half.
         min_gap: Smallest difference of ratings that makes a pair.
+        scale: Lowest and highest rating that is legal; any finite number if None.
     """
 
     num_train_users: int = 2500
@@ -88,66 +64,24 @@ class RatingsConfig:
     num_answers: int = 40
     num_tests: int = 80
     min_gap: float = 0.5
+    scale: tuple[float, float] | None = None
+
+    @property
+    def max_answers(self) -> int:
+        """Most answers of a new user."""
+        return self.num_answers
 
 
-PROTOCOLS: Mapping[str, ProtocolConfig] = MappingProxyType(
-    {
-        polis.NAME: ProtocolConfig(
-            unit="response", by_label=True, num_new_users=213, min_each_label=10, min_train=5
-        ),
-        dices.NAME: ProtocolConfig(
-            unit="response", by_label=True, num_new_users=30, min_each_label=10
-        ),
-        value_portrait.NAME: ProtocolConfig(num_new_users=150, min_answers=10, min_tests=10),
-        ukpconvarg.NAME: ProtocolConfig(num_new_users=150, min_answers=10, min_tests=10),
-    }
-)
-"""The protocols of the real sets other than Jester, which has ``RatingsConfig()``."""
-
-
-def load_protocol(
-    name: str, *, seed: int = 0, folder: Path | None = None
-) -> tuple[Dataset, Protocol]:
-    """A real set with its texts, and the protocol for learning about its new people.
-
-    Args:
-        name: ``jester5k`` or one of ``PROTOCOLS``.
-        seed: Of every draw.
-        folder: Where the set lies; under ``PREFJAX_DATA`` if None.
-
-    Returns:
-        The data set, for texts and counts, and the protocol.
-
-    Raises:
-        KeyError: If there is no such name.
-        FileNotFoundError: If the files are not there.
-    """
-    if name == jester.NAME:
-        ratings = jester.load_ratings(folder)
-        return jester.load(folder), ratings_protocol(ratings, RatingsConfig(), seed=seed)
-    loaders = {
-        polis.NAME: polis.load,
-        dices.NAME: dices.load,
-        value_portrait.NAME: value_portrait.load,
-        ukpconvarg.NAME: ukpconvarg.load,
-    }
-    if name not in loaders:
-        names = ", ".join((jester.NAME, *loaders))
-        raise KeyError(f"There is no protocol for {name!r}; the names are {names}.")
-    dataset = loaders[name](folder)
-    return dataset, personal_protocol(dataset, PROTOCOLS[name], seed=seed)
-
-
-def personal_protocol(dataset: Dataset, config: ProtocolConfig, *, seed: int = 0) -> Protocol:
-    """Divide people into training and new, and the items of each new person into two halves.
+def split_shared_items(dataset: Dataset, config: SharedItemsConfig, *, seed: int = 0) -> Split:
+    """Divide people into known and new, and the items of each new person into two halves.
 
     Args:
         dataset: Comparisons or votes.
         config: How to divide.
-        seed: Of every draw.
+        seed: Seed of who is new, of the halves and of the order of the answers.
 
     Returns:
-        The protocol; answers padded to ``max_answers``, tests to the longest.
+        The split; calibration has at most ``max_answers`` rows of a new user, validation none.
 
     Raises:
         ValueError: If fewer than ``num_new_users`` people qualify, nobody is left to train, or
@@ -157,8 +91,8 @@ def personal_protocol(dataset: Dataset, config: ProtocolConfig, *, seed: int = 0
     rows = dataset.comparisons
     if config.by_label and (rows.second != BASELINE).any():
         raise ValueError("by_label divides votes; the rows must be against the zero baseline.")
-    unit = group_responses(dataset, config.unit)
-    in_answers, in_tests = _halves(rows, unit, config, rng)
+    group = group_responses(dataset, config.group)
+    in_answers, in_tests = _halves(rows, group, config, rng)
     num_users = dataset.num_users
 
     def count(inside):
@@ -178,42 +112,46 @@ def personal_protocol(dataset: Dataset, config: ProtocolConfig, *, seed: int = 0
     new_users = np.sort(rng.choice(eligible, size=config.num_new_users, replace=False))
     is_new = np.isin(np.arange(num_users), new_users)
     trains = ~is_new & (np.bincount(rows.user, minlength=num_users) >= max(config.min_train, 1))
-    train_users = np.flatnonzero(trains)
-    if len(train_users) == 0:
+    known_users = np.flatnonzero(trains)
+    if len(known_users) == 0:
         raise ValueError(f"Nobody of {dataset.name!r} is left to train on.")
     order = rng.permutation(len(rows.user))
+    of_new = is_new[rows.user]
 
-    def take(inside, length):
-        chosen = order[inside[order] & is_new[rows.user[order]]]
-        return _batch(_renumber(rows, chosen, new_users), len(new_users), length)
+    def half(inside):
+        return _renumber(rows, order[(inside & of_new)[order]], new_users)
 
-    return Protocol(
-        train=_renumber(rows, np.flatnonzero(trains[rows.user]), train_users),
-        train_users=train_users,
-        answers=take(in_answers, config.max_answers),
-        tests=take(in_tests, None),
+    return Split(
+        train=_renumber(rows, np.flatnonzero(trains[rows.user]), known_users),
+        validation=select_rows(rows, np.arange(0)),
+        calibration=first_rows(half(in_answers), config.max_answers),
+        test=half(in_tests),
+        known_users=known_users,
         new_users=new_users,
-        unit=unit,
+        is_new_response=np.zeros(dataset.num_responses, dtype=bool),
+        group=group,
+        num_mixed=int((of_new & ~in_answers & ~in_tests).sum()),
     )
 
 
-def ratings_protocol(
+def split_ratings(
     ratings: Float[np.ndarray, "user response"], config: RatingsConfig, *, seed: int = 0
-) -> Protocol:
-    """The same out of a matrix of ratings, with pairs drawn within each half.
+) -> Split:
+    """Divide people and items as `split_shared_items` does, with pairs drawn within each half.
 
     Args:
         ratings: Rating of each response by each user, NaN where there is none.
         config: How many of what.
-        seed: Of every draw.
+        seed: Seed of who is new, of the halves and of the pairs.
 
     Returns:
-        The protocol; every training user has ``train_pairs`` rows, every new user ``num_answers``
-        answers and ``num_tests`` tests.
+        The split; every known user has ``train_pairs`` rows, every new user ``num_answers`` in
+        calibration and ``num_tests`` in test.
 
     Raises:
-        ValueError: If not enough people have rated enough.
+        ValueError: If not enough people have rated enough, or a rating is outside the scale.
     """
+    check_scale(ratings[~np.isnan(ratings)], config.scale)
     rng = np.random.default_rng(seed)
     people = rng.permutation(len(ratings))
 
@@ -245,34 +183,37 @@ def ratings_protocol(
     def of(table, users):
         return _renumber(table, np.flatnonzero(np.isin(table.user, users)), users)
 
-    return Protocol(
+    return Split(
         train=of(train, trains),
-        train_users=people[trains],
-        answers=_batch(of(answers, new), len(new), config.num_answers),
-        tests=_batch(of(tests, new), len(new), config.num_tests),
+        validation=select_rows(train, np.arange(0)),
+        calibration=of(answers, new),
+        test=of(tests, new),
+        known_users=people[trains],
         new_users=people[rest[new]],
-        unit=np.arange(ratings.shape[1]),
+        is_new_response=np.zeros(ratings.shape[1], dtype=bool),
+        group=np.arange(ratings.shape[1], dtype=np.int32),
+        num_mixed=0,
     )
 
 
 def _halves(
-    rows: Comparisons, group: np.ndarray, config: ProtocolConfig, rng: np.random.Generator
+    rows: Comparisons, group: np.ndarray, config: SharedItemsConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the rows on the answer side and on the test side of their user."""
     num_groups = int(group.max()) + 1
     user = rows.user.astype(np.int64)
     first = user * num_groups + group[rows.first]
     second = np.where(rows.second == BASELINE, first, user * num_groups + group[rows.second])
-    units, seen_at, inverse = np.unique(
+    own_groups, seen_at, inverse = np.unique(
         np.concatenate([first, second]), return_index=True, return_inverse=True
     )
-    stratum = units // num_groups
+    stratum = own_groups // num_groups
     if config.by_label:
         stratum = 2 * stratum + (rows.label[seen_at % len(user)] > 0.5)
-    order = np.lexsort((rng.random(len(units)), stratum))
+    order = np.lexsort((rng.random(len(own_groups)), stratum))
     _, start, size = np.unique(stratum[order], return_index=True, return_counts=True)
-    place = np.arange(len(units)) - np.repeat(start, size)
-    is_test = np.empty(len(units), dtype=bool)
+    place = np.arange(len(own_groups)) - np.repeat(start, size)
+    is_test = np.empty(len(own_groups), dtype=bool)
     is_test[order] = place < np.repeat(size // 2, size)
     first_test, second_test = is_test[inverse[: len(user)]], is_test[inverse[len(user) :]]
     return ~first_test & ~second_test, first_test & second_test
@@ -280,9 +221,5 @@ def _halves(
 
 def _renumber(rows: Comparisons, chosen: np.ndarray, users: np.ndarray) -> Comparisons:
     """The chosen rows with users counted by their place in the sorted ``users``."""
-    picked = Comparisons(*(column[chosen] for column in rows))
+    picked = select_rows(rows, chosen)
     return picked._replace(user=np.searchsorted(users, picked.user).astype(np.int32))
-
-
-def _batch(rows: Comparisons, num_users: int, length: int | None) -> UserBatch:
-    return group_by_user(rows, num_users, length=length, longer="truncate")
