@@ -29,7 +29,7 @@ def as_arrays(penalties: Penalties) -> Penalties:
     return Penalties(*(xp.asarray(value, np.float32) for value in penalties))
 
 
-def utility_only(penalty: Float[Array, ""]) -> Penalties:
+def utility_only(penalty: Float[Array, "*candidate"]) -> Penalties:
     """Penalties of a fit without factors."""
     if control.is_traced(penalty):
         return Penalties(jnp.ones_like(penalty), penalty, jnp.zeros_like(penalty))

@@ -327,7 +327,8 @@ def choose(
     nll = personal.sum(1) / total
 
     def error_of(difference, mean):
-        centered = jnp.where(count > 0, difference - mean * count, 0.0)
+        by_user = jnp.broadcast_to(count, difference.shape)
+        centered = jnp.where(by_user > 0, difference - mean * by_user, 0.0)
         return jnp.sqrt(jnp.sum(jnp.square(centered), axis=-1)) / total
 
     best = jnp.argmin(jnp.where(jnp.isfinite(nll), nll, jnp.inf))
