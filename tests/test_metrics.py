@@ -244,3 +244,39 @@ def test_effective_rank():
     assert 1 < metrics.effective_rank(np.array([1.0, 0.1])) < 2
     with pytest.raises(ValueError, match="spectrum"):
         metrics.effective_rank(np.zeros(3))
+
+
+def test_bounded_intervals_stay_inside_and_keep_their_coverage():
+    rng = np.random.default_rng(11)
+    values = rng.beta(9, 1, (5, 2000))
+    plain = metrics.mean_interval(values)
+    bounded = metrics.mean_interval(values, bounds=(0.0, 1.0))
+    assert plain.high.max() > 1.0
+    assert bounded.low.min() >= 0.0
+    assert bounded.high.max() <= 1.0
+    covered = [np.mean((x.low <= 0.9) & (x.high >= 0.9)) for x in (plain, bounded)]
+    assert covered[0] == covered[1]
+    wins = np.where(rng.random((5, 2000)) < 0.97, 1.0, 0.0)
+    every = metrics.mean_interval(wins, bounds=(0.0, 1.0))
+    assert np.mean((every.low <= 0.97) & (every.high >= 0.97)) > 0.95
+    assert np.mean(metrics.mean_interval(wins).low <= 0.97) < 0.2
+    with pytest.raises(ValueError, match="Unit 1 has"):
+        metrics.mean_interval(np.array([0.5, 1.2]), bounds=(0.0, 1.0))
+    macro = metrics.macro_auc(np.arange(4), np.ones(4), np.ones(4))
+    assert (macro.value, macro.high) == (1.0, 1.0)
+    assert macro.low == pytest.approx(0.025**0.25)
+
+
+def test_bootstrap_of_users_covers_and_leaves_out_missing_ones():
+    rng = np.random.default_rng(12)
+    values = rng.normal(0.3, 1.0, (80, 300))
+    inside = []
+    for study, users in enumerate(values):
+        interval = metrics.cluster_bootstrap(jax.random.key(study), users, num_resamples=300)
+        inside.append(interval.low <= 0.3 <= interval.high)
+    assert np.mean(inside) > 0.88
+    users[::3] = np.nan
+    alone = metrics.cluster_bootstrap(jax.random.key(0), users)
+    deleted = metrics.cluster_bootstrap(jax.random.key(0), users[~np.isnan(users)])
+    np.testing.assert_array_equal(alone, deleted)
+    assert alone.num == 200

@@ -133,3 +133,81 @@ def test_agreement_is_scikit_learns_kappa():
     theirs = cohen_kappa_score((2 * first[10:]).astype(int), (2 * second[10:]).astype(int))
     assert ours.kappa == pytest.approx(theirs, abs=1e-12)
     assert np.isnan(metrics.agreement(np.ones(3), np.ones(3)).kappa)
+
+
+def lengths(rng, low, high, num, num_shorter=0):
+    """Lengths between ``low`` and ``high`` times those of the others, but for a few of half."""
+    other = rng.integers(80, 120, num)
+    ratio = rng.uniform(low, high, num)
+    ratio[rng.permutation(num)[:num_shorter]] = 0.5
+    return (other * ratio).astype(int), other
+
+
+@pytest.mark.parametrize(("low", "high", "num_shorter"), [(1.2, 2.5, 0), (0.3, 0.8, 0), (2, 3, 6)])
+def test_nothing_is_said_of_equal_length_where_one_way_is_nearly_always_the_longer(
+    low, high, num_shorter
+):
+    rng = np.random.default_rng(6)
+    user = np.repeat(np.arange(40), 20)
+    win = (rng.random(800) < 0.8).astype(float)
+    with pytest.warns(UserWarning, match="too little about responses of equal length"):
+        lc = metrics.length_controlled_win_rate(
+            jax.random.key(0), win, user, *lengths(rng, low, high, 800, num_shorter)
+        )
+    assert np.isnan(lc[:3]).all()
+    assert lc.num == 40
+
+
+@pytest.mark.parametrize(("low", "high", "num_shorter"), [(2, 3, 15), (0.9, 3, 0), (0.5, 1.5, 0)])
+def test_the_interval_at_equal_length_covers_whatever_the_lengths_say(low, high, num_shorter):
+    rng = np.random.default_rng(7)
+    user, truth, inside = np.repeat(np.arange(20), 20), 0.8, []
+    for study in range(60):
+        length, other = lengths(rng, low, high, 400, num_shorter)
+        gap = np.log(length / other)
+        logit = np.log(4) + 0.5 * np.tanh(gap / gap.std())
+        win = (rng.random(400) < expit(logit)).astype(float)
+        lc = metrics.length_controlled_win_rate(
+            jax.random.key(study), win, user, length, other, num_resamples=100
+        )
+        assert 0 <= lc.low <= lc.value <= lc.high <= 1
+        inside.append(lc.low <= truth <= lc.high)
+    assert np.mean(inside) >= 0.88
+
+
+def test_wins_that_a_length_divides_leave_every_rate_open():
+    rng = np.random.default_rng(8)
+    user = np.repeat(np.arange(10), 20)
+    length, other = lengths(rng, 0.5, 2.0, 200)
+    win = (length > 1.1 * other).astype(float)
+    lc = metrics.length_controlled_win_rate(jax.random.key(0), win, user, length, other)
+    assert (float(lc.low), float(lc.high)) == (0.0, 1.0)
+    won = metrics.length_controlled_win_rate(jax.random.key(0), win * 0 + 1, user, length, other)
+    assert 0.6 < won.low < won.value < won.high == 1.0
+    with pytest.raises(ValueError, match="outside the bounds"):
+        metrics.length_controlled_win_rate(jax.random.key(0), win + 1, user, length, other)
+
+
+def test_no_interval_of_a_win_rate_leaves_its_range():
+    user = np.repeat(np.arange(6), 2)
+    win = np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0.0])
+    rate = metrics.win_rate(win, user)
+    assert rate.low < rate.value < rate.high == 1.0
+    gap = metrics.win_difference(win, 1 - win, user)
+    assert gap.low < gap.value < gap.high == 1.0
+    prompt = np.tile(np.arange(2), 6)
+    for every in (
+        metrics.win_rate(np.ones(12), user),
+        metrics.win_rate(np.ones(12), user, prompt=prompt, key=jax.random.key(0)),
+    ):
+        assert float(every.low) == pytest.approx(stats.beta.ppf(0.025, 6, 1))
+        assert every.high == 1.0
+    never = metrics.win_rate(np.zeros(12), user)
+    assert (float(never.low), float(never.high)) == (0.0, pytest.approx(1 - 0.025 ** (1 / 6)))
+    with pytest.raises(ValueError, match=r"Unit 0 has 2\.0, outside the bounds \[0\.0, 1\.0\]"):
+        metrics.win_rate(np.full(12, 2.0), user)
+
+
+def test_agreement_takes_verdicts_only():
+    with pytest.raises(ValueError, match=r"row 1 has 0\.7"):
+        metrics.agreement(np.array([np.nan, 0.7, 1.0]), np.array([1.0, 1.0, 1.0]))

@@ -6,6 +6,12 @@ For n units with values xᵢ (a user's mean, a seed's score)
 
 Ten seeds take t₉ = 2.262, not 1.96. A comparison of two models is the same interval over the
 differences of each unit. NaN marks a unit without a value and is left out.
+
+With the range [a, b] of a metric as ``bounds``, such as [0, 1] of a win rate, the interval is cut
+off there, which costs no coverage. Where all n units sit at one end of the range, sd is 0 and the
+interval above would be a point; its other end is then the exact one,
+
+    low = a + (b − a) ((1 − level) / 2)^(1/n)      for xᵢ = b throughout.
 """
 
 from typing import NamedTuple
@@ -34,12 +40,21 @@ class Interval(NamedTuple):
     num: Int[np.ndarray, "*rest"]
 
 
-def mean_interval(values: Float[Array, "unit *rest"], *, level: float = 0.95) -> Interval:
+def mean_interval(
+    values: Float[Array, "unit *rest"],
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> Interval:
     """Mean over the first axis with Student's t interval; the units are users or seeds.
 
     Args:
         values: One value per unit; NaN where a unit has none.
         level: Coverage of the interval.
+        bounds: Range of the metric, which no interval leaves; None for a metric without one.
+
+    Raises:
+        ValueError: If a value lies outside the bounds.
 
     >>> interval = mean_interval(np.arange(10.0))
     >>> round(float(interval.value), 3), round(float(interval.low), 3)
@@ -54,7 +69,27 @@ def mean_interval(values: Float[Array, "unit *rest"], *, level: float = 0.95) ->
     freedom = np.maximum(num - 1, 1)
     error = np.sqrt(square.sum(axis=0) / freedom / np.maximum(num, 1))
     half = np.where(num > 1, stats.t.ppf(0.5 + level / 2, freedom) * error, np.nan)
-    return Interval(value=mean, low=mean - half, high=mean + half, num=num)
+    interval = Interval(value=mean, low=mean - half, high=mean + half, num=num)
+    return interval if bounds is None else _bounded(interval, values, level, bounds)
+
+
+def _bounded(
+    interval: Interval, values: np.ndarray, level: float, bounds: tuple[float, float]
+) -> Interval:
+    """The interval inside the bounds, and the exact one where every unit sits at one of them."""
+    start, end = bounds
+    rounding = 1e-6 * (end - start)
+    outside = np.argwhere((values < start - rounding) | (values > end + rounding))
+    if len(outside):
+        value = values[tuple(outside[0])]
+        raise ValueError(f"Unit {outside[0][0]} has {value}, outside the bounds [{start}, {end}].")
+    at_start = np.all((values <= start + rounding) | np.isnan(values), axis=0)
+    at_end = np.all((values >= end - rounding) | np.isnan(values), axis=0)
+    reach = (end - start) * (0.5 - level / 2) ** (1 / np.maximum(interval.num, 1))
+    some = interval.num > 1
+    low = np.where(some & at_end, start + reach, np.maximum(interval.low, start))
+    high = np.where(some & at_start, end - reach, np.minimum(interval.high, end))
+    return interval._replace(low=low, high=high)
 
 
 def user_means(
@@ -75,7 +110,11 @@ def user_means(
 
 
 def clustered_mean(
-    value: Float[Array, " pair"], user: Int[Array, " pair"], *, level: float = 0.95
+    value: Float[Array, " pair"],
+    user: Int[Array, " pair"],
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> Interval:
     """Mean over users of each user's mean, with a t interval over users.
 
@@ -85,12 +124,16 @@ def clustered_mean(
         value: One number per row; NaN rows are left out.
         user: User index of each row.
         level: Coverage of the interval.
+        bounds: Range of the value, which no interval leaves; None for a value without one.
+
+    Raises:
+        ValueError: If a user's mean lies outside the bounds.
 
     >>> win = np.array([1.0, 0.5, 0.0, 1.0])
     >>> float(clustered_mean(win, np.array([0, 0, 1, 1])).value)
     0.625
     """
-    return mean_interval(user_means(value, user), level=level)
+    return mean_interval(user_means(value, user), level=level, bounds=bounds)
 
 
 def paired_difference(
@@ -99,18 +142,21 @@ def paired_difference(
     *,
     key: PRNGKey | None = None,
     level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
 ) -> Interval:
     """Personal − population, paired by user: the headline comparison.
 
     Args:
         personal: One score per user of the personal model (per-user AUC, or ``user_means``).
-        population: The same for the model it is held against, on the same rows.
+        population: The same for the model it is compared with, on the same rows.
         key: With a key the interval is a cluster bootstrap, without it Student's t.
         level: Coverage of the interval.
+        bounds: Range of a difference, such as (−1, 1) for an AUC, which no interval leaves; None
+            for scores without one.
 
     Raises:
         ValueError: If one model has a score for a user for whom the other has none; the two were
-            then not evaluated on the same rows.
+            then not evaluated on the same rows. If a difference lies outside the bounds.
 
     >>> gap = paired_difference(np.array([0.7, 0.8, 0.9]), np.array([0.6, 0.8, 0.8]))
     >>> round(float(gap.value), 4), int(gap.num)
@@ -125,7 +171,7 @@ def paired_difference(
         )
     difference = personal - population
     if key is None:
-        return mean_interval(difference, level=level)
+        return mean_interval(difference, level=level, bounds=bounds)
     return cluster_bootstrap(key, difference, level=level)
 
 
@@ -149,10 +195,16 @@ def cluster_bootstrap(
     """
     values = np.asarray(values, np.float64)
     values = values[~np.isnan(values)]
-    num = np.asarray(len(values))
-    if num < 2:
-        return mean_interval(values, level=level)
-    drawn = jax.random.randint(key, (num_resamples, len(values)), 0, len(values))
-    means = values[np.asarray(drawn)].mean(axis=1)
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(value=values.mean(), low=low, high=high, num=num)
+    point = mean_interval(values, level=level)
+    if point.num < 2:
+        return point
+    drawn = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=num_resamples,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(np.asarray(jax.random.key_data(key))),
+    )
+    low, high = map(np.asarray, drawn.confidence_interval)
+    return point._replace(low=low, high=high)

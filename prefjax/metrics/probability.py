@@ -137,10 +137,11 @@ def expected_calibration_error(
         probability: Predicted probability that the first is preferred.
         label: Probability that it was.
         num_bins: Number of bins.
-        mirrored: As in ``reliability``.
+        mirrored: State every row for the response that the model favors, as the order of a pair
+            is arbitrary. False for votes against the zero baseline.
 
     Raises:
-        ValueError: As ``reliability``.
+        ValueError: If there are no rows, or a probability or label lies outside [0, 1].
 
     References:
         arXiv 1909.10155, Kumar, Liang and Ma, "Verified uncertainty calibration", section 5; the

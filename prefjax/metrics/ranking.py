@@ -39,8 +39,8 @@ class UserAUC(NamedTuple):
 
     Attributes:
         value: Mean AUC of the users who have one.
-        low: Lower end of the 95 % interval over users; NaN with fewer than two users.
-        high: Upper end of it.
+        low: Lower end of the 95 % interval over users, not below 0; NaN with fewer than two users.
+        high: Upper end of it, not above 1.
         per_user: AUC of each user, NaN where undefined.
         num_users: Users who have an AUC.
         num_dropped: Users with rows but no AUC: no decided row, or one class when not mirrored.
@@ -147,7 +147,7 @@ def macro_auc(
         mirrored: Count each pair in both orders; False for votes against the zero baseline.
 
     Raises:
-        ValueError: As ``user_auc``.
+        ValueError: If a score is NaN or a label lies outside [0, 1].
 
     >>> result = macro_auc(np.array([0, 0, 1, 2]), np.array([1.0, -2.0, -1.0, 3.0]),
     ...                    np.array([1.0, 0.0, 1.0, 0.5]))
@@ -155,7 +155,7 @@ def macro_auc(
     (0.5, 2, 1)
     """
     per_user = user_auc(user, score, label, mirrored=mirrored)
-    mean = mean_interval(per_user)
+    mean = mean_interval(per_user, bounds=(0.0, 1.0))
     num_users = int(np.sum(~np.isnan(per_user)))
     return UserAUC(
         value=float(mean.value),
@@ -178,7 +178,7 @@ def pooled_auc(
         mirrored: Count each pair in both orders; False for votes against the zero baseline.
 
     Raises:
-        ValueError: As ``user_auc``.
+        ValueError: If a score is NaN or a label lies outside [0, 1].
     """
     group = np.zeros(len(score), np.int32)
     return float(user_auc(group, score, label, num_users=1, mirrored=mirrored)[0])
