@@ -7,7 +7,6 @@ from sklearn.linear_model import LogisticRegression
 
 from prefjax import logistic, numerics
 from prefjax.logistic import NewtonConfig, Status
-from prefjax.types import GaussianPrior
 
 U, T, J = 300, 20, 6
 
@@ -21,8 +20,12 @@ def simulate(seed=0, num_users=U, num_pairs=T, num_factors=J):
     return features.astype(np.float32), label.astype(np.float32)
 
 
-RIDGE = GaussianPrior(jnp.zeros(J), 0.02 * jnp.eye(J))
-FLAT = GaussianPrior(jnp.zeros(J), jnp.zeros((J, J)))
+def as_prior(mean, precision):
+    return {"mean": mean, "precision": precision}
+
+
+RIDGE = as_prior(jnp.zeros(J), 0.02 * jnp.eye(J))
+FLAT = as_prior(jnp.zeros(J), jnp.zeros((J, J)))
 
 
 fit_one = jax.jit(logistic.fit, static_argnames="config")
@@ -30,13 +33,13 @@ fit_one = jax.jit(logistic.fit, static_argnames="config")
 
 @jax.jit
 def fit_users(features, label, weight, prior):
-    return jax.vmap(lambda f, y, w: logistic.fit(f, y, w, prior=prior))(features, label, weight)
+    return jax.vmap(lambda f, y, w: logistic.fit(f, y, w, **prior))(features, label, weight)
 
 
 def objective(point, features, label, weight, offset, prior):
-    shift = point - prior.mean
+    shift = point - prior["mean"]
     loss = numerics.softplus_loss(features @ point + offset, label)
-    return weight @ loss + shift @ prior.precision @ shift / 2
+    return weight @ loss + shift @ prior["precision"] @ shift / 2
 
 
 def test_agrees_with_scikit_learn_across_blocks_with_padding():
@@ -58,8 +61,8 @@ def test_full_prior_soft_labels_weights_and_offset(num_factors):
     weight = rng.gamma(1, size=40).astype(np.float32)
     offset = rng.normal(size=40).astype(np.float32)
     root = rng.normal(size=(num_factors, num_factors)).astype(np.float32)
-    prior = GaussianPrior(jnp.ones(num_factors), jnp.asarray(root @ root.T))
-    found = fit_one(features[0], label, weight, prior=prior, offset=offset)
+    prior = as_prior(jnp.ones(num_factors), jnp.asarray(root @ root.T))
+    found = fit_one(features[0], label, weight, **prior, offset=offset)
     given = (features[0], label, weight, offset, prior)
     best = minimize(
         lambda x: float(objective(jnp.asarray(x, jnp.float32), *given)),
@@ -77,9 +80,9 @@ def test_full_prior_soft_labels_weights_and_offset(num_factors):
 def test_double_precision():
     features, label = simulate(2, 1)
     with jax.enable_x64(True):
-        prior = GaussianPrior(jnp.zeros(J), 0.02 * jnp.eye(J))
+        prior = as_prior(jnp.zeros(J), 0.02 * jnp.eye(J))
         f, y, w = features[0].astype(float), label[0].astype(float), np.ones(T)
-        found = fit_one(f, y, w, prior=prior, config=NewtonConfig(tolerance=1e-11))
+        found = fit_one(f, y, w, **prior, config=NewtonConfig(tolerance=1e-11))
         assert found.weights.dtype == np.float64
         gradient = jax.grad(objective)(found.weights, f, y, w, np.zeros(T), prior)
         np.testing.assert_allclose(gradient, 0, atol=1e-9)
@@ -92,22 +95,22 @@ def test_masked_equals_deleted_even_if_nan_and_duplicates_equal_weight_two():
     weight[5:] = 0
     dirty, dirty_label = features.copy(), label.copy()
     dirty[5:], dirty_label[5:] = np.nan, np.nan
-    masked = fit_one(dirty, dirty_label, weight, prior=RIDGE)
-    deleted = fit_one(features[:5], label[:5], weight[:5], prior=RIDGE)
+    masked = fit_one(dirty, dirty_label, weight, **RIDGE)
+    deleted = fit_one(features[:5], label[:5], weight[:5], **RIDGE)
     np.testing.assert_allclose(masked.weights, deleted.weights, atol=1e-4)
     twice = fit_one(
-        np.tile(features[:5], (2, 1)), np.tile(label[:5], 2), np.ones(10, np.float32), prior=RIDGE
+        np.tile(features[:5], (2, 1)), np.tile(label[:5], 2), np.ones(10, np.float32), **RIDGE
     )
-    double = fit_one(features[:5], label[:5], 2 * weight[:5], prior=RIDGE)
+    double = fit_one(features[:5], label[:5], 2 * weight[:5], **RIDGE)
     np.testing.assert_allclose(twice.weights, double.weights, atol=1e-4)
 
 
 def test_no_answers_give_the_prior_mean_exactly():
-    prior = GaussianPrior(jnp.arange(6.0) / 7, 3 * jnp.eye(J))
+    prior = as_prior(jnp.arange(6.0) / 7, 3 * jnp.eye(J))
     features, label = simulate(4, 2)
     found = fit_users(features * np.nan, label, np.zeros((2, T), np.float32), prior)
-    np.testing.assert_array_equal(found.weights, np.tile(prior.mean, (2, 1)))
-    np.testing.assert_array_equal(found.hessian[0], prior.precision)
+    np.testing.assert_array_equal(found.weights, np.tile(prior["mean"], (2, 1)))
+    np.testing.assert_array_equal(found.hessian[0], prior["precision"])
     assert (found.status == Status.NO_DATA).all()
 
 
@@ -120,19 +123,19 @@ def test_separable_answers_need_a_prior():
     assert np.isfinite(loose.weights).all()
     assert not loose.converged.any()
     for precision in (1.0, 1e-4):
-        prior = GaussianPrior(jnp.zeros(J), precision * jnp.eye(J))
+        prior = as_prior(jnp.zeros(J), precision * jnp.eye(J))
         assert (fit_users(features, label, weight, prior).status == Status.OK).all()
 
 
 def test_ties_and_contradictions_and_few_answers_are_held_by_the_prior():
     features, _ = simulate(6, 1, 2)
     weight = np.ones(2, np.float32)
-    ties = fit_one(features[0], np.full(2, 0.5, np.float32), weight, prior=RIDGE)
+    ties = fit_one(features[0], np.full(2, 0.5, np.float32), weight, **RIDGE)
     np.testing.assert_allclose(ties.weights, 0, atol=1e-6)
     same = np.stack([features[0, 0]] * 2)
-    against = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=RIDGE)
+    against = fit_one(same, np.array([0.0, 1.0], np.float32), weight, **RIDGE)
     np.testing.assert_allclose(against.weights, 0, atol=1e-6)
-    unbounded = fit_one(same, np.array([0.0, 1.0], np.float32), weight, prior=FLAT)
+    unbounded = fit_one(same, np.array([0.0, 1.0], np.float32), weight, **FLAT)
     assert np.isfinite(unbounded.weights).all()
 
 
@@ -140,17 +143,17 @@ def test_ties_and_contradictions_and_few_answers_are_held_by_the_prior():
 def test_huge_logits_stay_finite(size):
     features, label = simulate(7, 1)
     offset = np.where(np.arange(T) < 2, size, 0).astype(np.float32)
-    found = fit_one(features[0], label[0], np.ones(T, np.float32), prior=RIDGE, offset=offset)
+    found = fit_one(features[0], label[0], np.ones(T, np.float32), **RIDGE, offset=offset)
     assert all(np.isfinite(x).all() for x in found)
-    large = fit_one(features[0] * np.float32(size), label[0], np.ones(T, np.float32), prior=RIDGE)
+    large = fit_one(features[0] * np.float32(size), label[0], np.ones(T, np.float32), **RIDGE)
     assert np.isfinite(large.weights).all()
 
 
 def test_converges_from_a_mean_that_is_far_off():
     features, label = simulate(8, 1)
     weight = np.ones(T, np.float32)
-    far = GaussianPrior(jnp.full(J, 300.0), 0.5 * jnp.eye(J))
-    found = fit_one(features[0], label[0], weight, prior=far)
+    far = as_prior(jnp.full(J, 300.0), 0.5 * jnp.eye(J))
+    found = fit_one(features[0], label[0], weight, **far)
     gradient = jax.grad(objective)(found.weights, features[0], label[0], weight, jnp.zeros(T), far)
     assert found.converged
     np.testing.assert_allclose(gradient, 0, atol=2e-3)  # terms of size 150
@@ -159,12 +162,12 @@ def test_converges_from_a_mean_that_is_far_off():
 def test_every_step_lowers_the_objective():
     features, label = simulate(9, 1, 8, 2)  # small: every number of steps compiles anew
     weight = np.ones(8, np.float32)
-    far = GaussianPrior(jnp.full(2, 4.0), 0.1 * jnp.eye(2))
+    far = as_prior(jnp.full(2, 4.0), 0.1 * jnp.eye(2))
     given = (features[0], label[0], weight, jnp.zeros(8), far)
-    values = [float(objective(far.mean, *given))]
+    values = [float(objective(far["mean"], *given))]
     for steps in range(1, 9):
         config = NewtonConfig(max_steps=steps)
-        found = fit_one(features[0], label[0], weight, prior=far, config=config)
+        found = fit_one(features[0], label[0], weight, **far, config=config)
         values.append(float(objective(found.weights, *given)))
     assert (np.diff(values) <= 1e-5 * values[0]).all()
 
@@ -175,7 +178,7 @@ def test_nested_vmap_shared_features_and_scan_equal_single_fits():
     weight = np.ones(T, np.float32)
 
     def one(f, y):
-        return logistic.fit(f, y, weight, prior=RIDGE).weights
+        return logistic.fit(f, y, weight, **RIDGE).weights
 
     single = one(features[1, 2], label[1, 2])
     nested = jax.jit(jax.vmap(jax.vmap(one)))(features, label)
@@ -197,8 +200,8 @@ def test_priors_of_their_own():
     means = jnp.stack([jnp.zeros(J), jnp.ones(J)])
 
     def one(f, y, mean):
-        prior = GaussianPrior(mean, jnp.eye(J))
-        return logistic.fit(f, y, jnp.ones(T), prior=prior).weights
+        prior = as_prior(mean, jnp.eye(J))
+        return logistic.fit(f, y, jnp.ones(T), **prior).weights
 
     both = jax.vmap(one)(features, label, means)
     np.testing.assert_allclose(both[1], one(features[1], label[1], means[1]), atol=1e-5)

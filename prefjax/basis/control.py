@@ -36,7 +36,10 @@ def program(
 
     @wraps(function)
     def call(*args, **kwargs):
-        return (function if is_traced((args, kwargs)) else compiled)(*args, **kwargs)
+        if is_traced((args, kwargs)):
+            return function(*args, **kwargs)
+        with jax.ensure_compile_time_eval():  # constants of an enclosing trace are computed now
+            return compiled(*args, **kwargs)
 
     return call
 

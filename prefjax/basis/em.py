@@ -29,7 +29,7 @@ References:
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prefjax import variational
 from prefjax.basis import rows as layout
@@ -277,7 +277,7 @@ def run(
     problem: Problem,
     penalties: Penalties,
     config: EMConfig,
-    max_steps: Float[Array, ""] | int | None = None,
+    max_steps: Int[Array, ""] | int | None = None,
 ) -> EMState:
     """E–M rounds from ``state`` until a round gains less than the tolerance; at least three.
 

@@ -287,7 +287,7 @@ def extended(values: tuple[float, ...]) -> tuple[float, ...]:
     return (*(values[0] * ratio**k for k in range(NUM_EXTRA, 0, -1)), *values)
 
 
-def candidates(config: SearchConfig, utility_penalty: Float[Array, ""]) -> Penalties:
+def candidates(config: SearchConfig, utility_penalty: Float[Array, ""] | np.floating) -> Penalties:
     """All candidates, posterior scales outermost, factor penalties weak to strong."""
     factors = extended(config.factor_penalties)
     xp = jnp if control.is_traced(utility_penalty) else np

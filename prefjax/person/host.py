@@ -180,6 +180,7 @@ class Person:
         belief: What is known before the first answer; the population by default.
         rule: How questions are chosen, a name in `RULES`.
         seed: Drives the rules that draw at random.
+        num_questions: Most questions asked; None for no limit.
         describe: Gives φ and t of whatever is passed for responses; embeddings by default.
 
     Attributes:
@@ -211,6 +212,7 @@ class Person:
         belief: Gaussian | None = None,
         rule: str = "d_optimal",
         seed: int = 0,
+        num_questions: int | None = None,
         describe: Callable[[Any], Items] | None = None,
     ):
         get_rule(rule)
@@ -221,7 +223,7 @@ class Person:
                 f"the belief has {np.shape(prior.mean)[-1]} factors, the basis "
                 f"{np.shape(basis.population.mean)[-1]}"
             )
-        self.basis, self.rule = basis, rule
+        self.basis, self.rule, self.num_questions = basis, rule, num_questions
         self.log: list[LoggedAnswer] = []
         self._describe = partial(_describe_embeddings, basis) if describe is None else describe
         self._prior = jax.tree.map(jnp.asarray, prior)
@@ -250,10 +252,14 @@ class Person:
                 prompt, or of several prompts with the same number of responses.
 
         Raises:
-            ValueError: The pool is invalid, has no two responses, or all its pairs were asked.
+            ValueError: The pool is invalid, has no two responses, or all its pairs were asked; or
+                ``num_questions`` are answered.
         """
         if self._open is not None:
             return self._open[0]
+        num_asked = sum(answer.asked is not None for answer in self.log)
+        if num_asked == self.num_questions:
+            raise ValueError(f"all {num_asked} questions of this person are answered")
         questions, name = self._pool_of(pool)
         before = self._asked.setdefault(name, [])
         asked = np.full(bucket(len(before) + 1), -1, np.int32)

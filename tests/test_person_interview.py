@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 
 from prefjax import logistic
+from prefjax.basis.heads import linear_params
 from prefjax.person import (
-    ElicitConfig,
+    InterviewConfig,
     PairPool,
+    Person,
     ResponsePool,
-    Session,
-    elicit,
     gap_at,
     make_recorded,
     make_simulated,
 )
-from prefjax.types import GaussianPrior
+from prefjax.person import interview as interview_kernel
+from prefjax.types import Gaussian, RewardBasis
 
 J, C, Q = 3, 30, 6
-PRIOR = GaussianPrior(mean=jnp.asarray([0.3, -0.2, 0.1]), precision=jnp.eye(J) * 2)
+PRIOR = Gaussian(mean=jnp.asarray([0.3, -0.2, 0.1]), covariance=jnp.eye(J) / 2)
+BASIS = RewardBasis(linear_params(jnp.eye(J, J + 1)), PRIOR, jnp.ones(()))
 
 
 def make_pool(seed=0):
@@ -34,7 +36,8 @@ def make_labels(seed=1):
 
 
 def interview(key, pool, label, prior, rule="d_optimal"):
-    return elicit(key, pool, make_recorded(label), prior, ElicitConfig(Q, rule))
+    config = InterviewConfig(Q, rule)
+    return interview_kernel(key, pool, make_recorded(label), prior, config)
 
 
 run = jax.jit(interview, static_argnames="rule")
@@ -46,35 +49,54 @@ def test_path_is_the_fit_of_the_answers_so_far():
     assert len(set(path.chosen.tolist())) == Q
     assert bool(path.converged.all())
     np.testing.assert_array_equal(path.label, label[path.chosen])
-    np.testing.assert_array_equal(path.weights[0], PRIOR.mean)
-    np.testing.assert_array_equal(path.hessian[0], PRIOR.precision)
+    np.testing.assert_array_equal(path.beliefs.mean[0], PRIOR.mean)
+    np.testing.assert_allclose(path.beliefs.covariance[0], PRIOR.covariance, atol=1e-6)
     last = logistic.fit(
         pool.features[path.chosen],
         path.label,
         jnp.ones(Q),
-        prior=PRIOR,
+        mean=PRIOR.mean,
+        precision=2 * jnp.eye(J),
         offset=pool.offset[path.chosen],
     )
-    np.testing.assert_allclose(path.weights[-1], last.weights, atol=1e-4)
-    np.testing.assert_allclose(path.hessian[-1], last.hessian, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(path.beliefs.mean[-1], last.weights, atol=1e-4)
+    product = path.beliefs.covariance[-1] @ last.hessian
+    np.testing.assert_allclose(product, np.eye(J), atol=1e-4)
 
 
 @pytest.mark.parametrize("rule", ["thompson", "official"])
-def test_session_asks_what_the_scan_asks(rule):
-    pool, label, key = make_pool(), make_labels(), jax.random.key(2)
-    path = run(key, pool, label, PRIOR, rule=rule)
-    session = Session(key, pool, PRIOR, ElicitConfig(Q, rule))
+def test_a_person_is_asked_what_the_scan_asks(rule):
+    pool, label = make_pool(), make_labels()
+    path = run(jax.random.key(2), pool, label, PRIOR, rule=rule)
+    person = Person(BASIS, rule=rule, seed=2, num_questions=Q)
     for expected in path.chosen.tolist():
-        assert session.ask().index == expected
-        assert session.ask().index == expected
-        session.tell(float(label[expected]))
-    np.testing.assert_allclose(session.weights, path.weights[-1], atol=1e-4)
-    inverse = np.linalg.inv(np.asarray(path.hessian[-1]))
-    np.testing.assert_allclose(session.covariance, inverse, atol=1e-4)
-    assert [asked.index for asked, _ in session.history] == path.chosen.tolist()
-    assert [answer for _, answer in session.history] == path.label.tolist()
+        assert person.ask(pool).index == expected
+        assert person.ask(pool).index == expected
+        person.tell(float(label[expected]))
+    np.testing.assert_allclose(person.weights, path.beliefs.mean[-1], atol=1e-4)
+    covariance = person.belief.covariance
+    np.testing.assert_allclose(covariance, path.beliefs.covariance[-1], atol=1e-4)
+    assert [answer.asked.index for answer in person.log] == path.chosen.tolist()
+    assert [answer.label for answer in person.log] == path.label.tolist()
     with pytest.raises(ValueError, match="all 6 questions"):
-        session.ask()
+        person.ask(pool)
+
+
+def test_a_choice_made_elsewhere_counts_as_an_answer_and_leaves_the_question_open():
+    pool = make_pool()
+    asked, seen = Person(BASIS, num_questions=Q), Person(BASIS)
+    question = asked.ask(pool)
+    first, second = np.float32([1.0, 0.0, 2.0]), np.float32([0.0, 1.0, 0.0])
+    for person in (asked, seen):
+        person.observe(first, second, 1.0)
+    np.testing.assert_array_equal(asked.weights, seen.weights)
+    assert asked.ask(pool) == question
+    want = logistic.fit(
+        (first - second)[None], jnp.ones(1), jnp.ones(1), mean=PRIOR.mean, precision=2 * jnp.eye(J)
+    )
+    np.testing.assert_allclose(seen.weights, want.weights, atol=1e-5)
+    with pytest.raises(ValueError, match="outside"):
+        seen.observe(first, second, 2.0)
 
 
 def test_vmap_is_the_single_interview():
@@ -85,7 +107,7 @@ def test_vmap_is_the_single_interview():
     for user in range(4):
         path = run(keys[user], pool, labels[user], PRIOR)
         np.testing.assert_array_equal(paths.chosen[user], path.chosen)
-        np.testing.assert_allclose(paths.weights[user], path.weights, atol=1e-4)
+        np.testing.assert_allclose(paths.beliefs.mean[user], path.beliefs.mean, atol=1e-4)
 
 
 def test_only_what_was_answered_is_asked():
@@ -97,7 +119,7 @@ def test_only_what_was_answered_is_asked():
     assert sorted(path.chosen.tolist()) == [-1, -1, -1, 3, 7, 11]
     np.testing.assert_array_equal(path.asked, [True] * 3 + [False] * 3)
     np.testing.assert_allclose(
-        path.weights[3:], path.weights[3][None, :] * jnp.ones((4, 1)), atol=1e-6
+        path.beliefs.mean[3:], path.beliefs.mean[3][None, :] * jnp.ones((4, 1)), atol=1e-6
     )
 
 
@@ -106,54 +128,54 @@ def test_gauge_change_changes_no_question(rule):
     pool, label = make_pool(), make_labels()
     change = jnp.asarray([[2.0, 0.5, 0.0], [0.0, 0.5, 1.0], [-1.0, 0.0, 1.5]])
     moved = pool._replace(features=pool.features @ change)
-    prior = GaussianPrior(
-        mean=jnp.linalg.inv(change) @ PRIOR.mean,
-        precision=change.T @ PRIOR.precision @ change,
-    )
+    inverse = jnp.linalg.inv(change)
+    prior = Gaussian(inverse @ PRIOR.mean, inverse @ PRIOR.covariance @ inverse.T)
     ours = run(jax.random.key(0), pool, label, PRIOR, rule=rule)
     theirs = run(jax.random.key(0), moved, label, prior, rule=rule)
     np.testing.assert_array_equal(ours.chosen, theirs.chosen)
 
 
-def test_session_over_all_pairs_of_responses():
+def test_a_person_is_asked_over_all_pairs_of_responses():
     rng = np.random.default_rng(0)
     responses = jnp.asarray(rng.normal(size=(2, 3, J)), jnp.float32)
     pool = ResponsePool(responses, jnp.zeros((2, 3)), jnp.ones((2, 3), bool).at[1, 2].set(False))
-    session = Session(jax.random.key(0), pool, PRIOR, ElicitConfig(Q))
+    person = Person(BASIS)
     seen = set()
     for _ in range(4):
-        asked = session.ask()
+        asked = person.ask(pool)
         seen.add((asked.prompt, asked.first, asked.second))
         gap = gap_at(pool, jnp.int32(asked.index))
         shown = responses[asked.prompt, asked.first] - responses[asked.prompt, asked.second]
         np.testing.assert_array_equal(gap.features, shown)
-        session.tell(1.0)
+        person.tell(1.0)
     assert seen == {(0, 0, 1), (0, 0, 2), (0, 1, 2), (1, 0, 1)}
-    with pytest.raises(ValueError, match="no question left after 4 answers"):
-        session.ask()
+    with pytest.raises(ValueError, match=r"no question left: all of its pairs were asked \(4 of"):
+        person.ask(pool)
 
 
-def test_session_refuses_bad_input():
+def test_bad_input_is_refused():
     pool = make_pool()
-    session = Session(jax.random.key(0), pool, PRIOR, ElicitConfig(Q))
+    person = Person(BASIS)
     with pytest.raises(ValueError, match="call ask"):
-        session.tell(1.0)
-    session.ask()
-    with pytest.raises(ValueError, match=r"label -1.0 is outside .*use 0"):
-        session.tell(-1.0)
-    with pytest.raises(ValueError, match="label nan is outside"):
-        session.tell(float("nan"))
+        person.tell(1.0)
     with pytest.raises(ValueError, match="no unmasked"):
-        Session(jax.random.key(0), pool._replace(mask=jnp.zeros(C, bool)), PRIOR)
+        person.ask(pool._replace(mask=jnp.zeros(C, bool)))
     broken = pool._replace(features=pool.features.at[4, 0].set(jnp.nan))
     with pytest.raises(ValueError, match=r"1 unmasked rows .*\(4,\)"):
-        Session(jax.random.key(0), broken, PRIOR)
-    with pytest.raises(ValueError, match="2 factors and the prior 3"):
-        Session(jax.random.key(0), pool._replace(features=pool.features[:, :2]), PRIOR)
+        person.ask(broken)
+    with pytest.raises(ValueError, match="2 factors and the person 3"):
+        person.ask(pool._replace(features=pool.features[:, :2]))
+    person.ask(pool)
+    with pytest.raises(ValueError, match=r"label -1.0 is outside .*use 0"):
+        person.tell(-1.0)
+    with pytest.raises(ValueError, match="label nan is outside"):
+        person.tell(float("nan"))
     with pytest.raises(ValueError, match="at least one"):
-        ElicitConfig(num_questions=0)
+        InterviewConfig(num_questions=0)
     with pytest.raises(ValueError, match="valid rules"):
-        ElicitConfig(rule="magic")
+        InterviewConfig(rule="magic")
+    with pytest.raises(ValueError, match="2 factors, the basis 3"):
+        Person(BASIS, belief=Gaussian(jnp.zeros(2), jnp.eye(2)))
 
 
 def auc(logit, label):
@@ -176,12 +198,13 @@ def test_eight_adaptive_questions_reach_twenty_random_ones():
     test = jax.random.normal(keys[2], (400, factors)) * scale[None, :]
     label = np.asarray(jax.random.bernoulli(keys[3], jax.nn.sigmoid(weight @ test.T)))
     pool = PairPool(gaps, jnp.zeros(2000), jnp.ones(2000, bool))
-    prior = GaussianPrior(mean=jnp.zeros(factors), precision=jnp.eye(factors))
+    prior = Gaussian(jnp.zeros(factors), jnp.eye(factors))
 
     def reached(rule, num_answers):
         def one(key, weight):
-            config = ElicitConfig(num_answers, rule)
-            return elicit(key, pool, make_simulated(weight, pool), prior, config).weights[-1]
+            config = InterviewConfig(num_answers, rule)
+            path = interview_kernel(key, pool, make_simulated(weight, pool), prior, config)
+            return path.beliefs.mean[-1]
 
         fitted = jax.jit(jax.vmap(one))(jax.random.split(keys[4], users), weight)
         logit = np.asarray(fitted @ test.T)

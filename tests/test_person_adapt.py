@@ -4,11 +4,12 @@ import pytest
 
 from prefjax import logistic, person
 from prefjax.logistic import NewtonConfig, Status
-from prefjax.types import GaussianPrior, UserBatch
+from prefjax.types import Gaussian, UserBatch
 
 U, T, J = 5, 8, 2
 RNG = np.random.default_rng(0)
-PRIOR = GaussianPrior(jnp.array([1.0, -0.5]), jnp.array([[2.0, 0.5], [0.5, 1.0]]))
+PRECISION = np.array([[2.0, 0.5], [0.5, 1.0]], np.float32)
+PRIOR = Gaussian(jnp.array([1.0, -0.5]), jnp.asarray(np.linalg.inv(PRECISION)))
 
 
 def answers():
@@ -25,8 +26,15 @@ def test_many_users_equal_one_and_no_answers_the_prior():
     features, offset, label, weight = answers()
     for array in (features, offset, label, weight):
         array.setflags(write=False)
-    fits = person.adapt_users(features, offset, label, weight, prior=PRIOR)
-    one = logistic.fit(features[4], label[4], weight[4], prior=PRIOR, offset=offset[4])
+    fits = person.adapt_checked(features, offset, label, weight, prior=PRIOR)
+    one = logistic.fit(
+        features[4],
+        label[4],
+        weight[4],
+        mean=PRIOR.mean,
+        precision=PRECISION,
+        offset=offset[4],
+    )
     np.testing.assert_allclose(fits.weights[4], one.weights, atol=1e-5)
     np.testing.assert_array_equal(fits.weights[2], PRIOR.mean)
     assert fits.status.tolist() == [0, 0, Status.NO_DATA, 0, 0]
@@ -34,10 +42,11 @@ def test_many_users_equal_one_and_no_answers_the_prior():
 
 def test_ridge_prior():
     prior = person.ridge_prior(3, 0.5)
-    np.testing.assert_array_equal(prior.precision, 0.5 * np.eye(3))
+    np.testing.assert_array_equal(prior.covariance, 2.0 * np.eye(3))
     np.testing.assert_array_equal(prior.mean, np.zeros(3))
-    with pytest.raises(ValueError, match="beta"):
-        person.ridge_prior(3, -1.0)
+    for beta in (-1.0, 0.0, np.inf):
+        with pytest.raises(ValueError, match="beta"):
+            person.ridge_prior(3, beta)
     with pytest.raises(ValueError, match="num_factors"):
         person.ridge_prior(0, 1.0)
 
@@ -63,7 +72,8 @@ def test_ridge_losses_are_those_of_everybody_alone():
                 asked[user, one],
                 practice.label[user, one],
                 practice.sample_weight[user, one],
-                prior=person.ridge_prior(J, ridge),
+                mean=np.zeros(J, np.float32),
+                precision=ridge * np.eye(J, dtype=np.float32),
             )
             logit = tested[user, other] @ np.asarray(fit.weights)
             loss = np.logaddexp(0, logit) - validation.label[user, other] * logit
@@ -75,15 +85,17 @@ def test_failures_are_counted_once_or_raise():
     features, offset, label, weight = answers()
     label[1] = features[1, :, 0] > 0
     offset = np.zeros_like(offset)
-    flat = person.ridge_prior(J, 0.0)
+    flat = person.ridge_prior(J, 1e-12)
     with pytest.warns(RuntimeWarning, match="of 5 users did not converge") as caught:
-        fits = person.adapt_users(features, offset, label, weight, prior=flat)
+        fits = person.adapt_checked(features, offset, label, weight, prior=flat)
     assert len(caught) == 1
     assert fits.status[1] == Status.SEPARABLE
     assert np.isfinite(fits.weights).all()
     short = NewtonConfig(max_steps=1)
     with pytest.raises(RuntimeError, match="4 ran out of steps; users 0, 1, 3, 4"):
-        person.adapt_users(features, offset, label, weight, prior=PRIOR, config=short, strict=True)
+        person.adapt_checked(
+            features, offset, label, weight, prior=PRIOR, config=short, strict=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -100,14 +112,19 @@ def test_bad_input_names_the_row(which, value, message):
     arrays = answers()
     arrays[which][3, 1] = value
     with pytest.raises(ValueError, match=message):
-        person.adapt_users(*arrays, prior=PRIOR)
+        person.adapt_checked(*arrays, prior=PRIOR)
 
 
 @pytest.mark.parametrize(
-    ("precision", "message"),
-    [([[1.0, 2.0], [0.0, 1.0]], "symmetric"), ([[1.0, 0.0], [0.0, -1.0]], "semi-definite")],
+    ("covariance", "message"),
+    [
+        ([[1.0, 2.0], [0.0, 1.0]], "symmetric"),
+        ([[1.0, 0.0], [0.0, -1.0]], "positive definite"),
+        ([[1.0, 0.0], [0.0, 0.0]], "positive definite"),
+        ([[1.0, 0.0], [0.0, np.nan]], "finite"),
+    ],
 )
-def test_bad_prior_is_refused(precision, message):
-    prior = GaussianPrior(jnp.zeros(2), jnp.asarray(precision))
+def test_bad_prior_is_refused(covariance, message):
+    prior = Gaussian(jnp.zeros(2), jnp.asarray(covariance))
     with pytest.raises(ValueError, match=message):
-        person.adapt_users(*answers(), prior=prior)
+        person.adapt_checked(*answers(), prior=prior)

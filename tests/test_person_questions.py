@@ -9,7 +9,6 @@ from scipy.special import expit
 
 from prefjax.person import (
     RULES,
-    Belief,
     PairPool,
     ResponsePool,
     Rule,
@@ -21,7 +20,7 @@ from prefjax.person import (
     split_index,
 )
 from prefjax.person.pools import second_moment, update_covariance
-from prefjax.types import FeatureGap
+from prefjax.types import FeatureGap, Gaussian
 
 J, P, N = 3, 4, 6
 NONE = jnp.full((2,), -1, jnp.int32)
@@ -34,8 +33,8 @@ _score = jax.jit(score, static_argnames="rule")
 def make_belief(seed=0):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(J, J))
-    return Belief(
-        weights=jnp.asarray(rng.normal(size=J), jnp.float32),
+    return Gaussian(
+        mean=jnp.asarray(rng.normal(size=J), jnp.float32),
         covariance=jnp.asarray(root @ root.T + 0.1 * np.eye(J), jnp.float32),
     )
 
@@ -138,7 +137,7 @@ def test_thompson_averages_to_the_spread_of_two_draws():
     keys = jax.random.split(jax.random.key(0), 4000)
     ours = jax.vmap(lambda key: score(key, gap, belief, rule="thompson"))(keys).mean(axis=0)
     draws = np.random.default_rng(1).multivariate_normal(
-        np.asarray(belief.weights), np.asarray(belief.covariance, np.float64), (20_000, 2)
+        np.asarray(belief.mean), np.asarray(belief.covariance, np.float64), (20_000, 2)
     )
     p = expit(draws @ np.asarray(gap.features).T + np.asarray(gap.offset))
     np.testing.assert_allclose(ours, np.abs(p[:, 0] - p[:, 1]).mean(axis=0), atol=0.02)
@@ -151,7 +150,7 @@ def test_offset_enters_the_logit_only():
     np.testing.assert_array_equal(
         _score(key, gap, belief, rule="eq8"), _score(key, moved, belief, rule="eq8")
     )
-    shifted = jnp.abs(gap.features @ belief.weights + moved.offset)
+    shifted = jnp.abs(gap.features @ belief.mean + moved.offset)
     np.testing.assert_allclose(_score(key, moved, belief, rule="entropy"), -shifted, rtol=1e-5)
 
 
@@ -213,7 +212,7 @@ def test_greedy_batch_is_the_naive_recomputation():
     found = _select_batch(jax.random.key(0), pool, belief, NONE, RULES["d_optimal"], 5)
     index, pairs = listed(pool)
     features, offset = (np.asarray(x, np.float64) for x in (pairs.features, pairs.offset))
-    weight, precision = np.asarray(belief.weights), np.linalg.inv(np.asarray(belief.covariance))
+    weight, precision = np.asarray(belief.mean), np.linalg.inv(np.asarray(belief.covariance))
     m = features @ weight + offset
     slope, left = expit(m) * expit(-m), np.ones(len(index), bool)
     for ours in np.asarray(found.index):
@@ -237,7 +236,7 @@ def test_gauge_change_changes_no_choice(name):
     change = jnp.asarray([[2.0, 0.5, 0.0], [0.0, 0.5, 1.0], [-1.0, 0.0, 1.5]])
     inverse = jnp.linalg.inv(change)
     moved = pool._replace(features=pool.features @ change)
-    belief_moved = Belief(inverse @ belief.weights, inverse @ belief.covariance @ inverse.T)
+    belief_moved = Gaussian(inverse @ belief.mean, inverse @ belief.covariance @ inverse.T)
     ours = _select_batch(jax.random.key(0), pool, belief, NONE, RULES[name], 5)
     theirs = _select_batch(jax.random.key(0), moved, belief_moved, NONE, RULES[name], 5)
     np.testing.assert_array_equal(ours.index, theirs.index)
@@ -263,7 +262,7 @@ def test_own_rule():
     pool, belief = make_responses(), make_belief()
     found = _select(jax.random.key(0), pool, belief, NONE, Rule(lambda moments: moments.logit))
     index, pairs = listed(pool)
-    best = index[np.argmax(np.asarray(pairs.features @ belief.weights + pairs.offset))]
+    best = index[np.argmax(np.asarray(pairs.features @ belief.mean + pairs.offset))]
     assert int(found.index) == best
 
 

@@ -61,7 +61,7 @@ def test_gap_and_sums_equal_their_dense_twins(comparisons, layout):
     rng = np.random.default_rng(1)
     table = rng.normal(size=(NUM_RESPONSES, 3)).astype(np.float32)
     matrix = dense_gap(comparisons)
-    gap = rows.gap(table, layout)
+    gap = rows.feature_gap(table, layout)
     np.testing.assert_allclose(by_row(layout, gap), matrix @ table, atol=1e-6)
 
     values = rng.normal(size=(*layout.first.shape, 3)).astype(np.float32)
@@ -82,9 +82,28 @@ def test_sum_by_response_is_the_transpose_of_gap(layout):
     rng = np.random.default_rng(2)
     table = rng.normal(size=(NUM_RESPONSES, 2)).astype(np.float32)
     values = rng.normal(size=(*layout.first.shape, 2)).astype(np.float32)
-    left = np.sum(np.asarray(rows.gap(table, layout)) * values)
+    left = np.sum(np.asarray(rows.feature_gap(table, layout)) * values)
     right = np.sum(np.asarray(rows.sum_by_response(values, layout, NUM_RESPONSES)) * table)
     assert left == pytest.approx(right, rel=1e-5)
+
+
+def test_pairs_are_the_distinct_ones_and_sums_by_pair_are_dense(comparisons, layout):
+    shown = {(a, b if b >= 0 else NUM_RESPONSES) for a, b in zip(*comparisons[1:3], strict=True)}
+    pairs = list(zip(np.asarray(layout.pairs.first), np.asarray(layout.pairs.second), strict=True))
+    assert set(pairs[:-1]) == shown
+    assert len(pairs) - 1 == len(shown)
+    values = np.random.default_rng(3).normal(size=(*layout.first.shape, 2)).astype(np.float32)
+    pair, flat = by_row(layout, layout.pair).astype(int), by_row(layout, values)
+    want = np.stack([flat[pair == p].sum(0) for p in range(len(pairs))])
+    np.testing.assert_allclose(rows.sum_by_pair(values, layout), want, atol=1e-5)
+    first, second = np.random.default_rng(4).normal(size=(2, len(pairs), 2)).astype(np.float32)
+    want = np.zeros((NUM_RESPONSES, 2))
+    for place, (a, b) in enumerate(pairs[:-1]):
+        want[a] += first[place]
+        if b < NUM_RESPONSES:
+            want[b] += second[place]
+    got = rows.sum_sides_by_response(first, second, layout, NUM_RESPONSES)
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_rows_of_no_weight_may_hold_anything(comparisons):
