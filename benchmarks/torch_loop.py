@@ -8,15 +8,15 @@ import numpy as np
 
 
 class TorchLoop:
-    """Trains by `step` and tells the loss on other judgments.
+    """Trains by `step` and tells the loss on other comparisons.
 
     Args:
         torch: The module, which is no dependency.
-        data: Judgments.
+        data: Comparisons.
         embeddings: Of all responses.
         num_users: U.
         config: Of our run.
-        batch: Judgments a step.
+        batch: Comparisons a step.
         kernel: Where the head starts, [input, factor + 1].
     """
 
@@ -62,7 +62,7 @@ class TorchLoop:
         self.by_head.step()
 
     def loss(self, data):
-        """Loss per judgment, without penalties."""
+        """Loss per comparison, without penalties."""
         torch = self.torch
         with torch.no_grad():
             user, first, second = (torch.from_numpy(c).long() for c in data[:3])

@@ -1,10 +1,10 @@
-"""Minibatch training: judgments per second beside a PyTorch loop, and over devices and processes.
+"""Minibatch training: comparisons per second beside a PyTorch loop, and over devices and processes.
 
 ``python -m benchmarks.train [--small]``. Simulated people; MAP, a linear head, batches of 8,192.
 
 - `torch`: the same model as `nn.Linear` and `nn.Embedding(sparse=True)` with the sparse Adagrad of
   torch for users and Adam for the head. Before anything is timed, both are trained on the same
-  judgments for as many passes and must reach the same loss on held-out ones.
+  comparisons for as many passes and must reach the same loss on held-out ones.
 - `dense_adam`: 2 million users × 16 with Adam on the whole table, as plain optax would train it,
   beside the row-sparse step.
 - 1, 2, 4 virtual devices and 1, 2 processes, each in a process of its own. One device or process is
@@ -50,22 +50,22 @@ AGREE = 0.004
 
 
 def make_world(
-    num_users, num_judgments, num_inputs, num_factors, num_responses=NUM_RESPONSES, planted=False
+    num_users, num_comparisons, num_inputs, num_factors, num_responses=NUM_RESPONSES, planted=False
 ):
-    """Judgments of simulated people: with planted weights, or tossed where only time counts."""
+    """Comparisons of simulated people: with planted weights, or tossed where only time counts."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(num_responses, num_inputs)).astype(np.float32)
     embeddings /= np.sqrt(num_inputs)
-    user = rng.integers(0, num_users, num_judgments, dtype=np.int32)
-    first = rng.integers(0, num_responses, num_judgments, dtype=np.int32)
-    second = rng.integers(0, num_responses, num_judgments, dtype=np.int32)
+    user = rng.integers(0, num_users, num_comparisons, dtype=np.int32)
+    first = rng.integers(0, num_responses, num_comparisons, dtype=np.int32)
+    second = rng.integers(0, num_responses, num_comparisons, dtype=np.int32)
     chance = np.float32(0.5)
     if planted:
         table = embeddings @ rng.normal(size=(num_inputs, num_factors + 1)).astype(np.float32)
         weight = rng.normal(size=(num_users, num_factors)).astype(np.float32)
         gap = table[first] - table[second]
         chance = 1 / (1 + np.exp(-np.sum(weight[user] * gap[:, :-1], axis=1) - gap[:, -1]))
-    label = (rng.random(num_judgments, np.float32) < chance).astype(np.float32)
+    label = (rng.random(num_comparisons, np.float32) < chance).astype(np.float32)
     return Comparisons(user, first, second, label, np.ones_like(label)), embeddings
 
 
@@ -79,22 +79,22 @@ def make_ours(data, embeddings, num_users, config):
     """A call of 16 steps that goes on where the last one stopped."""
     source = MemorySource(data, len(embeddings), UserLayout((num_users,)))
     run = prepare(source, embeddings, config, None, None)
-    held = {"state": run.state, "t": 0}
-    feed = next(source.feeds(0, 0, 0, run.num_slots, config.steps_per_call, run.mesh))
+    run_state = {"state": run.state, "t": 0}
+    batches = next(source.batches(0, 0, 0, run.num_slots, config.steps_per_call, run.mesh))
 
     def call():
-        if held["t"] + config.steps_per_call > run.steps_per_epoch:
-            held["t"] = 0
-            held["state"] = held["state"]._replace(t=jnp.zeros_like(held["state"].t))
-        held["state"], metrics = run.advance(held["state"], feed, run.problem)
-        held["t"] += config.steps_per_call
+        if run_state["t"] + config.steps_per_call > run.steps_per_epoch:
+            run_state["t"] = 0
+            run_state["state"] = run_state["state"]._replace(t=jnp.zeros_like(run_state["state"].t))
+        run_state["state"], metrics = run.train_step(run_state["state"], batches, run.problem)
+        run_state["t"] += config.steps_per_call
         return metrics.loss
 
-    return call, held
+    return call, run_state
 
 
 def check_agreement(torch) -> dict[str, float]:
-    """Held-out loss of both after as many passes over the same judgments."""
+    """Held-out loss of both after as many passes over the same comparisons."""
     num_users, batch, epochs = 2000, 1024, 8
     data, embeddings = make_world(num_users, 240_000, 64, 8, 1000, planted=True)
     parts = [
@@ -117,7 +117,7 @@ def make_dense_adam(num_users, num_factors):
     """A step of Adam on the whole table, from the gradient of the same rows."""
     optimizer = optax.adam(0.01)
     table = jnp.zeros((num_users, num_factors))
-    held = {"table": table, "moments": optimizer.init(table)}
+    dense = {"table": table, "moments": optimizer.init(table)}
     rng = np.random.default_rng(0)
     user = jnp.asarray(rng.integers(0, num_users, BATCH))
     features = jnp.asarray(rng.normal(size=(BATCH, num_factors)).astype(np.float32))
@@ -132,8 +132,8 @@ def make_dense_adam(num_users, num_factors):
     compiled = jax.jit(step, donate_argnums=(0, 1))
 
     def call():
-        held["table"], held["moments"] = compiled(held["table"], held["moments"])
-        return held["table"]
+        dense["table"], dense["moments"] = compiled(dense["table"], dense["moments"])
+        return dense["table"]
 
     return call
 
@@ -217,25 +217,25 @@ def main() -> None:
         if abs(losses["prefjax"] - losses["torch"]) > AGREE:
             raise SystemExit(f"the losses differ by more than {AGREE}; not timed")
     scale = 10 if arguments.small else 1
-    num_users, num_judgments = 1_000_000 // scale, 10_000_000 // scale
-    data, embeddings = make_world(num_users, num_judgments, 64, 8)
+    num_users, num_comparisons = 1_000_000 // scale, 10_000_000 // scale
+    data, embeddings = make_world(num_users, num_comparisons, 64, 8)
     config = make_config(8)
-    ours, held = make_ours(data, embeddings, num_users, config)
+    ours, ours_state = make_ours(data, embeddings, num_users, config)
     candidates = {"prefjax": ours}
     steps = config.steps_per_call
     if torch is not None:
-        kernel = np.asarray(held["state"].params["out"]["kernel"])
+        kernel = np.asarray(ours_state["state"].params["out"]["kernel"])
         loop = TorchLoop(torch, data, embeddings, num_users, config, BATCH, kernel)
         candidates["torch"] = lambda: [loop.step() for _ in range(steps)]
     seconds = timing.interleaved(candidates, repeats=5)
     seconds = {name: value / steps for name, value in seconds.items()}
-    print("judgments per second:", json.dumps({n: round(BATCH / s) for n, s in seconds.items()}))
-    del ours, held, candidates
+    print("comparisons per second:", json.dumps({n: round(BATCH / s) for n, s in seconds.items()}))
+    del ours, ours_state, candidates
 
     wide_users = 2_000_000 // scale
-    wide_data, wide_embeddings = make_world(wide_users, num_judgments // 2, 64, 16)
-    wide, held = make_ours(wide_data, wide_embeddings, wide_users, make_config(16))
-    table = held["state"].users
+    wide_data, wide_embeddings = make_world(wide_users, num_comparisons // 2, 64, 16)
+    wide, wide_state = make_ours(wide_data, wide_embeddings, wide_users, make_config(16))
+    table = wide_state["state"].users
     mebibytes = sum(leaf.nbytes for leaf in jax.tree.leaves(table)) / 1e6
     scratch = table.scale.nbytes / 1e6
     both = timing.interleaved(
@@ -255,7 +255,7 @@ def main() -> None:
             }
         )
     )
-    del wide, held, table
+    del wide, wide_state, table
     scaling = measure_scaling(arguments.small)
     print("cores:", len(cores), "seconds a step:", json.dumps(scaling))
     one = scaling["devices_1"]
@@ -265,7 +265,13 @@ def main() -> None:
     }
     print("efficiency by core in use:", json.dumps(efficiency))
     print(json.dumps(timing.environment()))
-    sizes = {"user": num_users, "judgment": num_judgments, "input": 64, "factor": 8, "batch": BATCH}
+    sizes = {
+        "user": num_users,
+        "comparison": num_comparisons,
+        "input": 64,
+        "factor": 8,
+        "batch": BATCH,
+    }
     print(timing.report("train", "prefjax", sizes, {**seconds, **scaling}, agrees=True))
 
 

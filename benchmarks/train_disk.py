@@ -1,6 +1,6 @@
 """The disk under training: shards written and read, checkpoints saved and restored.
 
-``python -m benchmarks.train_disk [--small]``. Two million simulated users × 16, a judgment each.
+``python -m benchmarks.train_disk [--small]``. Two million simulated users × 16, a comparison each.
 There is nothing to compare with: these are the constants of ``docs/scale.md``.
 """
 
@@ -18,12 +18,12 @@ from benchmarks import timing
 from benchmarks.train import make_config, make_world
 from prefjax.io import Store
 from prefjax.train import ShardSource, UserLayout, write_shards
-from prefjax.train.forms import template, to_disk
+from prefjax.train.saved_state import template, to_disk
 from prefjax.train.setup import prepare
 
 
 def measure(num_users: int) -> dict[str, float]:
-    """Judgments a second from shards, and seconds to save and to verify a checkpoint."""
+    """Comparisons a second from shards, and seconds to save and to verify a checkpoint."""
     data, embeddings = make_world(num_users, num_users, 64, 16)
     layout = UserLayout((num_users,))
     with tempfile.TemporaryDirectory() as home:
@@ -33,12 +33,12 @@ def measure(num_users: int) -> dict[str, float]:
         wrote = time.perf_counter()
         source = ShardSource(folder / "data", verify=False)
         run = prepare(source, embeddings, make_config(16), None, None)
-        feeds = source.feeds(0, 0, 0, run.num_slots, 16, run.mesh)
-        jax.block_until_ready(next(feeds))
+        programs = source.batches(0, 0, 0, run.num_slots, 16, run.mesh)
+        jax.block_until_ready(next(programs))
         began, count = time.perf_counter(), 0
-        for feed in itertools.islice(feeds, 12):
-            jax.block_until_ready(feed)
-            count += feed.table.row.size
+        for batches in itertools.islice(programs, 12):
+            jax.block_until_ready(batches)
+            count += batches.table.row.size
         read = time.perf_counter()
         kept = to_disk(run.state, layout.num_partitions, run.mesh)
         shape = template(run.state, layout.num_partitions, layout.num_rows, run.mesh)

@@ -20,7 +20,7 @@ from prefjax.parallel import (
 
 NUM_STEPS = 50
 COUNTS = {
-    # As many judgments in every partition; the last batch of an epoch is full.
+    # As many comparisons in every partition; the last batch of an epoch is full.
     "even": [64] * NUM_PARTITIONS,
     # A partition without any, one with a single one, a last batch with gaps.
     "uneven": [64, 37, 0, 1, 50, 61, 12, 63],

@@ -38,27 +38,34 @@ def test_settings_are_read_with_their_types_and_paths_beside_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("data", 3, "run.json: data must be Path, found 3"),
-        ("embeddings", None, "embeddings must be Path, found None"),
-        ("validation", ["a"], "validation must be .*Path.*, found"),
-        ("export", "yes", "export must be bool, found 'yes'"),
-        ("train.num_devices", "two", "num_devices must be .*int.*, found 'two'"),
-        ("train.num_devices", True, "num_devices must be .*int.*, found True"),
-        ("train.seed", 1.5, "seed must be int, found 1.5"),
-        ("train.seed", -1, "seed must not be negative"),
-        ("train.eval_every", -1, "eval_every must not be negative"),
-        ("train.step_timeout", -1, "timeouts must be positive"),
-        ("train.backend", "tpu", "backend must be one of pmap"),
-        ("train.optimizer", "adam", "optimizer: expected an object"),
-        ("train.optimizer", {"learning_rate": -0.1}, "learning_rate -0.1"),
-        ("train.optimizer", {"learning_rate": math.nan}, "learning_rate nan"),
-        ("train.step.user_rate", math.inf, "user_rate inf must be finite"),
-        ("train.step.model.num_factors", 0, "num_factors 0 .* must be at least 1"),
-        ("train.step.model.hidden", 3, "hidden must be tuple.*, found 3"),
-        ("train.step.model.hidden", ["a"], "hidden must be tuple.*, found"),
-        ("train.step.model.hidden", [0], "must be at least 1"),
+        ("data", 3, "run.json: data: input should be a valid string, found 3"),
+        ("embeddings", None, "embeddings: input should be a valid string, found None"),
+        ("validation", ["a"], "validation: input should be a valid string, found"),
+        ("export", "yes", "export: input should be a valid boolean, found 'yes'"),
+        ("num_partitions", 0, "num_partitions must be at least 1, got 0"),
+        ("train.num_devices", "two", "train.num_devices: .* valid integer, found 'two'"),
+        ("train.num_devices", True, "train.num_devices: .* valid integer, found True"),
+        ("train.seed", 1.5, "train.seed: input should be a valid integer, found 1.5"),
+        ("train.seed", -1, "train: seed must be finite and not negative, got -1"),
+        ("train.eval_every", -1, "eval_every must be finite and not negative, got -1"),
+        ("train.step_timeout", -1, "step_timeout must be finite and not negative, got -1"),
+        ("train.step_timeout", 0, "step_timeout must be positive, got 0"),
+        ("train.backend", "tpu", "train.backend: input should be 'pmap', .*, found 'tpu'"),
+        ("train.optimizer", "adam", "train.optimizer: input should be an object, found 'adam'"),
+        ("train.optimizer", {"name": "magic"}, "optimizer.name: .* 'adam'.*, found 'magic'"),
+        ("train.optimizer", {"learning_rate": -0.1}, "learning_rate must .*, got -0.1"),
+        (
+            "train.optimizer",
+            {"learning_rate": math.nan},
+            "learning_rate must be finite .*, got nan",
+        ),
+        ("train.step.user_rate", math.inf, "user_rate must be finite and not negative, got inf"),
+        ("train.step.model.num_factors", 0, "num_factors must be at least 1, got 0"),
+        ("train.step.model.hidden", 3, "train.step.model.hidden: .* valid array, found 3"),
+        ("train.step.model.hidden", ["a"], r"hidden.0: input should be a valid integer, found 'a'"),
+        ("train.step.model.hidden", [0], "hidden must be at least 1"),
         ("train.step.model.penalty", -1.0, "model: penalty must be finite and not negative"),
-        ("train.step.rate", 1, r"step: unknown fields \['rate'\]"),
+        ("train.step.rate", 1, r"train.step.rate is an unknown field; the fields there are \['mo"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path, place, value, message):
@@ -70,6 +77,14 @@ def test_a_wrong_field_is_named(tmp_path, place, value, message):
     where[name] = value
     with pytest.raises(ValueError, match=message):
         read(tmp_path, content)
+
+
+def test_every_wrong_field_is_named_at_once(tmp_path):
+    wrong = {"data": "choices", "embeddings": "e.npy", "train": {"epochs": 3, "seed": "0"}}
+    with pytest.raises(ValueError, match="folder is missing") as error:
+        read(tmp_path, wrong)
+    assert "train.epochs is an unknown field" in str(error.value)
+    assert "train.seed: input should be a valid integer, found '0'" in str(error.value)
 
 
 def test_what_is_no_json_is_refused(tmp_path):
@@ -104,7 +119,7 @@ def write_choices(folder, users, responses):
         (("ada", "bo"), ("no", "yes", "maybe"), "does not number its responses as"),
     ],
 )
-def test_validation_judgments_of_other_people_or_responses_are_refused(
+def test_validation_comparisons_of_other_people_or_responses_are_refused(
     tmp_path, users, responses, message
 ):
     write_choices(tmp_path / "choices", ("ada", "bo"), ("yes", "no", "maybe"))

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from prefjax.train.layout import UserLayout
-from prefjax.train.order import LARGEST, make_order, permute, permute_on_host
+from prefjax.train.permutation import LARGEST, make_permutation, permute, permute_on_host
 
 
 def by_hand(order, x):
@@ -30,7 +30,7 @@ def by_hand(order, x):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 17, 100, 4096, 10_007])
 def test_every_place_is_taken_once(size):
-    order = make_order(size, seed=3, stream=1, epoch=2)
+    order = make_permutation(size, seed=3, stream=1, epoch=2)
     everything = permute_on_host(order, np.arange(size))
     assert sorted(everything.tolist()) == list(range(size))
     some = np.random.default_rng(0).integers(0, size, 20)
@@ -39,11 +39,11 @@ def test_every_place_is_taken_once(size):
 
 def test_the_device_finds_what_the_host_finds_up_to_the_largest_size():
     places = np.array([0, 1, 4242, LARGEST // 2, LARGEST - 1], np.uint32)
-    order = make_order(LARGEST, seed=0, stream=0, epoch=0)
+    order = make_permutation(LARGEST, seed=0, stream=0, epoch=0)
     expected = [by_hand(order, int(x)) for x in places]
     assert permute_on_host(order, places).tolist() == expected
     assert np.asarray(jax.jit(permute)(order, places)).tolist() == expected
-    small = make_order(10, seed=0, stream=0, epoch=0)
+    small = make_permutation(10, seed=0, stream=0, epoch=0)
     batch = np.arange(10, dtype=np.uint32)[[0, 9, 3, 4, 5]]
     ours = np.asarray(jax.jit(permute)(small, batch))
     assert ours.tolist() == permute_on_host(small, batch).tolist()
@@ -52,29 +52,29 @@ def test_the_device_finds_what_the_host_finds_up_to_the_largest_size():
 def test_the_order_looks_drawn_at_random():
     size, num_orders = 12, 6000
     first = np.array(
-        [permute_on_host(make_order(size, 0, 0, e), np.arange(3)) for e in range(num_orders)]
+        [permute_on_host(make_permutation(size, 0, 0, e), np.arange(3)) for e in range(num_orders)]
     )
     for place in range(3):
         assert stats.chisquare(np.bincount(first[:, place], minlength=size)).pvalue > 1e-3
     pairs = np.bincount(first[:, 0] * size + first[:, 1], minlength=size**2).reshape(size, size)
     assert not pairs.diagonal().any()
     assert stats.chisquare(pairs[~np.eye(size, dtype=bool)]).pvalue > 1e-3
-    long = permute_on_host(make_order(100_000, 0, 0, 0), np.arange(100_000)).astype(float)
+    long = permute_on_host(make_permutation(100_000, 0, 0, 0), np.arange(100_000)).astype(float)
     for other in (np.arange(100_000.0), np.roll(long, 1)):
         assert abs(np.corrcoef(long, other)[0, 1]) < 0.015
 
 
 def test_epochs_streams_and_seeds_differ_and_repeat():
     names = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
-    orders = [permute_on_host(make_order(1000, *name), np.arange(1000)) for name in names]
+    orders = [permute_on_host(make_permutation(1000, *name), np.arange(1000)) for name in names]
     for i, order in enumerate(orders):
-        again = permute_on_host(make_order(1000, *names[i]), np.arange(1000))
+        again = permute_on_host(make_permutation(1000, *names[i]), np.arange(1000))
         np.testing.assert_array_equal(order, again)
         assert all((order == other).mean() < 0.01 for other in orders[i + 1 :])
     with pytest.raises(ValueError, match="places"):
-        make_order(2**32, 0, 0, 0)
+        make_permutation(2**32, 0, 0, 0)
     with pytest.raises(ValueError, match="negative"):
-        make_order(5, -1, 0, 0)
+        make_permutation(5, -1, 0, 0)
 
 
 def test_users_have_a_row_each_and_keep_it_when_others_join():

@@ -49,9 +49,8 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
         spread = jnp.sum(jnp.square(gap[:, :-1]) * variance[data.user], axis=1)
         loss = variational.expect(z, spread, model.bound).value - data.label * z
         divergence = 0.5 * (square + jnp.sum(variance - 1 - log_variance, axis=1))
-    centred = embeddings - embeddings.mean(0, keepdims=True)
-    scale = np.mean(np.sum(np.square(centred), axis=1))
-    tau = jnp.asarray([model.penalty] * model.num_factors + [model.utility_penalty]) * scale
+    tau = jnp.asarray([model.penalty] * model.num_factors + [model.utility_penalty])
+    params = jax.tree.map(jnp.multiply, params, units(params, data, embeddings))
     return (
         jnp.sum(data.sample_weight * loss)
         + jnp.sum(jnp.where(answered, divergence, 0))
@@ -60,8 +59,23 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
     )
 
 
+def units(params, data, embeddings):
+    """The scale of the compared embeddings beside every parameter that multiplies them."""
+    used = embeddings[np.unique(np.concatenate([data.first, data.second[data.second >= 0]]))]
+    centered = used - used.mean(0, keepdims=True)
+    scale = np.sqrt(np.mean(np.sum(np.square(centered), axis=1)))
+    num_inputs = embeddings.shape[1]
+    ones = jax.tree.map(jnp.ones_like, params)
+    kernel = ones["out"]["kernel"].at[:num_inputs].set(scale)
+    trunk = ones.get("trunk", {})
+    if trunk:
+        first = {**trunk["layer0"], "kernel": scale * trunk["layer0"]["kernel"]}
+        return {"out": {"kernel": kernel}, "trunk": {**trunk, "layer0": first}}
+    return {"out": {"kernel": kernel}}
+
+
 def one_step(data, embeddings, config):
-    """State before and after the first step; all judgments are in its batch."""
+    """State before and after the first step; all comparisons are in its batch."""
     source = MemorySource(data, NUM_RESPONSES, LAYOUT)
     assert source.num_steps(NUM_SLOTS) == 1
     mesh = make_mesh(1)
@@ -74,8 +88,8 @@ def one_step(data, embeddings, config):
         users = users._replace(log_variance=spread)
     state = state._replace(users=users)
     before = jax.tree.map(np.asarray, state)
-    (feed,) = source.feeds(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
-    after, metrics = program(config, "sgd", "single", 1)(state, feed, problem)
+    (batches,) = source.batches(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
+    after, metrics = program(config, "sgd", "single", 1)(state, batches, problem)
     return before, jax.tree.map(np.asarray, after), jax.tree.map(np.asarray, metrics)
 
 
@@ -109,7 +123,8 @@ def test_a_full_batch_moves_along_the_dense_gradient(config):
     )(before.params, mean, log_variance, data, embeddings, config)
 
     total = float(data.sample_weight.sum())
-    expected = jax.tree.map(lambda p, g: p - RATE * g / total, before.params, head)
+    scale = units(before.params, data, embeddings)
+    expected = jax.tree.map(lambda p, g, c: p - RATE * g / total / c**2, before.params, head, scale)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), after.params, expected
     )
@@ -159,8 +174,8 @@ def test_weight_zero_is_absent_and_weight_two_is_twice():
     mesh = make_mesh(1)
     state, problem = start(source, whole, CONFIG, "sgd", mesh)
     problem = problem._replace(embeddings=jnp.asarray(embeddings))
-    (feed,) = source.feeds(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
-    _, broken = program(CONFIG, "sgd", "single", 1)(state, feed, problem)
+    (batches,) = source.batches(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
+    _, broken = program(CONFIG, "sgd", "single", 1)(state, batches, problem)
     assert np.isfinite(broken.loss[0])
     assert bool(broken.finite.all())
     assert metrics.total_weight[0] == broken.total_weight[0]
@@ -184,25 +199,25 @@ def test_a_step_that_is_not_finite_changes_nothing_and_three_halt_the_program():
     source = MemorySource(data, NUM_RESPONSES, LAYOUT)
     mesh = make_mesh(1)
     call = program(CONFIG, "sgd", "single", 1)
-    (feed, *_) = source.feeds(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
+    (batches, *_) = source.batches(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh)
 
     state, problem = start(source, embeddings, CONFIG, "sgd", mesh)
     before = jax.tree.map(np.array, (state.params, state.users))
     broken = problem._replace(embeddings=jnp.full_like(problem.embeddings, jnp.nan))
-    state, metrics = call(state, feed, broken)
+    state, metrics = call(state, batches, broken)
     assert metrics.finite.tolist() == [False] * STEPS_A_CALL
     assert (int(state.num_skipped), int(state.skipped_in_a_row)) == (3, 3)
     jax.tree.map(np.testing.assert_array_equal, (state.params, state.users), before)
 
-    # A broken response that one judgment shows: one step is skipped, the others count.
+    # A broken response that one comparison shows: one step is skipped, the others count.
     first, second = (np.where(column == 7, 8, column) for column in (data.first, data.second))
     first[11] = 7
     source = MemorySource(data._replace(first=first, second=second), NUM_RESPONSES, LAYOUT)
     state, problem = start(source, embeddings, CONFIG, "sgd", mesh)
     problem = problem._replace(embeddings=problem.embeddings.at[7].set(jnp.inf))
     bad = 0
-    for feed in source.feeds(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh):
-        state, metrics = call(state, feed, problem)
+    for batches in source.batches(0, 0, 0, NUM_SLOTS, STEPS_A_CALL, mesh):
+        state, metrics = call(state, batches, problem)
         bad += int((~metrics.finite).sum())
     assert (bad, int(state.num_skipped), int(state.skipped_in_a_row)) == (1, 1, 0)
     assert int(state.num_steps) == source.num_steps(NUM_SLOTS)

@@ -9,8 +9,7 @@ import optax
 from prefjax.parallel import data_parallel, make_mesh, padded_size, place
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import MemorySource
-from prefjax.train.objective import ModelConfig
-from prefjax.train.setup import make_problem
+from prefjax.train.objective import ModelConfig, make_problem
 from prefjax.train.state import STATE_SPECS, init
 from prefjax.train.step import SPECS, StepConfig, make_steps
 from prefjax.types import Comparisons
@@ -23,13 +22,13 @@ STEPS_A_CALL = 4
 OPTIMIZERS = {"sgd": optax.sgd(0.3), "adam": optax.adam(0.01)}
 
 
-def make_world(num_judgments=700, num_users=NUM_USERS, seed=0, users=None):
-    """Judgments of simulated people with planted weights, some against the baseline."""
+def make_world(num_comparisons=700, num_users=NUM_USERS, seed=0, users=None):
+    """Comparisons of simulated people with planted weights, some against the baseline."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(NUM_RESPONSES, NUM_INPUTS)).astype(np.float32)
     theta = rng.normal(size=(NUM_INPUTS, 3)) / np.sqrt(NUM_INPUTS)
     weight = rng.normal(size=(num_users, 3))
-    user = rng.integers(0, num_users, num_judgments) if users is None else users
+    user = rng.integers(0, num_users, num_comparisons) if users is None else users
     first = rng.integers(0, NUM_RESPONSES, len(user))
     second = rng.integers(-1, NUM_RESPONSES, len(user))
     gap = embeddings[first] - np.where((second >= 0)[:, None], embeddings[second], 0)
@@ -40,7 +39,7 @@ def make_world(num_judgments=700, num_users=NUM_USERS, seed=0, users=None):
 
 
 def users_of_partition(count):
-    """Users for judgments, ``count[p]`` of them from partition p."""
+    """Users for comparisons, ``count[p]`` of them from partition p."""
     partition, _ = LAYOUT.locate(np.arange(NUM_USERS))
     return np.concatenate(
         [np.resize(np.flatnonzero(partition == p), n) for p, n in enumerate(count)]
@@ -62,11 +61,11 @@ def start(source, embeddings, config, optimizer, mesh, seed=0):
     """State and problem on the devices."""
     more = padded_size(source.layout.num_partitions, mesh) - source.layout.num_partitions
     mass = np.pad(source.mass(), ((0, more), (0, 0)))
-    state = init(
-        jax.random.key(seed), embeddings.shape[1], mass, OPTIMIZERS[optimizer], config.model
-    )
     num_steps = source.num_steps(NUM_SLOTS)
-    problem = make_problem(embeddings, source.total_weight, num_steps, config.model)
+    problem = make_problem(
+        embeddings, source.compared(), source.total_weight, num_steps, config.model
+    )
+    state = init(jax.random.key(seed), problem, mass, OPTIMIZERS[optimizer], config.model)
     return place(state, STATE_SPECS, mesh), place(problem, "replicated", mesh)
 
 
@@ -76,13 +75,13 @@ def run(comparisons, embeddings, *, num_steps, config=CONFIG, optimizer="sgd", b
     source = MemorySource(comparisons, NUM_RESPONSES, LAYOUT)
     mesh = make_mesh(num_devices)
     state, problem = start(source, embeddings, config, optimizer, mesh)
-    advance = program(config, optimizer, backend, num_devices)
+    train_step = program(config, optimizer, backend, num_devices)
     collected, epoch = [], 0
     while len(collected) * STEPS_A_CALL < num_steps:
         epoch_t = place((np.int32(epoch), np.int32(0)), "replicated", mesh)
         state = state._replace(epoch=epoch_t[0], t=epoch_t[1])
-        for feed in source.feeds(0, epoch, 0, NUM_SLOTS, STEPS_A_CALL, mesh):
-            state, metrics = advance(state, feed, problem)
+        for batches in source.batches(0, epoch, 0, NUM_SLOTS, STEPS_A_CALL, mesh):
+            state, metrics = train_step(state, batches, problem)
             collected.append(jax.tree.map(np.asarray, metrics))
         epoch += 1
     return state, jax.tree.map(lambda *x: np.concatenate(x), *collected)

@@ -8,14 +8,14 @@
 where the data fits; this is for millions of users, data on disk, and runs that must survive.
 """
 
+from prefjax.train._predict import predict
+from prefjax.train._resume import layout_for
 from prefjax.train.config import OptimizerConfig, TrainConfig
-from prefjax.train.forms import grow_users
 from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
 from prefjax.train.objective import ModelConfig
-from prefjax.train.predict import predict
-from prefjax.train.resume import layout_for
+from prefjax.train.saved_state import grow_users
 from prefjax.train.shard_files import write_shards
 from prefjax.train.shards import ShardSource
 from prefjax.train.state import TrainState

@@ -19,10 +19,10 @@ from prefjax.data.io import read_folder
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
 from prefjax.parallel import fetch, is_primary, start_processes
+from prefjax.train._resume import layout_for
 from prefjax.train.config import RunConfig, read_config
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
-from prefjax.train.resume import layout_for
 from prefjax.train.setup import Source
 from prefjax.train.shard_files import MANIFEST
 from prefjax.train.shards import ShardSource
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file of a RunConfig")
     parser.add_argument("--resume", action="store_true", help="go on from the latest good step")
     parser.add_argument(
-        "--grow-users", action="store_true", help="resume with more users, or other judgments"
+        "--grow-users", action="store_true", help="resume with more users, or other comparisons"
     )
     parser.add_argument(
         "--cluster", action="store_true", help="let JAX find the processes (SLURM, TPU pods)"
@@ -95,7 +95,7 @@ def run(config: RunConfig, *, resuming: bool = False, grow: bool = False) -> Tra
 
 
 def read_source(config: RunConfig, *, grow: bool = False) -> Source:
-    """The judgments of a run: shards where there is a manifest, a data set folder otherwise."""
+    """The comparisons of a run: shards where there is a manifest, a data set folder otherwise."""
     if (config.data / MANIFEST).is_file():
         return ShardSource(config.data)
     data = read_folder(config.data)
@@ -117,7 +117,7 @@ def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
 
 
 def read_validation(config: RunConfig) -> Comparisons:
-    """The validation judgments, whose ids must be those of the data.
+    """The validation comparisons, whose ids must be those of the data.
 
     A folder has its own numbers of users and responses, so its names and texts must be the first
     ones of the data's, in the same order. Shards have no names to compare.

@@ -1,13 +1,14 @@
-"""Batches: from every partition the same number of judgments, at one position of the epoch.
+"""Batches: from every partition the same number of comparisons, at one position of the epoch.
 
-Step t of an epoch takes, from every partition p, the judgments at places t b … t b + b − 1 of that
-partition's order. Which judgments meet in a batch is therefore fixed by P, the seed and (epoch, t),
-never by the number of devices, and a device that owns partition p owns all users of its judgments.
-Partitions that end before others, and the last batch, are filled with judgments of weight 0.
+Step t of an epoch takes, from every partition p, the comparisons at places t b … t b + b − 1 of
+that partition's order. Which comparisons meet in a batch is therefore fixed by P, the seed and
+(epoch, t), never by the number of devices, and a device that owns partition p owns all users of its
+comparisons. Partitions that end before others, and the last batch, are filled with comparisons of
+weight 0.
 
-A feed holds what a program of several steps reads: all judgments, from which it takes its batches
-(`Table`), or these batches themselves (`Stacked`). A table keeps the five numbers of a judgment
-side by side: in random order each would otherwise be fetched from memory on its own.
+A program of several steps reads all comparisons and forms its batches from them (`PackedRows`), or
+it reads these batches themselves (`StackedBatches`). Packed rows keep the five numbers of a
+comparison side by side: in random order each would otherwise be fetched from memory on its own.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -17,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
-from prefjax.train.order import Order, permute
+from prefjax.train.permutation import Permutation, permute
 from prefjax.types import BASELINE, Array
 
 
 class Batch(NamedTuple):
-    """Judgments by partition; ``row`` is the user's row in the partition."""
+    """Comparisons by partition; ``row`` is the user's row in the partition."""
 
     row: Int[Array, "*lead slot"]
     first: Int[Array, "*lead slot"]
@@ -38,11 +39,11 @@ PADDING = Batch(
     label=np.asarray(0.5, np.float32),
     sample_weight=np.asarray(0, np.float32),
 )
-"""A judgment that counts as absent."""
+"""A comparison that counts as absent."""
 
 
 def pack(batch: Batch) -> Int32[np.ndarray, "*lead word"]:
-    """The words of every judgment; floats as the bits they are. On the host."""
+    """The words of every comparison; floats as the bits they are. On the host."""
     return np.stack([np.asarray(column).view(np.int32) for column in batch], axis=-1)
 
 
@@ -57,37 +58,37 @@ def unpack(words: Int32[Array, "*lead word"]) -> Batch:
     )
 
 
-class Table(NamedTuple):
-    """All judgments of each partition, padded to one length, and how many there are.
+class PackedRows(NamedTuple):
+    """All comparisons of each partition, padded to one length, and how many there are.
 
-    ``words`` are those of `pack`; ``order`` None takes the judgments as they lie.
+    ``words`` are those of `pack`; ``order`` None takes the comparisons as they lie.
     """
 
-    words: Int32[Array, "partition judgment word"]
+    words: Int32[Array, "partition comparison word"]
     count: Int[Array, " partition"]
-    order: Order | None
+    order: Permutation | None
 
 
-class Stacked(NamedTuple):
+class StackedBatches(NamedTuple):
     """Batches of consecutive steps, ``[partition, step, slot]``."""
 
     table: Batch
 
 
-Feed: TypeAlias = Table | Stacked
+Batches: TypeAlias = PackedRows | StackedBatches
 
 
-def take(feed: Feed, index: Array, t: Array, num_slots: int) -> Batch:
-    """The batch of one step.
+def get_batch(batches: Batches, index: Array, t: Array, num_slots: int) -> Batch:
+    """Gives the batch of one step; inside ``jit``.
 
     Args:
-        feed: Where it comes from.
-        index: Number of the step in this program; which of the stacked batches.
-        t: Number of the step in the epoch; the position in the table.
-        num_slots: b, judgments of a partition in a batch.
+        batches: What the program reads.
+        index: Number of the step in this program, which picks one of stacked batches.
+        t: Number of the step in the epoch, which is the position in packed rows.
+        num_slots: b, the comparisons of a partition in a batch.
     """
-    if isinstance(feed, Stacked):
-        return Batch(*(column[:, index] for column in feed.table))
+    if isinstance(batches, StackedBatches):
+        return Batch(*(column[:, index] for column in batches.table))
 
     def of_partition(words, count, order):
         place = t * num_slots + jnp.arange(num_slots)
@@ -102,4 +103,4 @@ def take(feed: Feed, index: Array, t: Array, num_slots: int) -> Batch:
             )
         )
 
-    return jax.vmap(of_partition)(feed.words, feed.count, feed.order)
+    return jax.vmap(of_partition)(batches.words, batches.count, batches.order)

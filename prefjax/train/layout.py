@@ -2,7 +2,7 @@
 
     v = π_s(u − start_s),    partition = v mod P,    row = base_s + ⌊v / P⌋
 
-with π_s the permutation of `prefjax.train.order` for segment s. A table of users is an array
+with π_s the permutation of `prefjax.train.permutation` for segment s. A table of users is an array
 ``[partition, row, factor]``; devices get whole partitions, so the number of partitions P, not the
 number of devices, fixes what is trained. P is chosen once, stored, and never changed; partitions
 differ by at most one user a segment. Users who join later are a new segment, and nobody moves.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int, Int32
 
-from prefjax.train.order import make_order, permute_on_host
+from prefjax.train.permutation import make_permutation, permute_on_host
 
 STREAM = 2**32
 """Streams from here on permute users, those below the rows of a partition."""
@@ -79,7 +79,7 @@ class UserLayout:
             inside = (
                 slice(None) if len(self.segments) == 1 else (user >= start) & (user < start + size)
             )
-            order = make_order(size, self.seed, STREAM + segment, 0)
+            order = make_permutation(size, self.seed, STREAM + segment, 0)
             place = permute_on_host(order, user[inside] - start)
             partition[inside] = place % self.num_partitions
             row[inside] = base + place // self.num_partitions

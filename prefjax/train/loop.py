@@ -1,8 +1,10 @@
-"""The training run: programs of several steps, checkpoints, evaluation, and every way to stop.
+"""The training run: calls of several steps, checkpoints, evaluation, and every way to stop.
 
-    while epochs are left:
-        for feed in source: state ← steps(state, feed);  look at metrics, signals, errors of writes
-        every so often: evaluate on the validation cell, save
+    while epochs are left and something is gained:
+        for batches in source.batches(…):
+            state, metrics ← train_step(state, batches, problem)      dispatched
+            look at the metrics of the call before, at signals and at errors of writes
+        every so often: evaluate on the validation comparisons, save
 
 The position (epoch, t), the key and the counts of skipped steps are part of the state, so a run
 that was killed goes on from the latest complete step and ends with the same bits as one that was
@@ -10,9 +12,7 @@ not.
 """
 
 import dataclasses
-import json
-import time
-from collections import deque
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,21 +21,21 @@ import jax
 import numpy as np
 import optax
 from jaxtyping import Float
-from tqdm import tqdm
 
 from prefjax.io import Store
-from prefjax.parallel import fetch, is_preempted, is_primary, place
-from prefjax.train import forms
+from prefjax.parallel import fetch, is_preempted, place
+from prefjax.train import saved_state
+from prefjax.train._resume import resume, saved_version
 from prefjax.train.config import TrainConfig
 from prefjax.train.guard import Interrupts, Watchdog
 from prefjax.train.layout import UserLayout
-from prefjax.train.resume import Progress, resume
-from prefjax.train.setup import Prepared, Source, prepare
-from prefjax.train.state import Metrics, TrainState
-from prefjax.train.step import MAX_SKIPPED
+from prefjax.train.monitor import Monitor
+from prefjax.train.progress import MIN_STEPS, Progress, count_flat
+from prefjax.train.setup import VERSION, Prepared, Source, prepare
+from prefjax.train.state import TrainState
 from prefjax.types import Array, Comparisons
 
-Status = Literal["finished", "stopped early", "interrupted"]
+Status = Literal["finished", "converged", "stopped early", "interrupted"]
 
 DEFAULT = TrainConfig()
 
@@ -46,14 +46,18 @@ class TrainResult(NamedTuple):
     Attributes:
         state: The last state, or the best if the run was stopped early, on the devices.
         layout: Places of the users in its table; see `user_weights`.
-        status: How it ended.
+        status: ``finished`` after all epochs, ``converged`` when the training loss gained nothing
+            any more, ``stopped early`` when the validation loss did not, or ``interrupted``.
         history: What was logged, in order.
+        trend: What is wrong with the end of the run, in a sentence: a loss that was still falling
+            or has risen. Empty if nothing is.
     """
 
     state: TrainState
     layout: UserLayout
     status: Status
     history: list[dict[str, Any]]
+    trend: str = ""
 
 
 def train(
@@ -69,95 +73,107 @@ def train(
 ) -> TrainResult:
     """Fits the head and all users by minibatches, on all devices of all processes.
 
+    A second run of a process with the same settings and sizes compiles nothing.
+
     Args:
-        source: The judgments; the same on every process.
+        source: The comparisons; the same on every process.
         embeddings: One frozen embedding a response.
-        config: Settings.
-        optimizer: Of the head, instead of ``config.optimizer``.
-        validation: Judgments of known users on which the fit is evaluated.
+        config: Settings of the run.
+        optimizer: Optimizer of the head instead of ``config.optimizer``; the same object again
+            where a second run should not compile.
+        validation: Comparisons of known users on which the fit is evaluated.
         folder: Where checkpoints and ``metrics.jsonl`` go; None writes nothing.
         resuming: Go on from the latest good step in ``folder``, if there is one.
-        grow: The source may have more users than the run that is resumed, or other judgments.
+        grow: The source may have more users than the run that is resumed, or other comparisons.
 
     Raises:
         ValueError: Input is invalid, ``folder`` holds steps and ``resuming`` is False, or the saved
             run had other settings or data; the message lists the fields.
-        FloatingPointError: Loss or gradient were not finite three times in a row; the message names
-            the batches. What is on disk is finite.
+        FloatingPointError: Loss or gradient were not finite three times in a row, or the loss rose
+            far above that of guessing; the message names the step and the remedy. What is on disk
+            is finite.
         OSError: A checkpoint cannot be written.
+
+    Warns:
+        UserWarning: The loss was still falling at the end, or has risen.
     """
-    if config.patience and (folder is None or validation is None):
-        raise ValueError("patience needs validation judgments, and a folder for the best state.")
-    run = prepare(source, embeddings, config, optimizer, validation)
-    state, progress, status = run.state, Progress(), "finished"
-    history: list[dict[str, Any]] = []
+    version = saved_version(folder) if resuming else VERSION
+    run = prepare(source, embeddings, config, optimizer, validation, version)
+    state, progress = run.state, Progress()
+    status: Status | None = None
+    best: TrainState | None = None
     with ExitStack() as stack:
         store = _open(stack, folder, run, config, resuming)
         if store is not None and resuming:
             state, progress = resume(store, run, source, grow=grow)
-            _log(history, folder, {"step": progress.clock, "resumed": True})
-        saved_at, num_calls = progress.clock, 0
         watchdog = stack.enter_context(Watchdog(config.step_timeout, config.start_timeout))
         interrupts = stack.enter_context(Interrupts())
-        bar = stack.enter_context(_bar(source, config, progress, run))
-        bad: deque[tuple[int, int]] = deque(maxlen=MAX_SKIPPED)
-        while progress.epoch < config.num_epochs and status == "finished":
-            feeds = source.feeds(
+        monitor = Monitor(source, config, run, progress, watchdog, folder)
+        stack.enter_context(monitor)
+        if store is not None and resuming:
+            monitor.log({"step": progress.clock, "resumed": True})
+        saved_at, num_calls = progress.clock, 0
+        while status is None and progress.epoch < config.num_epochs:
+            for batches in source.batches(
                 config.seed,
                 progress.epoch,
                 progress.t,
                 run.num_slots,
                 config.steps_per_call,
                 run.mesh,
-            )
-            for feed in feeds:
-                before, began = progress.clock, time.perf_counter()
-                state, metrics = run.advance(state, feed, run.problem)
+            ):
+                before = progress.clock
+                state, metrics = run.train_step(state, batches, run.problem)
                 count = min(config.steps_per_call, run.steps_per_epoch - progress.t)
-                metrics = jax.tree.map(lambda x: x[:count], fetch(metrics))  # noqa: B023
-                wrong = np.flatnonzero(~metrics.finite).tolist()
-                bad.extend((progress.epoch, progress.t + i) for i in wrong)
-                num_skipped, in_a_row = fetch((state.num_skipped, state.skipped_in_a_row))
-                if in_a_row >= MAX_SKIPPED:
-                    raise FloatingPointError(_blame(bad, source, config.seed, run.num_slots))
-                watchdog.beat()
+                monitor.add(metrics, count)
                 progress.clock, progress.t = progress.clock + count, progress.t + count
-                line = _summarize(metrics, progress, config, time.perf_counter() - began)
-                _log(history, folder, {**line, "num_skipped": int(num_skipped)})
-                bar.update(count * config.step.batch_size)
-                bar.set_postfix(loss=f"{line['loss']:.4f}")
-
+                num_calls += 1
+                if store is not None:
+                    store.check()
                 ended = progress.t >= run.steps_per_epoch
+                stopping = is_preempted(num_calls) or interrupts.wanted
+                saving = store is not None and _is_due(before, progress.clock, config.save_every)
+                evaluating = run.evaluate is not None and _is_evaluation_due(
+                    before, progress, config, ended
+                )
+                if not (ended or stopping or saving or evaluating):
+                    continue
+
+                monitor.settle()
                 if ended:
-                    progress.epoch, progress.t = progress.epoch + 1, 0
+                    progress.end_epoch()
                     position = np.int32(progress.epoch), np.int32(0)
                     epoch, t = place(position, "replicated", run.mesh)
                     state = state._replace(epoch=epoch, t=t)
-                improved = False
-                if run.measure and _is_due(before, progress.clock, config.eval_every, ended):
-                    found = jax.tree.map(float, fetch(run.measure(state)))
-                    _log(history, folder, {"step": progress.clock, **found._asdict()})
-                    improved = _judge(progress, found.nll, config.min_gain)
+                if run.evaluate is not None and evaluating:
+                    measured = jax.tree.map(float, fetch(run.evaluate(state)))
+                    monitor.log({"step": progress.clock, **measured._asdict()})
+                    improved = progress.add_evaluation(measured.nll, config.min_gain)
                     watchdog.beat()
-                    if config.patience and progress.num_worse >= config.patience:
-                        status = "stopped early"
-                num_calls += 1
-                if is_preempted(num_calls) or interrupts.wanted:
-                    status = "interrupted"
-                if store is not None:
-                    store.check()
-                    due = _is_due(before, progress.clock, config.save_every, False)
-                    if due or status == "interrupted" or (improved and config.patience):
-                        _save(store, state, progress, source, run)
-                        saved_at = progress.clock
-                        watchdog.beat()
-                if ended or status != "finished":
+                    if improved and config.patience:
+                        saving = store is not None
+                        best = None if saving else _copy(state, source, run)
+                    status = "stopped early" if _is_patience_out(progress, config) else None
+                elif run.evaluate is None and ended and config.patience:
+                    num_flat = count_flat(progress.losses, config.min_gain)
+                    status = "converged" if num_flat >= config.patience else None
+                status = "interrupted" if stopping else status
+                if store is not None and (saving or stopping):
+                    _save(store, state, progress, source, run)
+                    saved_at = progress.clock
+                    watchdog.beat()
+                if ended or status is not None:
                     break
+        monitor.settle()
         if store is not None and saved_at != progress.clock:
             _save(store, state, progress, source, run)
-        if store is not None and status == "stopped early":
-            state = _best(store, state, progress, source, run)
-    return TrainResult(state, source.layout, status, history)
+        if status == "stopped early":
+            state = _restore_best(store, best, state, progress, source, run)
+    status = status or "finished"
+    trend = _describe_trend(progress, config, status, run.evaluate is not None)
+    if trend:
+        warnings.warn(trend, stacklevel=2)
+    return TrainResult(state, source.layout, status, monitor.history, trend)
 
 
 def user_weights(
@@ -193,74 +209,54 @@ def _open(
     return store
 
 
-def _bar(source: Source, config: TrainConfig, progress: Progress, run: Prepared) -> tqdm:
-    per_epoch = run.steps_per_epoch * config.step.batch_size
-    return tqdm(
-        total=config.num_epochs * per_epoch,
-        initial=progress.epoch * per_epoch + progress.t * config.step.batch_size,
-        unit="judgment",
-        unit_scale=True,
-        disable=not (config.progress and is_primary()),
-    )
+def _is_due(before: int, now: int, every: int) -> bool:
+    """Whether a multiple of ``every`` lies in (before, now]."""
+    return now // every > before // every
 
 
-def _summarize(
-    metrics: Metrics, progress: Progress, config: TrainConfig, seconds: float
-) -> dict[str, Any]:
-    total = float(metrics.total_weight.sum())
-    loss = float((metrics.loss * metrics.total_weight)[metrics.finite].sum())
-    return {
-        "step": progress.clock,
-        "epoch": progress.epoch,
-        "loss": loss / total if total else 0.0,
-        "gradient_norm": float(metrics.gradient_norm[-1]),
-        "judgments_per_second": round(len(metrics.loss) * config.step.batch_size / seconds),
-    }
+def _is_evaluation_due(before: int, progress: Progress, config: TrainConfig, ended: bool) -> bool:
+    if config.eval_every:
+        return _is_due(before, progress.clock, config.eval_every)
+    last = progress.epoch + 1 >= config.num_epochs
+    return ended and (last or progress.clock - progress.evaluated_at >= MIN_STEPS)
 
 
-def _is_due(before: int, now: int, every: int, ended: bool) -> bool:
-    """Whether a multiple of ``every`` lies in (before, now]; 0 stands for the end of an epoch."""
-    return ended if every == 0 else now // every > before // every
+def _is_patience_out(progress: Progress, config: TrainConfig) -> bool:
+    return bool(config.patience) and progress.num_worse >= config.patience
 
 
-def _judge(progress: Progress, nll: float, min_gain: float) -> bool:
-    """Notes an evaluation; whether it is the best so far."""
-    if progress.best_nll is None or nll < progress.best_nll - min_gain:
-        progress.best_nll, progress.best_clock, progress.num_worse = nll, progress.clock, 0
-        return True
-    progress.num_worse += 1
-    return False
+def _describe_trend(
+    progress: Progress, config: TrainConfig, status: Status, validated: bool
+) -> str:
+    """What is wrong with the end of a run that was not interrupted."""
+    if status == "interrupted" or not (progress.losses or progress.loss_weight):
+        return ""
+    return progress.trend(config.min_gain, finished=status == "finished", validated=validated)
+
+
+def _copy(state: TrainState, source: Source, run: Prepared) -> TrainState:
+    return saved_state.to_disk(state, source.layout.num_partitions, run.mesh)
 
 
 def _save(
     store: Store, state: TrainState, progress: Progress, source: Source, run: Prepared
 ) -> None:
     store.best_step = progress.best_clock or None
-    kept = forms.to_disk(state, source.layout.num_partitions, run.mesh)
-    store.save(progress.clock, kept, dataclasses.asdict(progress))
+    store.save(progress.clock, _copy(state, source, run), dataclasses.asdict(progress))
 
 
-def _best(
-    store: Store, state: TrainState, progress: Progress, source: Source, run: Prepared
+def _restore_best(
+    store: Store | None,
+    best: TrainState | None,
+    state: TrainState,
+    progress: Progress,
+    source: Source,
+    run: Prepared,
 ) -> TrainState:
-    store.finish()
-    layout = source.layout
-    shape = forms.template(state, layout.num_partitions, layout.num_rows, run.mesh)
-    return forms.from_disk(store.restore(progress.best_clock, shape).state, run.mesh)
-
-
-def _log(history: list[dict[str, Any]], folder: Path | None, fields: dict[str, Any]) -> None:
-    history.append(fields)
-    if folder is not None and is_primary():
-        with (folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(fields) + "\n")
-
-
-def _blame(bad: deque[tuple[int, int]], source: Source, seed: int, num_slots: int) -> str:
-    batches = "; ".join(
-        f"epoch {epoch} step {t} ({source.describe(seed, epoch, t, num_slots)})" for epoch, t in bad
-    )
-    return (
-        f"Loss or gradient were not finite in {MAX_SKIPPED} batches in a row, which changed "
-        f"nothing: {batches}. Lower the learning rates, or look at these rows."
-    )
+    """The state of the least validation loss, from the folder or from memory."""
+    if store is not None:
+        store.finish()
+        layout = source.layout
+        shape = saved_state.template(state, layout.num_partitions, layout.num_rows, run.mesh)
+        best = store.restore(progress.best_clock, shape).state
+    return state if best is None else saved_state.from_disk(best, run.mesh)

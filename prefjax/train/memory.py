@@ -1,7 +1,9 @@
-"""Judgments in memory, about 20 bytes each: the source for up to some 10⁸ of them.
+"""Comparisons in memory, about 20 bytes each: the source for up to some 10⁸ of them.
 
-All judgments go to the devices once, cut by partition, and every step forms its batch there;
-nothing is copied while training. Each process makes the table of its own devices.
+All comparisons go to the devices once, cut by partition, and every step forms its batch there;
+nothing is copied while training. Each process makes the table of its own devices. A comparison that
+stands in several rows is one row with the sum of their weights, so that one repeated a million
+times costs as much as one with weight 10⁶.
 """
 
 import hashlib
@@ -10,26 +12,31 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, Shaped
 
 from prefjax.data.validate import validate_comparisons
 from prefjax.io import digest_json
 from prefjax.parallel import padded_size, place, place_rows
-from prefjax.train.batch import PADDING, Batch, Table, pack
+from prefjax.train.batch import PADDING, Batch, PackedRows, pack
 from prefjax.train.layout import UserLayout
-from prefjax.train.order import Order, make_order, permute_on_host
+from prefjax.train.permutation import Permutation, make_permutation, permute_on_host
+from prefjax.train.user_ids import find_users, index_users
 from prefjax.types import Comparisons
 
 
 class MemorySource:
-    """Judgments of known users, sorted by partition.
+    """Comparisons in memory, sorted by partition.
 
     Args:
-        comparisons: The judgments; columns are checked and never written to.
+        comparisons: The comparisons; columns are checked and never written to.
         num_responses: Number of responses.
-        layout: Places of the users.
+        layout: Places of the users ``0 … num_users − 1``. None takes users by any ids, strings or
+            sparse numbers, and numbers them in ascending order of ``user_ids``.
         shuffle: Whether an epoch is a permutation, or takes them as they lie.
         users: Name of each user, so that nobody else takes their place in a run that grows.
+
+    Attributes:
+        user_ids: Id of each user where ``layout`` was None, otherwise None.
 
     Raises:
         ValueError: A row is not legal; see `prefjax.data.validate`.
@@ -39,16 +46,26 @@ class MemorySource:
         self,
         comparisons: Comparisons,
         num_responses: int,
-        layout: UserLayout,
+        layout: UserLayout | None = None,
         *,
         shuffle: bool = True,
         users: Sequence[str] = (),
     ):
+        self.user_ids: np.ndarray | None = None
+        if layout is None:
+            self.user_ids, user = index_users(np.asarray(comparisons.user))
+            comparisons = comparisons._replace(user=user)
+            layout, users = UserLayout((max(1, len(self.user_ids)),)), users or self.user_ids
         rows = validate_comparisons(comparisons, layout.num_users, num_responses)
+        digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
+        for column in rows:
+            digest.update(np.ascontiguousarray(column).data)
+        self.fingerprint = digest.hexdigest()
+        rows, self._row = merge_equal(rows)
         self.layout, self.shuffle, self.num_responses = layout, shuffle, num_responses
         partition_of, row_of = layout.locate(np.arange(layout.num_users))
         partition = partition_of[rows.user].astype(np.uint16)
-        self._users = users
+        self._users = [str(name) for name in users]
         self._by_partition = np.argsort(partition, kind="stable")
         self.counts = np.bincount(partition, minlength=layout.num_partitions)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
@@ -57,68 +74,79 @@ class MemorySource:
         weight = np.bincount(rows.user, weights=rows.sample_weight, minlength=layout.num_users)
         self._weight = weight.astype(np.float32)
         self.total_weight = float(weight.sum())
-        self.num_judgments = len(rows.user)
-        digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
-        for column in rows:
-            digest.update(np.ascontiguousarray(column).data)
-        self._placed: tuple[Mesh, Table] | None = None
-        self.fingerprint = digest.hexdigest()
+        self.num_comparisons = len(rows.user)
+        self._placed: tuple[Mesh, PackedRows] | None = None
 
     def num_steps(self, num_slots: int) -> int:
-        """Steps of an epoch with ``num_slots`` judgments a partition in a batch."""
+        """Counts the steps of an epoch with ``num_slots`` comparisons a partition in a batch."""
         return max(1, -(-int(self.counts.max()) // num_slots))
 
     def user_names(self, num_users: int) -> str:
-        """Digest of the names of the first users; empty if there are no names."""
-        return digest_json(list(self._users[:num_users])) if self._users else ""
+        """Gives the digest of the names of the first users; empty if there are no names."""
+        return digest_json(self._users[:num_users]) if self._users else ""
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
-        """Weight of the answers of every user."""
+        """Sums the sample weights of every user's comparisons."""
         table = np.zeros((self.layout.num_partitions, self.layout.num_rows), np.float32)
         table[self._place] = self._weight
         return table
 
-    def feeds(
-        self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
-    ) -> Iterator[Table]:
-        """What each program of the epoch reads, from step t on: always the same table.
+    def compared(self) -> Bool[np.ndarray, " response"]:
+        """Tells which responses stand in a comparison with weight."""
+        return find_compared(self._columns, self.num_responses)
+
+    def index_users(self, user: Shaped[np.ndarray, " pair"]) -> Shaped[np.ndarray, " pair"]:
+        """Gives the numbers of users by the ids that this source was made from.
 
         Args:
-            seed: Of the order.
-            epoch: Which pass.
+            user: Id of the user of each comparison.
+
+        Raises:
+            ValueError: A user has no comparison here; the message names the row.
+        """
+        return user if self.user_ids is None else find_users(self.user_ids, user)
+
+    def batches(
+        self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
+    ) -> Iterator[PackedRows]:
+        """Yields what each program of an epoch reads, from step t on: always the same table.
+
+        Args:
+            seed: Seed of the order.
+            epoch: Number of the pass over the data.
             t: First step.
-            num_slots: Judgments of a partition in a batch.
+            num_slots: Comparisons of a partition in a batch.
             num_steps: Steps of a program.
             mesh: The devices.
         """
         if self._placed is None or self._placed[0] != mesh:
             self._placed = mesh, self._place_table(mesh)
-        feed = self._placed[1]
+        batches = self._placed[1]
         if self.shuffle:
-            orders = [self._order(p, seed, epoch) for p in range(feed.count.shape[0])]
+            orders = [self._order(p, seed, epoch) for p in range(batches.count.shape[0])]
             stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *orders)
-            feed = feed._replace(order=place(stacked, "sharded", mesh))
+            batches = batches._replace(order=place(stacked, "sharded", mesh))
         for _ in range(t, self.num_steps(num_slots), num_steps):
-            yield feed
+            yield batches
 
     def describe(self, seed: int, epoch: int, t: int, num_slots: int) -> str:
-        """The batch of a step in words: which of the caller's rows it holds."""
+        """Names the comparisons in the batch of a step by the caller's row numbers."""
         rows = []
         for p, count in enumerate(self.counts):
             places = np.arange(t * num_slots, min((t + 1) * num_slots, int(count)))
             if self.shuffle and len(places):
                 places = permute_on_host(self._order(p, seed, epoch), places)
             rows.append(self._by_partition[self._starts[p] + places])
-        batch = np.sort(np.concatenate(rows))
-        return f"{len(batch)} judgments, rows {batch[:5].tolist()} …"
+        batch = np.sort(self._row[np.concatenate(rows)])
+        return f"{len(batch)} comparisons, rows {batch[:5].tolist()} …"
 
-    def _order(self, partition: int, seed: int, epoch: int) -> Order:
+    def _order(self, partition: int, seed: int, epoch: int) -> Permutation:
         size = int(self.counts[partition]) if partition < len(self.counts) else 0
-        return make_order(size, seed, partition, epoch)
+        return make_permutation(size, seed, partition, epoch)
 
-    def _place_table(self, mesh: Mesh) -> Table:
+    def _place_table(self, mesh: Mesh) -> PackedRows:
         num_partitions = padded_size(self.layout.num_partitions, mesh)
-        length = max(1, int(self.counts.max()))
+        length = _rounded_up(int(self.counts.max()))
         padding = pack(PADDING)
 
         def rows_of(start, stop):
@@ -130,4 +158,57 @@ class MemorySource:
 
         words = place_rows(rows_of, (num_partitions, length, len(padding)), mesh)
         counts = np.pad(self.counts, (0, num_partitions - len(self.counts))).astype(np.int32)
-        return Table(words, place(counts, "sharded", mesh), None)
+        return PackedRows(words, place(counts, "sharded", mesh), None)
+
+
+def _rounded_up(count: int) -> int:
+    """A length of at most a sixteenth more, so that data of about one size share a program."""
+    step = 1 << max(0, count.bit_length() - 5)
+    return max(1, -(-count // step) * step)
+
+
+def find_compared(rows: Batch | Comparisons, num_responses: int) -> Bool[np.ndarray, " response"]:
+    """Tells which responses stand in a comparison with weight.
+
+    Args:
+        rows: Checked comparisons.
+        num_responses: Number of responses.
+    """
+    compared = np.zeros(num_responses + 1, bool)  # the last place is that of BASELINE, -1
+    weighted = rows.sample_weight > 0
+    for column in (rows.first, rows.second):
+        compared[column[weighted]] = True
+    return compared[:-1]
+
+
+def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"]]:
+    """Joins rows that differ in nothing but their weight, and adds the weights.
+
+    Args:
+        rows: Checked comparisons.
+
+    Returns:
+        The first row of each kind, in their order, and its number among all rows.
+
+    Examples:
+        >>> once = np.ones(3, np.float32)
+        >>> same = np.zeros(3, np.int32)
+        >>> merged, row = merge_equal(Comparisons(np.int32([0, 1, 0]), same, same + 1, once, once))
+        >>> merged.user.tolist(), merged.sample_weight.tolist(), row.tolist()
+        ([0, 1], [2.0, 1.0], [0, 1])
+    """
+    bits = [np.ascontiguousarray(column).view(np.uint32) for column in rows[:4]]
+    key = np.zeros(len(bits[0]), np.uint64)
+    for column in bits:
+        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(32)
+    ordered = np.sort(key)
+    if not (ordered[1:] == ordered[:-1]).any():  # cheaper than to sort the rows
+        return rows, np.arange(len(key))
+    _, first, kind = np.unique(
+        np.stack(bits, axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    weight = np.bincount(kind, weights=rows.sample_weight)[order].astype(np.float32)
+    merged = Comparisons(*(np.asarray(column)[first[order]] for column in rows))
+    return merged._replace(sample_weight=weight), first[order]

@@ -9,27 +9,30 @@ where n_u = Σ w_r over all rows of u, so that a pass over the data counts every
 once. ``marginal`` integrates users out in this way, with S = exp(ℓ) diagonal; ``map`` has S = 0,
 softplus itself and ½‖m‖² (as published, with β absorbed into the scale of θ). The head adds
 
-    ½ Σ_j τ_j ‖θ_j‖² + decay(trunk),   divided by Σ w_r where the data is.
+    ½ Σ_j τ_j ‖c θ_j‖² + decay(trunk),   divided by Σ w_r where the data is,
+
+with c the root mean squared norm of the centered embeddings of all responses that were compared.
 
 Minimized, this is the objective of `prefjax.basis.fit_head` with diagonal covariances. Its sum over
-a batch, divided by the batch's weight, has the full objective per judgment as expectation.
+a batch, divided by the batch's weight, has the full objective per comparison as expectation.
 
 References:
     arXiv 2503.06358, eq. 2 and 4; `prefjax.variational` for the expectation.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float
 
 from prefjax import variational
 from prefjax.basis import heads
 from prefjax.basis.heads import HeadConfig
 from prefjax.numerics import softplus_loss
+from prefjax.settings import check_settings
 from prefjax.train.batch import Batch
 from prefjax.types import Array, Params
 from prefjax.variational import Bound
@@ -43,7 +46,7 @@ class ModelConfig:
     """What is fitted; another value is another model.
 
     Attributes:
-        num_factors: J.
+        num_factors: J, the number of base rewards.
         hidden: Widths of the head's hidden layers; empty for a linear head.
         objective: Users integrated out, or joint MAP.
         bound: The row expectation of ``marginal``.
@@ -53,7 +56,7 @@ class ModelConfig:
         precision: Of the head's matrix products; sums and parameters are float32 always.
 
     Raises:
-        ValueError: If a size is not positive, or a penalty negative or not finite.
+        ValueError: A size is not positive, or a penalty negative or not finite.
     """
 
     num_factors: int = 8
@@ -66,13 +69,9 @@ class ModelConfig:
     precision: Precision = "float32"
 
     def __post_init__(self):
-        if min(self.num_factors, *self.hidden, 1) < 1:
-            raise ValueError(
-                f"num_factors {self.num_factors} and hidden {self.hidden} must be at least 1."
-            )
-        for name in ("penalty", "utility_penalty", "trunk_penalty"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative.")
+        check_settings(self, "num_factors")
+        if min(self.hidden, default=1) < 1:
+            raise ValueError(f"the widths in hidden must be at least 1, got {self.hidden}")
 
     @property
     def head(self) -> HeadConfig:
@@ -86,16 +85,68 @@ class Problem(NamedTuple):
     """What every step reads and none changes; the same on every device.
 
     Attributes:
-        embeddings: Of all responses, finite.
-        strength: τ of every column of θ, in units of θ, divided by the weight of all judgments.
-        trunk_strength: 1 / weight of all judgments.
-        steps_per_epoch: T.
+        embeddings: Embeddings of all responses, finite.
+        input_scale: c, root of the mean squared norm of the centered embeddings of the responses
+            that somebody compared. The optimizer steps c θ, so that the unit of the embeddings
+            changes nothing.
+        input_mean: Mean embedding of those responses.
+        penalty: τ of every column of c θ, divided by the weight of all comparisons.
+        trunk_penalty: 1 / weight of all comparisons.
+        steps_per_epoch: T, the number of steps of an epoch.
     """
 
     embeddings: Float[Array, "response input"]
-    strength: Float[Array, " factor_and_utility"]
-    trunk_strength: Float[Array, ""]
+    input_scale: Float[Array, ""]
+    input_mean: Float[Array, " input"]
+    penalty: Float[Array, " factor_and_utility"]
+    trunk_penalty: Float[Array, ""]
     steps_per_epoch: Array
+
+
+def make_problem(
+    embeddings: Float[np.ndarray, "response input"],
+    compared: Bool[np.ndarray, " response"],
+    total_weight: float,
+    steps_per_epoch: int,
+    config: "ModelConfig",
+) -> Problem:
+    """Makes what every step reads; penalties per unit of weight, for inputs of scale 1.
+
+    Args:
+        embeddings: Embeddings of all responses, finite.
+        compared: Which responses stand in a comparison with weight; no other one is looked at.
+        total_weight: Sum of the sample weights of all comparisons.
+        steps_per_epoch: T, the number of steps of an epoch.
+        config: Penalties, in units of φ.
+    """
+    used = embeddings[compared].astype(np.float64)
+    mean = used.mean(0)
+    scale = float(np.sqrt(np.mean(np.sum(np.square(used - mean), axis=1))))
+    penalty = np.full(config.num_factors + 1, config.penalty)
+    penalty[-1] = config.utility_penalty
+    return Problem(
+        embeddings=embeddings,
+        input_scale=np.asarray(scale if scale > 0 else 1.0, np.float32),
+        input_mean=mean.astype(np.float32),
+        penalty=(penalty / total_weight).astype(np.float32),
+        trunk_penalty=np.asarray(1 / total_weight, np.float32),
+        steps_per_epoch=np.asarray(steps_per_epoch, np.int32),
+    )
+
+
+def input_units(params: Params, problem: Problem) -> Params:
+    """Gives c for every parameter that multiplies an embedding, and 1 for the others."""
+    num_inputs, scale = problem.embeddings.shape[1], jnp.asarray(problem.input_scale)
+
+    def unit(path: Any, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name == "out.kernel":
+            reads_embedding = jnp.arange(leaf.shape[0])[:, None] < num_inputs
+        else:
+            reads_embedding = name == "trunk.layer0.kernel"
+        return jnp.where(reads_embedding, scale, 1.0)
+
+    return jax.tree_util.tree_map_with_path(unit, params)
 
 
 class UserRows(NamedTuple):
@@ -188,8 +239,13 @@ def batch_loss(
 
 
 def head_penalty(params: Params, problem: Problem, config: ModelConfig) -> Float[Array, ""]:
-    """The head's penalty per unit of weight of all judgments."""
-    theta = jnp.square(params["out"]["kernel"])
-    return 0.5 * jnp.sum(theta * problem.strength[None]) + problem.trunk_strength * (
-        heads.trunk_decay(params, config.head)
-    )
+    """The head's penalty per unit of weight of all comparisons, in nats.
+
+    Args:
+        params: The head for inputs of scale 1: c θ.
+        problem: Penalties per unit of weight.
+        config: What is fitted.
+    """
+    square = jnp.square(params["out"]["kernel"])
+    decay = heads.trunk_decay(params, config.head)
+    return 0.5 * jnp.sum(square * problem.penalty[None]) + problem.trunk_penalty * decay

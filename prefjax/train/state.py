@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Bool, Float, Int, UInt32
 
 from prefjax.basis import heads
-from prefjax.train.objective import ModelConfig
+from prefjax.train.objective import ModelConfig, Problem, input_units
 from prefjax.types import Array, Params, PRNGKey
 
 
@@ -17,11 +17,11 @@ class Users(NamedTuple):
     """The user table, sharded by partition; ``log_variance`` and its scale are None for MAP.
 
     Attributes:
-        mean: m; 0, the mean of the prior, for a user without answers.
+        mean: m; 0, the mean of the prior, for a user without comparisons.
         scale: Adagrad's accumulator a of the mean.
-        log_variance: ℓ; 0, the prior, for a user without answers.
-        log_variance_scale: Its accumulator.
-        mass: n, the weight of all answers of the user.
+        log_variance: ℓ; 0, the prior, for a user without comparisons.
+        log_variance_scale: Adagrad's accumulator of the log variance.
+        mass: n, the sum of the sample weights of the user's comparisons.
     """
 
     mean: Float[Array, "partition row factor"]
@@ -50,41 +50,57 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of each step: expected loss per judgment in nats, weight of the batch, gradient norm."""
+    """What the steps of a program say of themselves, one number a step.
+
+    Attributes:
+        loss: Expected loss per comparison of the batch, in nats, before the step.
+        total_weight: Sum of the sample weights of the batch.
+        gradient_norm: Norm of the head's gradient, for inputs of mean squared norm 1.
+        finite: Whether loss and gradient are; a step that is not changes nothing.
+        num_skipped: Steps so far that were not finite.
+        skipped_in_a_row: The last of them, without a finite one between.
+    """
 
     loss: Float[Array, "*step"]
     total_weight: Float[Array, "*step"]
     gradient_norm: Float[Array, "*step"]
     finite: Bool[Array, "*step"]
+    num_skipped: Int[Array, "*step"]
+    skipped_in_a_row: Int[Array, "*step"]
 
 
 STATE_SPECS = TrainState._make(
     "sharded" if name == "users" else "replicated" for name in TrainState._fields
 )
-"""How a state lies on the devices."""
+"""Placement of a state on the devices: the user table is cut by partition, the rest is whole."""
 
 
 def init(
     key: PRNGKey,
-    num_inputs: int,
+    problem: Problem,
     mass: Float[np.ndarray, "partition row"],
     optimizer: optax.GradientTransformation,
     config: ModelConfig,
 ) -> TrainState:
-    """The state before the first step, on the host: users at the prior, a small random head.
+    """Makes the state before the first step, on the host: users at the prior, a small random head.
 
     Args:
         key: Draws the head.
-        num_inputs: Width of an embedding.
-        mass: Weight of every user's answers.
-        optimizer: Of the head.
+        problem: Width, scale and mean of its embeddings set the scale of the head.
+        mass: Sum of the sample weights of every user's comparisons.
+        optimizer: The optax optimizer of the head.
         config: What is fitted.
     """
     trunk_key, out_key = jax.random.split(key)
-    params = dict(heads.init(trunk_key, num_inputs, config.head))
+    params = dict(heads.init(trunk_key, problem.embeddings.shape[1], config.head))
     shape = jnp.shape(params["out"]["kernel"])
     kernel = 0.1 * jax.random.normal(out_key, shape) / np.sqrt(shape[0])
     params["out"] = {"kernel": kernel.at[:, -1].set(0)}
+    params = jax.tree.map(jnp.divide, params, input_units(params, problem))
+    if config.hidden:
+        first = params["trunk"]["layer0"]
+        first = {**first, "bias": -problem.input_mean @ first["kernel"]}
+        params["trunk"] = {**params["trunk"], "layer0": first}
     table = np.zeros((*mass.shape, config.num_factors), np.float32)
     rows = np.zeros(mass.shape, np.float32)
     marginal = config.objective == "marginal"

@@ -15,7 +15,6 @@ References:
     Duchi et al., "Adaptive subgradient methods" (2011); row-wise as in arXiv 1906.00091, section 5.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,8 +25,16 @@ import optax
 from jaxtyping import Int
 
 from prefjax.parallel import Specs, all_sum
-from prefjax.train.batch import Batch, Feed, take
-from prefjax.train.objective import ModelConfig, Problem, UserRows, batch_loss, head_penalty
+from prefjax.settings import check_settings
+from prefjax.train.batch import Batch, Batches, get_batch
+from prefjax.train.objective import (
+    ModelConfig,
+    Problem,
+    UserRows,
+    batch_loss,
+    head_penalty,
+    input_units,
+)
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, Users
 from prefjax.types import Array
 
@@ -36,16 +43,16 @@ MAX_SKIPPED = 3
 
 @dataclass(frozen=True)
 class StepConfig:
-    """How a model is fitted; fixed for a run.
+    """How a step fits a model; fixed for a run.
 
     Attributes:
         model: What is fitted.
-        batch_size: Judgments a step, a multiple of the number of partitions times ``accumulate``.
+        batch_size: Comparisons a step, a multiple of the number of partitions times ``accumulate``.
         accumulate: Parts in which a batch is computed, one after another, to save memory.
         user_rate: η of the users' Adagrad.
 
     Raises:
-        ValueError: If ``user_rate`` is negative or not finite.
+        ValueError: A size is below 1, or ``user_rate`` negative or not finite.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -54,17 +61,16 @@ class StepConfig:
     user_rate: float = 0.3
 
     def __post_init__(self):
-        if not 0 <= self.user_rate < math.inf:
-            raise ValueError(f"user_rate {self.user_rate} must be finite and not negative.")
+        check_settings(self, "batch_size", "accumulate")
 
     def num_slots(self, num_partitions: int) -> int:
-        """Judgments of one partition in a batch.
+        """Comparisons of one partition in a batch.
 
         Raises:
             ValueError: They are not a whole number, or cannot be cut into ``accumulate`` parts.
         """
         share = num_partitions * self.accumulate
-        if self.accumulate < 1 or self.batch_size < 1 or self.batch_size % share:
+        if self.batch_size % share:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of {num_partitions} partitions times "
                 f"accumulate {self.accumulate}."
@@ -73,7 +79,7 @@ class StepConfig:
 
 
 SPECS = Specs(inputs=(STATE_SPECS, "sharded", "replicated"), outputs=(STATE_SPECS, "replicated"))
-"""Of `make_steps`: state and feed and problem to state and metrics."""
+"""Placement for `make_steps`: state, batches and problem go in, state and metrics come out."""
 
 
 def make_steps(
@@ -84,17 +90,17 @@ def make_steps(
     Args:
         config: Settings.
         optimizer: Of the head; any optax optimizer.
-        num_slots: Judgments of a partition in a batch.
+        num_slots: Comparisons of a partition in a batch.
         num_steps: Steps in a program; those behind the end of the epoch do nothing.
 
     Returns:
-        ``steps(state, feed, problem, axis) -> (state, metrics)``, metrics with one entry a step.
+        ``steps(state, batches, problem, axis) -> (state, metrics)``, metrics with one entry a step.
     """
 
-    def steps(state: TrainState, feed: Feed, problem: Problem, axis: str | None):
+    def steps(state: TrainState, batches: Batches, problem: Problem, axis: str | None):
         def one(carry, index):
             state, slot = carry
-            batch = take(feed, index, state.t, num_slots)
+            batch = get_batch(batches, index, state.t, num_slots)
             state, slot, metrics = _step(state, slot, batch, problem, config, optimizer, axis)
             return (state, slot), metrics
 
@@ -121,16 +127,19 @@ def _step(
     head, data, weight, user_square = all_sum((head, data, weight, user_square), axis)
 
     total = jnp.where(weight > 0, weight, 1)
-    penalty = jax.grad(head_penalty)(state.params, problem, config.model)
-    head = jax.tree.map(lambda g, p: g / total + p, head, penalty)
+    # The optimizer sees the head for inputs of scale 1, whatever the unit of the embeddings.
+    units = input_units(state.params, problem)
+    scaled = jax.tree.map(jnp.multiply, state.params, units)
+    penalty = jax.grad(head_penalty)(scaled, problem, config.model)
+    head = jax.tree.map(lambda g, unit, p: g / (total * unit) + p, head, units, penalty)
     norm = optax.tree.norm(head)
     finite = jnp.isfinite(data) & jnp.isfinite(norm) & jnp.isfinite(user_square)
     halted = state.skipped_in_a_row >= MAX_SKIPPED
     has_data = weight > 0
     apply = finite & has_data & ~halted
 
-    change, moments = optimizer.update(head, state.moments, state.params)
-    params = optax.apply_updates(state.params, change)
+    change, moments = optimizer.update(head, state.moments, scaled)
+    params = jax.tree.map(jnp.divide, optax.apply_updates(scaled, change), units)
     keep = partial(jax.tree.map, lambda new, old: jnp.where(apply, new, old))
     table, slot = _update_users(state.users, users, slot, batch, apply, config.user_rate)
     skipped = (~finite & has_data & ~halted).astype(jnp.int32)
@@ -144,7 +153,12 @@ def _step(
         skipped_in_a_row=jnp.where(apply, 0, state.skipped_in_a_row + skipped),
     )
     metrics = Metrics(
-        loss=data / total, total_weight=weight, gradient_norm=norm, finite=finite | ~has_data
+        loss=data / total,
+        total_weight=weight,
+        gradient_norm=norm,
+        finite=finite | ~has_data,
+        num_skipped=state.num_skipped,
+        skipped_in_a_row=state.skipped_in_a_row,
     )
     return state, slot, metrics
 
@@ -196,9 +210,9 @@ def _gradients(state: TrainState, batch: Batch, problem: Problem, config: StepCo
 def _update_users(users: Users, gradient, slot, batch: Batch, apply, rate: float):
     """Row-wise Adagrad on the users of a batch.
 
-    Judgments of one user are summed first: each writes its number into ``slot`` of the user's row,
-    the one that stays is where the sum is formed, and only it writes the row. ``slot`` needs no
-    clearing, because a step reads just what it has written.
+    Comparisons of one user are summed first: each writes its number into ``slot`` of the user's
+    row, the one that stays is where the sum is formed, and only it writes the row. ``slot`` needs
+    no clearing, because a step reads just what it has written.
     """
 
     def of_partition(table: Users, gradient, slot, row, present):

@@ -1,4 +1,4 @@
-"""How well new judgments of known users are predicted: the validation cell, while training.
+"""How well new comparisons of known users are predicted: validation comparisons, while training.
 
     p_r = E_{z ~ N(s, v)} σ(z)  (v = 0 for MAP),   nll = −Σ w (y log p + (1 − y) log(1 − p)) / Σ w
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from prefjax import variational
 from prefjax.numerics import softplus_loss
 from prefjax.parallel import Specs, all_sum
-from prefjax.train.batch import Table, take
+from prefjax.train.batch import PackedRows, get_batch
 from prefjax.train.objective import ModelConfig, Problem, gap
 from prefjax.train.state import STATE_SPECS, TrainState
 from prefjax.types import Array
@@ -24,12 +24,12 @@ SPECS = Specs(inputs=(STATE_SPECS, "sharded", "replicated"), outputs="replicated
 
 
 class Evaluation(NamedTuple):
-    """Of the validation cell.
+    """How well the validation comparisons are predicted.
 
     Attributes:
-        nll: Predictive loss per judgment, in nats.
-        accuracy: Share of judgments on whose likelier side p lies; ties count half.
-        total_weight: Of all judgments.
+        nll: Predictive loss per comparison, in nats.
+        accuracy: Share of comparisons on whose likelier side p lies; ties count half.
+        total_weight: Sum of the sample weights of all comparisons.
     """
 
     nll: Float[Array, ""]
@@ -37,20 +37,17 @@ class Evaluation(NamedTuple):
     total_weight: Float[Array, ""]
 
 
-def make_evaluation(
-    config: ModelConfig, num_slots: int, num_steps: int
-) -> Callable[..., Evaluation]:
-    """A program ``evaluate(state, feed, problem, axis) -> Evaluation`` for `data_parallel`.
+def make_evaluation(config: ModelConfig, num_slots: int) -> Callable[..., Evaluation]:
+    """Makes ``evaluate(state, batches, problem, axis) -> Evaluation`` for `data_parallel`.
 
     Args:
         config: What was fitted.
-        num_slots: Judgments of a partition that are read at once.
-        num_steps: How often, to see all.
+        num_slots: Comparisons of a partition that are read at once.
     """
 
-    def evaluate(state: TrainState, feed: Table, problem: Problem, axis: str | None):
-        def add(total, t):
-            batch = take(feed, t, t, num_slots)
+    def evaluate(state: TrainState, batches: PackedRows, problem: Problem, axis: str | None):
+        def add(t, total):
+            batch = get_batch(batches, t, t, num_slots)
             present = batch.sample_weight > 0
             features, offset = gap(state.params, problem.embeddings, batch, config)
             of_rows = jax.vmap(lambda table, row: table[row])
@@ -67,10 +64,11 @@ def make_evaluation(
                 loss = -batch.label * jnp.log(probability) - (1 - batch.label) * jnp.log(other)
             right = 0.5 + 0.5 * jnp.sign(probability - 0.5) * jnp.sign(batch.label - 0.5)
             sums = (batch.sample_weight * loss, batch.sample_weight * right, batch.sample_weight)
-            return jax.tree.map(lambda a, b: a + jnp.sum(b), total, sums), None
+            return jax.tree.map(lambda a, b: a + jnp.sum(b), total, sums)
 
-        zero = (jnp.zeros(()),) * 3
-        total, _ = jax.lax.scan(add, zero, jnp.arange(num_steps))
+        zeros = (jnp.zeros(()),) * 3
+        num_steps = (jnp.max(batches.count) + num_slots - 1) // num_slots
+        total = jax.lax.fori_loop(0, num_steps, add, zeros)
         loss, right, weight = all_sum(total, axis)
         some = jnp.where(weight > 0, weight, 1)
         return Evaluation(nll=loss / some, accuracy=right / some, total_weight=weight)

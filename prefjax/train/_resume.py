@@ -1,47 +1,29 @@
 """Going on with a run that is on disk: its position, its layout, and what may have changed."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prefjax.io import Store, differences, saved_identity
-from prefjax.train import forms
+from prefjax.parallel import place
+from prefjax.train import saved_state
 from prefjax.train.layout import UserLayout
-from prefjax.train.setup import Prepared, Source
+from prefjax.train.progress import Progress
+from prefjax.train.setup import VERSION, Prepared, Source
 from prefjax.train.state import TrainState
-
-
-@dataclasses.dataclass
-class Progress:
-    """Where a run is, on the host, and how its evaluations went; saved beside the state.
-
-    Attributes:
-        clock: Steps taken over all epochs; the number of a checkpoint.
-        epoch: As in the state.
-        t: As in the state.
-        best_nll: Least predictive loss seen.
-        best_clock: When; 0 for never.
-        num_worse: Evaluations since without a gain.
-    """
-
-    clock: int = 0
-    epoch: int = 0
-    t: int = 0
-    best_nll: float | None = None
-    best_clock: int = 0
-    num_worse: int = 0
 
 
 def layout_for(
     num_users: int, num_partitions: int, seed: int, folder: Path, *, grow: bool = False
 ) -> UserLayout:
-    """Places of the users: those of the run in ``folder`` if it holds one, else new ones.
+    """Gives the places of the users: those of the run in ``folder`` if it holds one, else new ones.
 
     Args:
-        num_users: In the data.
-        num_partitions: P of a new layout.
-        seed: Of a new layout.
-        folder: Of the run.
+        num_users: Number of users in the data.
+        num_partitions: P, the number of partitions of a new layout.
+        seed: Seed of the permutation of users in a new layout.
+        folder: Folder of the run.
         grow: Whether the run's layout may be extended to ``num_users``.
     """
     fresh = UserLayout((num_users,), num_partitions, seed)
@@ -54,15 +36,21 @@ def layout_for(
     return saved.grow(num_users) if grow else fresh
 
 
+def saved_version(folder: Path | None) -> int:
+    """Gives the version of the run in a folder; that of a new run if there is none."""
+    identity = None if folder is None else saved_identity(folder)
+    return VERSION if identity is None else int(identity.get("version", 1))
+
+
 def resume(
     store: Store, prepared: Prepared, source: Source, *, grow: bool = False
 ) -> tuple[TrainState, Progress]:
-    """State and progress of the latest good step, or of the start if there is none.
+    """Reads state and progress of the latest good step, or gives the start if there is none.
 
     Args:
-        store: Of the run.
+        store: The checkpoints of the run.
         prepared: The run as it would start.
-        source: The judgments.
+        source: The comparisons.
         grow: Whether the data may be new, with users beyond those of the saved run.
 
     Raises:
@@ -88,16 +76,20 @@ def resume(
                 f"with {before.segments}, or other settings changed: {'; '.join(changed)}"
             )
         now, store.identity = store.identity, identity
-    shape = forms.template(prepared.state, layout.num_partitions, before.num_rows, mesh)
+    shape = saved_state.template(prepared.state, layout.num_partitions, before.num_rows, mesh)
     saved = store.restore_latest_good(shape)
     if identity is not None:
         store.identity = now
     if saved is None:
         return prepared.state, Progress()
-    state, progress = forms.from_disk(saved.state, mesh), Progress(**saved.about)
+    state, progress = saved_state.from_disk(saved.state, mesh), Progress(**saved.about)
     if identity is not None:
-        state = forms.grow_users(state, layout, source.mass(), mesh)
+        state = saved_state.grow_users(state, layout, source.mass(), mesh)
         progress = Progress(clock=progress.clock, epoch=progress.epoch + 1)
+    elif progress.t >= prepared.steps_per_epoch:  # begun when equal rows were not merged yet
+        progress.end_epoch()
+        epoch, t = place((np.int32(progress.epoch), np.int32(0)), "replicated", mesh)
+        state = state._replace(epoch=epoch, t=t)
     return state, progress
 
 

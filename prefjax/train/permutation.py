@@ -30,7 +30,7 @@ NUM_ROUNDS = 8
 LARGEST = 2**32 - 2**17
 
 
-class Order(NamedTuple):
+class Permutation(NamedTuple):
     """One permutation; arrays, so that many are a batch.
 
     Attributes:
@@ -44,7 +44,7 @@ class Order(NamedTuple):
     keys: UInt32[Array, "*many round"]
 
 
-def make_order(size: int, seed: int, stream: int, epoch: int) -> Order:
+def make_permutation(size: int, seed: int, stream: int, epoch: int) -> Permutation:
     """The permutation of ``0 … size − 1`` that belongs to (seed, stream, epoch).
 
     Args:
@@ -63,14 +63,14 @@ def make_order(size: int, seed: int, stream: int, epoch: int) -> Order:
     size = max(size, 1)
     rows = math.isqrt(size - 1) + 1
     words = np.random.Philox(key=[seed, stream], counter=[0, epoch, 0, 0]).random_raw(NUM_ROUNDS)
-    return Order(
+    return Permutation(
         size=np.asarray(size, np.uint32),
         sides=np.asarray([rows, -(-size // rows)], np.uint32),
         keys=(words >> np.uint64(32)).astype(np.uint32),
     )
 
 
-def permute(order: Order, position: UInt32[Array, " place"]) -> UInt32[jax.Array, " place"]:
+def permute(order: Permutation, position: UInt32[Array, " place"]) -> UInt32[jax.Array, " place"]:
     """What stands at these positions; inside ``jit``, under ``vmap`` over orders.
 
     Args:
@@ -88,11 +88,11 @@ def permute(order: Order, position: UInt32[Array, " place"]) -> UInt32[jax.Array
 
 
 def permute_on_host(
-    order: Order, position: Shaped[np.ndarray, " place"]
+    order: Permutation, position: Shaped[np.ndarray, " place"]
 ) -> UInt32[np.ndarray, " place"]:
     """`permute` in NumPy, for places that are needed outside a compiled program.
 
-    >>> permute_on_host(make_order(5, seed=0, stream=0, epoch=0), np.arange(5)).tolist()
+    >>> permute_on_host(make_permutation(5, seed=0, stream=0, epoch=0), np.arange(5)).tolist()
     [1, 2, 0, 4, 3]
     """
     x = _round_trip(order, np.asarray(position).astype(np.uint32))
@@ -101,7 +101,7 @@ def permute_on_host(
     return x
 
 
-def _round_trip(order: Order, x):
+def _round_trip(order: Permutation, x):
     """All rounds, once; NumPy and JAX alike."""
     rows, columns = order.sides[..., 0], order.sides[..., 1]
     left, right = x // columns, x % columns

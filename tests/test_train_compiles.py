@@ -1,0 +1,72 @@
+"""A second run at the same sizes compiles nothing, and neither does reading a step back."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from train_world import LAYOUT, NUM_RESPONSES, make_world
+
+from prefjax.train import MemorySource, ModelConfig, StepConfig, TrainConfig, predict, train
+from prefjax.types import Comparisons
+
+pytestmark = pytest.mark.filterwarnings("ignore:The (training|validation) loss was still falling")
+
+CONFIG = TrainConfig(
+    step=StepConfig(ModelConfig(num_factors=3), batch_size=128),
+    num_epochs=1,
+    steps_per_call=4,
+    save_every=4,
+    backend="single",
+)
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@contextmanager
+def compilations():
+    """The programs that XLA compiles inside, or reads from the compilation cache."""
+    seen = []
+
+    def note(event, duration, **fields):
+        if event == COMPILED:
+            seen.append(fields)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+
+
+def run(folder, seed, backend="single", **settings):
+    """A run with validation and checkpoints, then some predictions."""
+    data, embeddings = make_world(users=np.arange(900) % LAYOUT.num_users, seed=seed)
+    rows = [Comparisons(*(c[part] for c in data)) for part in (slice(0, 700), slice(700, None))]
+    config = replace(CONFIG, backend=backend, num_devices=None if backend == "single" else 2)
+    source = MemorySource(rows[0], NUM_RESPONSES, LAYOUT)
+    result = train(source, embeddings, config, validation=rows[1], folder=folder, **settings)
+    pairs = (column[:50] for column in data[:3])
+    predict(result.state, LAYOUT, embeddings, *pairs, config=config.step.model)
+    return result
+
+
+@pytest.mark.parametrize("backend", ["single", "pmap"])
+def test_a_second_run_compiles_nothing(tmp_path, backend):
+    with compilations() as first:
+        run(tmp_path / "first", seed=0, backend=backend)
+    with compilations() as second:
+        run(tmp_path / "second", seed=1, backend=backend)
+    assert first
+    assert not second
+
+
+def test_reading_a_step_back_compiles_nothing_the_second_time(tmp_path):
+    results = []
+    for seed in (0, 1):
+        run(tmp_path / str(seed), seed=seed)
+        with compilations() as seen:
+            results.append(run(tmp_path / str(seed), seed=seed, resuming=True))
+    assert not seen
+    assert all(result.history[0]["resumed"] for result in results)
+    assert np.isfinite(results[1].state.params["out"]["kernel"]).all()
