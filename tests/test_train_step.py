@@ -50,7 +50,7 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
         loss = variational.expect(z, spread, model.bound).value - data.label * z
         divergence = 0.5 * (square + jnp.sum(variance - 1 - log_variance, axis=1))
     tau = jnp.asarray([model.penalty] * model.num_factors + [model.utility_penalty])
-    params = jax.tree.map(jnp.multiply, params, units(params, data, embeddings))
+    params = for_unit_inputs(params, data, embeddings)
     return (
         jnp.sum(data.sample_weight * loss)
         + jnp.sum(jnp.where(answered, divergence, 0))
@@ -59,19 +59,38 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
     )
 
 
-def units(params, data, embeddings):
-    """The scale of the compared embeddings beside every parameter that multiplies them."""
+def input_scale(data, embeddings):
+    """Root of the mean squared norm of the centered embeddings that are compared."""
     used = embeddings[np.unique(np.concatenate([data.first, data.second[data.second >= 0]]))]
     centered = used - used.mean(0, keepdims=True)
-    scale = np.sqrt(np.mean(np.sum(np.square(centered), axis=1)))
+    return np.sqrt(np.mean(np.sum(np.square(centered), axis=1))), used.mean(0)
+
+
+def for_unit_inputs(params, data, embeddings):
+    """The parameters that the optimizer steps, by hand."""
+    scale, mean = input_scale(data, embeddings)
     num_inputs = embeddings.shape[1]
-    ones = jax.tree.map(jnp.ones_like, params)
-    kernel = ones["out"]["kernel"].at[:num_inputs].set(scale)
-    trunk = ones.get("trunk", {})
-    if trunk:
-        first = {**trunk["layer0"], "kernel": scale * trunk["layer0"]["kernel"]}
-        return {"out": {"kernel": kernel}, "trunk": {**trunk, "layer0": first}}
-    return {"out": {"kernel": kernel}}
+    kernel = params["out"]["kernel"]
+    out = {"kernel": jnp.concatenate([scale * kernel[:num_inputs], kernel[num_inputs:]])}
+    if "trunk" not in params:
+        return {"out": out}
+    first = params["trunk"]["layer0"]
+    first = {"kernel": scale * first["kernel"], "bias": first["bias"] + mean @ first["kernel"]}
+    return {"out": out, "trunk": {**params["trunk"], "layer0": first}}
+
+
+def for_embeddings(params, data, embeddings):
+    """Undoes `for_unit_inputs`."""
+    scale, mean = input_scale(data, embeddings)
+    num_inputs = embeddings.shape[1]
+    kernel = params["out"]["kernel"]
+    out = {"kernel": jnp.concatenate([kernel[:num_inputs] / scale, kernel[num_inputs:]])}
+    if "trunk" not in params:
+        return {"out": out}
+    first = params["trunk"]["layer0"]
+    kernel = first["kernel"] / scale
+    first = {"kernel": kernel, "bias": first["bias"] - mean @ kernel}
+    return {"out": out, "trunk": {**params["trunk"], "layer0": first}}
 
 
 def one_step(data, embeddings, config):
@@ -118,13 +137,19 @@ def test_a_full_batch_moves_along_the_dense_gradient(config):
     log_variance = None if before.users.log_variance is None else before.users.log_variance[place]
     data = Comparisons(*(jnp.asarray(column) for column in data))
     data = data._replace(sample_weight=data.sample_weight.astype(jnp.float32))
+    stepped = for_unit_inputs(before.params, data, embeddings)
+
+    def loss(stepped, mean, log_variance):
+        params = for_embeddings(stepped, data, embeddings)
+        return dense_loss(params, mean, log_variance, data, embeddings, config)
+
     value, (head, *by_user) = jax.value_and_grad(
-        dense_loss, (0, 1) if log_variance is None else (0, 1, 2)
-    )(before.params, mean, log_variance, data, embeddings, config)
+        loss, (0, 1) if log_variance is None else (0, 1, 2)
+    )(stepped, mean, log_variance)
 
     total = float(data.sample_weight.sum())
-    scale = units(before.params, data, embeddings)
-    expected = jax.tree.map(lambda p, g, c: p - RATE * g / total / c**2, before.params, head, scale)
+    expected = jax.tree.map(lambda p, g: p - RATE * g / total, stepped, head)
+    expected = for_embeddings(expected, data, embeddings)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), after.params, expected
     )

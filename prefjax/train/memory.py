@@ -55,7 +55,8 @@ class MemorySource:
         if layout is None:
             self.user_ids, user = index_users(np.asarray(comparisons.user))
             comparisons = comparisons._replace(user=user)
-            layout, users = UserLayout((max(1, len(self.user_ids)),)), users or self.user_ids
+            layout = UserLayout((max(1, len(self.user_ids)),))
+            users = users or [str(one) for one in self.user_ids.tolist()]
         rows = validate_comparisons(comparisons, layout.num_users, num_responses)
         digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
         for column in rows:
@@ -65,7 +66,7 @@ class MemorySource:
         self.layout, self.shuffle, self.num_responses = layout, shuffle, num_responses
         partition_of, row_of = layout.locate(np.arange(layout.num_users))
         partition = partition_of[rows.user].astype(np.uint16)
-        self._users = [str(name) for name in users]
+        self._users = list(users)
         self._by_partition = np.argsort(partition, kind="stable")
         self.counts = np.bincount(partition, minlength=layout.num_partitions)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])

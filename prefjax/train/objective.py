@@ -20,8 +20,9 @@ References:
     arXiv 2503.06358, eq. 2 and 4; `prefjax.variational` for the expectation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -87,8 +88,8 @@ class Problem(NamedTuple):
     Attributes:
         embeddings: Embeddings of all responses, finite.
         input_scale: c, root of the mean squared norm of the centered embeddings of the responses
-            that somebody compared. The optimizer steps c θ, so that the unit of the embeddings
-            changes nothing.
+            that somebody compared. The optimizer steps the head for inputs (e − mean) / c, so
+            that the unit and the origin of the embeddings change nothing.
         input_mean: Mean embedding of those responses.
         penalty: τ of every column of c θ, divided by the weight of all comparisons.
         trunk_penalty: 1 / weight of all comparisons.
@@ -134,19 +135,35 @@ def make_problem(
     )
 
 
-def input_units(params: Params, problem: Problem) -> Params:
-    """Gives c for every parameter that multiplies an embedding, and 1 for the others."""
-    num_inputs, scale = problem.embeddings.shape[1], jnp.asarray(problem.input_scale)
+def to_unit_inputs(params: Params, problem: Problem) -> Params:
+    """Gives the head for inputs (e − mean) / c from the head for embeddings e.
 
-    def unit(path: Any, leaf: Array) -> Array:
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if name == "out.kernel":
-            reads_embedding = jnp.arange(leaf.shape[0])[:, None] < num_inputs
-        else:
-            reads_embedding = name == "trunk.layer0.kernel"
-        return jnp.where(reads_embedding, scale, 1.0)
+    Args:
+        params: The head for embeddings.
+        problem: Its ``input_scale`` and ``input_mean``.
+    """
+    scale, mean = jnp.asarray(problem.input_scale), problem.input_mean
+    return _change_inputs(params, problem, scale, lambda kernel: mean @ kernel)
 
-    return jax.tree_util.tree_map_with_path(unit, params)
+
+def from_unit_inputs(params: Params, problem: Problem) -> Params:
+    """Undoes `to_unit_inputs`."""
+    scale, mean = jnp.asarray(problem.input_scale), problem.input_mean
+    return _change_inputs(params, problem, 1 / scale, lambda kernel: -mean @ kernel / scale)
+
+
+def _change_inputs(
+    params: Params, problem: Problem, factor: Array, shift: Callable[[Array], Array]
+) -> Params:
+    """Multiplies what reads an embedding; an origin cancels but in the first hidden layer."""
+    kernel, num_inputs = params["out"]["kernel"], problem.embeddings.shape[1]
+    reads_embedding = jnp.arange(kernel.shape[0])[:, None] < num_inputs
+    out = {"kernel": kernel * jnp.where(reads_embedding, factor, 1.0)}
+    if "trunk" not in params:
+        return {"out": out}
+    first = params["trunk"]["layer0"]
+    first = {"kernel": first["kernel"] * factor, "bias": first["bias"] + shift(first["kernel"])}
+    return {"out": out, "trunk": {**params["trunk"], "layer0": first}}
 
 
 class UserRows(NamedTuple):
@@ -242,7 +259,7 @@ def head_penalty(params: Params, problem: Problem, config: ModelConfig) -> Float
     """The head's penalty per unit of weight of all comparisons, in nats.
 
     Args:
-        params: The head for inputs of scale 1: c θ.
+        params: The head for inputs of scale 1; see `to_unit_inputs`.
         problem: Penalties per unit of weight.
         config: What is fitted.
     """

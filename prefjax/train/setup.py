@@ -173,7 +173,11 @@ def _problem_of_version_1(problem: Problem) -> Problem:
     centered = embeddings - embeddings.mean(0, keepdims=True)
     scale = float(np.mean(np.sum(np.square(centered), axis=1)))
     penalty = np.asarray(problem.penalty * scale, np.float32)
-    return problem._replace(penalty=penalty, input_scale=np.asarray(1, np.float32))
+    return problem._replace(
+        penalty=penalty,
+        input_scale=np.asarray(1, np.float32),
+        input_mean=np.zeros_like(problem.input_mean),
+    )
 
 
 def make_evaluator(

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Bool, Float, Int, UInt32
 
 from prefjax.basis import heads
-from prefjax.train.objective import ModelConfig, Problem, input_units
+from prefjax.train.objective import ModelConfig, Problem, from_unit_inputs
 from prefjax.types import Array, Params, PRNGKey
 
 
@@ -96,11 +96,7 @@ def init(
     shape = jnp.shape(params["out"]["kernel"])
     kernel = 0.1 * jax.random.normal(out_key, shape) / np.sqrt(shape[0])
     params["out"] = {"kernel": kernel.at[:, -1].set(0)}
-    params = jax.tree.map(jnp.divide, params, input_units(params, problem))
-    if config.hidden:
-        first = params["trunk"]["layer0"]
-        first = {**first, "bias": -problem.input_mean @ first["kernel"]}
-        params["trunk"] = {**params["trunk"], "layer0": first}
+    params = from_unit_inputs(params, problem)
     table = np.zeros((*mass.shape, config.num_factors), np.float32)
     rows = np.zeros(mass.shape, np.float32)
     marginal = config.objective == "marginal"

@@ -32,8 +32,9 @@ from prefjax.train.objective import (
     Problem,
     UserRows,
     batch_loss,
+    from_unit_inputs,
     head_penalty,
-    input_units,
+    to_unit_inputs,
 )
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, Users
 from prefjax.types import Array
@@ -128,10 +129,10 @@ def _step(
 
     total = jnp.where(weight > 0, weight, 1)
     # The optimizer sees the head for inputs of scale 1, whatever the unit of the embeddings.
-    units = input_units(state.params, problem)
-    scaled = jax.tree.map(jnp.multiply, state.params, units)
+    scaled = to_unit_inputs(state.params, problem)
+    _, pull_back = jax.vjp(lambda scaled: from_unit_inputs(scaled, problem), scaled)
     penalty = jax.grad(head_penalty)(scaled, problem, config.model)
-    head = jax.tree.map(lambda g, unit, p: g / (total * unit) + p, head, units, penalty)
+    head = jax.tree.map(lambda g, p: g / total + p, pull_back(head)[0], penalty)
     norm = optax.tree.norm(head)
     finite = jnp.isfinite(data) & jnp.isfinite(norm) & jnp.isfinite(user_square)
     halted = state.skipped_in_a_row >= MAX_SKIPPED
@@ -139,7 +140,7 @@ def _step(
     apply = finite & has_data & ~halted
 
     change, moments = optimizer.update(head, state.moments, scaled)
-    params = jax.tree.map(jnp.divide, optax.apply_updates(scaled, change), units)
+    params = from_unit_inputs(optax.apply_updates(scaled, change), problem)
     keep = partial(jax.tree.map, lambda new, old: jnp.where(apply, new, old))
     table, slot = _update_users(state.users, users, slot, batch, apply, config.user_rate)
     skipped = (~finite & has_data & ~halted).astype(jnp.int32)
