@@ -12,9 +12,9 @@ LAYERS = {
     3: {"encoders", "logistic", "variational"},
     4: {"basis"},
     5: {"person"},
-    6: {"families", "align", "train"},
+    6: {"families", "align"},
     7: {"model"},
-    8: {"serve", "study", "interpret"},
+    8: {"train", "serve", "study", "interpret"},
     9: {"lab"},
 }
 LAYER = {package: layer for layer, packages in LAYERS.items() for package in packages}

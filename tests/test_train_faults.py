@@ -242,6 +242,15 @@ def test_a_row_that_stands_several_times_is_one_with_the_sum_of_weights(times):
 
 
 @still_falling
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_order_of_rows_changes_no_bit(seed):
+    data, embeddings = make_world(900)
+    order = np.random.default_rng(seed).permutation(900)
+    shuffled = Comparisons(*(column[order] for column in data))
+    assert_same(fit(shuffled, embeddings), fit(data, embeddings))
+
+
+@still_falling
 def test_long_work_shows_its_progress_and_its_loss(monkeypatch, capsys):
     monkeypatch.setattr(monitor, "SECONDS_WITHOUT_BAR", 0.0)
     data, embeddings = make_world(900)

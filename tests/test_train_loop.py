@@ -266,23 +266,19 @@ def test_planted_people_are_found(objective):
 
 def block_solve(rows, embeddings, objective):
     from prefjax import basis
-    from prefjax.basis import Strength, make_rows
+    from prefjax.types import Penalties
 
-    one = np.float32(1.0)
-    fitted = basis.fit_head(
+    scale = {"marginal": 1.0, "map": 0.0}[objective]
+    fitted, people, _ = basis.fit_head(
         jax.random.key(0),
-        jax.tree.map(jax.numpy.asarray, make_rows(rows[0], NUM_RESPONSES)),
-        jax.numpy.asarray(embeddings),
-        Strength(penalty=one, utility_penalty=one, temperature=one),
-        num_users=NUM_USERS,
-        num_responses=NUM_RESPONSES,
-        objective=objective,
+        basis.make_problem(rows[0], embeddings, num_users=NUM_USERS),
+        Penalties(np.float32(1.0), np.float32(1.0), np.float32(scale)),
         config=basis.HeadConfig(num_factors=3),
     )
-    items, test = fitted.items, rows[1]
+    items, test = basis.apply(fitted.params, embeddings), rows[1]
     there = (test.second >= 0)[:, None]
     gap = items.features[test.first] - np.where(there, items.features[test.second], 0)
     offset = items.utility[test.first] - np.where(there[:, 0], items.utility[test.second], 0)
-    logit = np.sum(gap * fitted.weights[test.user], axis=1) + offset
+    logit = np.sum(gap * people.mean[test.user], axis=1) + offset
     loss = np.logaddexp(0, logit) - test.label * logit
     return float(np.average(loss, weights=test.sample_weight))

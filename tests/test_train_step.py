@@ -35,7 +35,7 @@ RATE = 0.3  # of the SGD of train_world
 def dense_loss(params, mean, log_variance, data, embeddings, config):
     """The whole objective over every row and every user who answered, from its equation."""
     model = config.model
-    items = heads.apply(params, embeddings, model.head)
+    items = heads.apply(params, embeddings)
     table = jnp.concatenate([items.features, items.utility[:, None]], axis=1)
     second = jnp.where((data.second >= 0)[:, None], table[data.second], 0)
     gap = table[data.first] - second
@@ -55,6 +55,7 @@ def dense_loss(params, mean, log_variance, data, embeddings, config):
         jnp.sum(data.sample_weight * loss)
         + jnp.sum(jnp.where(answered, divergence, 0))
         + 0.5 * jnp.sum(jnp.square(params["out"]["kernel"]) * tau[None])
+        + 0.5 * jnp.sum(jnp.square(params["out"]["bias"]) * tau)
         + heads.trunk_decay(params, model.head)
     )
 
@@ -66,31 +67,30 @@ def input_scale(data, embeddings):
     return np.sqrt(np.mean(np.sum(np.square(centered), axis=1))), used.mean(0)
 
 
+def with_inputs(params, num_inputs, factor, shift):
+    """What reads an embedding times a factor, its bias moved."""
+
+    def change(layer):
+        direct = layer["kernel"][:num_inputs]
+        kernel = jnp.concatenate([factor * direct, layer["kernel"][num_inputs:]])
+        return {"kernel": kernel, "bias": layer["bias"] + shift @ direct}
+
+    trunk = params.get("trunk", {})
+    if trunk:
+        trunk = {"trunk": {**trunk, "layer0": change(trunk["layer0"])}}
+    return {"out": change(params["out"]), **trunk}
+
+
 def for_unit_inputs(params, data, embeddings):
     """The parameters that the optimizer steps, by hand."""
     scale, mean = input_scale(data, embeddings)
-    num_inputs = embeddings.shape[1]
-    kernel = params["out"]["kernel"]
-    out = {"kernel": jnp.concatenate([scale * kernel[:num_inputs], kernel[num_inputs:]])}
-    if "trunk" not in params:
-        return {"out": out}
-    first = params["trunk"]["layer0"]
-    first = {"kernel": scale * first["kernel"], "bias": first["bias"] + mean @ first["kernel"]}
-    return {"out": out, "trunk": {**params["trunk"], "layer0": first}}
+    return with_inputs(params, embeddings.shape[1], scale, mean)
 
 
 def for_embeddings(params, data, embeddings):
     """Undoes `for_unit_inputs`."""
     scale, mean = input_scale(data, embeddings)
-    num_inputs = embeddings.shape[1]
-    kernel = params["out"]["kernel"]
-    out = {"kernel": jnp.concatenate([kernel[:num_inputs] / scale, kernel[num_inputs:]])}
-    if "trunk" not in params:
-        return {"out": out}
-    first = params["trunk"]["layer0"]
-    kernel = first["kernel"] / scale
-    first = {"kernel": kernel, "bias": first["bias"] - mean @ kernel}
-    return {"out": out, "trunk": {**params["trunk"], "layer0": first}}
+    return with_inputs(params, embeddings.shape[1], 1 / scale, -mean / scale)
 
 
 def one_step(data, embeddings, config):

@@ -9,7 +9,7 @@ import optax
 from prefjax.parallel import data_parallel, make_mesh, padded_size, place
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import MemorySource
-from prefjax.train.objective import ModelConfig, make_problem
+from prefjax.train.problem import ModelConfig, make_problem
 from prefjax.train.state import STATE_SPECS, init
 from prefjax.train.step import SPECS, StepConfig, make_steps
 from prefjax.types import Comparisons

@@ -1,20 +1,23 @@
 """Training by minibatches, on many devices and processes, of models too large for one block solve.
 
-    source = MemorySource(comparisons, num_responses, UserLayout((num_users,)))
-    result = train(source, embeddings, TrainConfig(), validation=..., folder=...)
-    weight, variance = user_weights(result.state, result.layout)
+    source = MemorySource(comparisons, num_responses)
+    result = train(source, embeddings, config, validation=…, folder=…)
+    basis, people, info = to_basis(result, config.step.model)
 
-`prefjax.basis` and `prefjax.basis` fit the same objective by block solves and are better
-where the data fits; this is for millions of users, data on disk, and runs that must survive.
+`prefjax.basis` fits the same objective by block solves and is better where the data fits; this is
+for millions of users, data on disk, and runs that must survive. What comes out is the same: a
+`RewardBasis`, the training users, and how the fit went. ``python -m prefjax.train`` writes a model
+that `prefjax.load` opens.
 """
 
 from prefjax.train._predict import predict
 from prefjax.train._resume import layout_for
+from prefjax.train.basis import to_basis
 from prefjax.train.config import OptimizerConfig, TrainConfig
 from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
-from prefjax.train.objective import ModelConfig
+from prefjax.train.problem import ModelConfig
 from prefjax.train.saved_state import grow_users
 from prefjax.train.shard_files import write_shards
 from prefjax.train.shards import ShardSource
@@ -35,6 +38,7 @@ __all__ = [
     "layout_for",
     "make_steps",
     "predict",
+    "to_basis",
     "train",
     "user_weights",
     "write_shards",

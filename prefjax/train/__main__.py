@@ -3,6 +3,11 @@
 The settings are a `RunConfig` as JSON. SIGTERM and Ctrl-C finish the step, save and exit with 0;
 ``--resume`` goes on from there. With ``python -m prefjax.train.launch`` in front it runs in several
 processes and is started again when one of them is lost.
+
+At the end the folder holds ``model.safetensors``, which `prefjax.load` opens to ask new people and
+to rank for them, and ``result.npz`` with the head and the weights of all training users. Of more
+than `LARGEST_PEOPLE` numbers the model leaves the training users out. A run that has ended, also
+one of an older version, writes both again with ``--resume``.
 """
 
 import argparse
@@ -18,8 +23,10 @@ from jaxtyping import Num
 from prefjax.data.io import read_folder
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
+from prefjax.model import files
 from prefjax.parallel import fetch, is_primary, start_processes
 from prefjax.train._resume import layout_for
+from prefjax.train.basis import to_basis
 from prefjax.train.config import RunConfig, read_config
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
@@ -30,9 +37,12 @@ from prefjax.types import Comparisons
 
 RESTART = "PREFJAX_RESTART"
 
+LARGEST_PEOPLE = 2**26
+"""Largest number of entries in the covariances of all training users that a model holds."""
+
 
 def main() -> None:
-    """Parses, trains, writes the result."""
+    """Parses the command line, trains and writes the model."""
     parser = argparse.ArgumentParser(prog="python -m prefjax.train", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file of a RunConfig")
     parser.add_argument("--resume", action="store_true", help="go on from the latest good step")
@@ -49,7 +59,7 @@ def main() -> None:
         resuming = arguments.resume or arguments.grow_users or RESTART in os.environ
         result = run(config, resuming=resuming, grow=arguments.grow_users)
         if is_primary():
-            print(f"{result.status}: {config.folder}")
+            print(f"{describe(result)}: {config.folder}")
     except BaseException:
         if not several:
             raise
@@ -60,17 +70,18 @@ def main() -> None:
 
 
 def run(config: RunConfig, *, resuming: bool = False, grow: bool = False) -> TrainResult:
-    """Trains from files.
+    """Trains from files and writes the model.
 
     Args:
-        config: Where they are.
+        config: Where the files are, and how to train.
         resuming: Go on from the latest good step, if there is one.
         grow: The data may have more users than the saved run.
 
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is damaged or not legal, or the validation set is of other people or
-            responses; and see `train`, as for what else may go wrong.
+            responses, or what `train` refuses.
+        FloatingPointError: The run diverged; no model is written.
     """
     embeddings = read_embeddings(config.embeddings)
     source = read_source(config, grow=grow)
@@ -85,17 +96,70 @@ def run(config: RunConfig, *, resuming: bool = False, grow: bool = False) -> Tra
         grow=grow,
     )
     if config.export and result.status != "interrupted":
-        weight, variance = user_weights(result.state, result.layout)
-        arrays = named_leaves({"head": fetch(result.state.params), "weight": weight})
-        if variance is not None:
-            arrays["variance"] = variance
-        if is_primary():
-            write_atomically(config.folder / "result.npz", lambda path: _write(path, arrays))
+        write_model(config, source, result)
     return result
 
 
+def write_model(config: RunConfig, source: Source, result: TrainResult) -> None:
+    """Writes what was trained into the folder of the run.
+
+    Args:
+        config: The run.
+        source: Names the users.
+        result: What was trained.
+
+    Raises:
+        FloatingPointError: The head or a user is not finite; nothing is written.
+    """
+    model = config.train.step.model
+    num_users = result.layout.num_users
+    dense = num_users * model.num_factors**2 <= LARGEST_PEOPLE
+    basis, people, info = to_basis(result, model, dense=dense)
+    weight, variance = user_weights(result.state, result.layout)
+    arrays = named_leaves({"head": fetch(result.state.params), "weight": weight})
+    if variance is not None:
+        arrays["variance"] = variance
+    if not is_primary():
+        return
+    names = source.user_list(num_users) if dense else ()
+    report = {
+        "num_users": num_users,
+        "num_rows": source.num_comparisons,
+        "status": result.status,
+        "trend": result.trend,
+        "converged": bool(info.converged),
+        "num_steps": int(info.num_steps),
+        "penalties": {name: float(value) for name, value in info.penalties._asdict().items()},
+        **last_losses(result),
+    }
+    files.save(config.folder, basis, people, tuple(names), report)
+    write_atomically(config.folder / "result.npz", lambda path: _write(path, arrays))
+
+
+def last_losses(result: TrainResult) -> dict[str, float]:
+    """Gives the last training loss and the best validation loss, in nats per comparison."""
+    losses = [line["loss"] for line in result.history if "loss" in line]
+    nlls = [line["nll"] for line in result.history if "nll" in line]
+    return {
+        **({"training_loss": losses[-1]} if losses else {}),
+        **({"validation_nll": min(nlls)} if nlls else {}),
+    }
+
+
+def describe(result: TrainResult) -> str:
+    """Says in a line how a run ended.
+
+    Args:
+        result: A run that has ended.
+    """
+    losses = "".join(
+        f", {name.replace('_', ' ')} {value:.4f}" for name, value in last_losses(result).items()
+    )
+    return f"{result.status} after {int(fetch(result.state.num_steps))} steps{losses}"
+
+
 def read_source(config: RunConfig, *, grow: bool = False) -> Source:
-    """The comparisons of a run: shards where there is a manifest, a data set folder otherwise."""
+    """Opens the comparisons of a run: shards where there is a manifest, else a data set folder."""
     if (config.data / MANIFEST).is_file():
         return ShardSource(config.data)
     data = read_folder(config.data)
@@ -106,7 +170,7 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
 
 
 def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
-    """The array of a ``.npy`` file, mapped into memory."""
+    """Maps the array of a ``.npy`` file into memory."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -117,7 +181,7 @@ def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
 
 
 def read_validation(config: RunConfig) -> Comparisons:
-    """The validation comparisons, whose ids must be those of the data.
+    """Reads the validation comparisons, whose ids must be those of the data.
 
     A folder has its own numbers of users and responses, so its names and texts must be the first
     ones of the data's, in the same order. Shards have no names to compare.

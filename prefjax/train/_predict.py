@@ -14,7 +14,8 @@ from prefjax import variational
 from prefjax.parallel import fetch
 from prefjax.train.batch import Batch
 from prefjax.train.layout import UserLayout
-from prefjax.train.objective import ModelConfig, gap
+from prefjax.train.objective import feature_gap
+from prefjax.train.problem import ModelConfig
 from prefjax.train.state import TrainState
 from prefjax.types import BASELINE, Array
 
@@ -55,7 +56,7 @@ def predict(
     one = np.ones(len(user), np.float32)
     pairs = Batch(row=place[1], first=first, second=second, label=one, sample_weight=one)
     params = jax.tree.map(jnp.asarray, fetch(state.params))
-    features, offset = gap(params, jnp.asarray(embeddings), pairs, config)
+    features, offset = feature_gap(params, jnp.asarray(embeddings), pairs, config)
     location = jnp.sum(fetch(state.users.mean)[place] * features, axis=-1) + offset
     if state.users.log_variance is None:
         return np.asarray(jax.nn.sigmoid(location))

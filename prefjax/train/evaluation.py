@@ -16,7 +16,8 @@ from prefjax import variational
 from prefjax.numerics import softplus_loss
 from prefjax.parallel import Specs, all_sum
 from prefjax.train.batch import PackedRows, get_batch
-from prefjax.train.objective import ModelConfig, Problem, gap
+from prefjax.train.objective import feature_gap
+from prefjax.train.problem import ModelConfig, Problem
 from prefjax.train.state import STATE_SPECS, TrainState
 from prefjax.types import Array
 
@@ -49,7 +50,7 @@ def make_evaluation(config: ModelConfig, num_slots: int) -> Callable[..., Evalua
         def add(t, total):
             batch = get_batch(batches, t, t, num_slots)
             present = batch.sample_weight > 0
-            features, offset = gap(state.params, problem.embeddings, batch, config)
+            features, offset = feature_gap(state.params, problem.embeddings, batch, config)
             of_rows = jax.vmap(lambda table, row: table[row])
             mean = of_rows(state.users.mean, batch.row)
             location = jnp.sum(mean * features, axis=-1) + offset

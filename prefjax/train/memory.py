@@ -8,6 +8,7 @@ times costs as much as one with weight 10⁶.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -91,6 +92,12 @@ class MemorySource:
         table = np.zeros((self.layout.num_partitions, self.layout.num_rows), np.float32)
         table[self._place] = self._weight
         return table
+
+    def user_list(self, num_users: int) -> Sequence[Any]:
+        """Gives the names of the first users, or their numbers where they have none."""
+        if self.user_ids is not None:
+            return self.user_ids[:num_users].tolist()
+        return self._users[:num_users] or range(num_users)
 
     def compared(self) -> Bool[np.ndarray, " response"]:
         """Tells which responses stand in a comparison with weight."""
@@ -183,33 +190,35 @@ def find_compared(rows: Batch | Comparisons, num_responses: int) -> Bool[np.ndar
 
 
 def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"]]:
-    """Joins rows that differ in nothing but their weight, and adds the weights.
+    """Joins rows that differ in nothing but their weight, and gives them an order of their own.
+
+    Neither the order of the rows nor a row that stands twice instead of with weight 2 changes what
+    comes out. Rows are sorted by a hash: `prefjax.basis.merge_rows`, which sorts by the columns,
+    takes some ten times as long where there are 10⁷.
 
     Args:
         rows: Checked comparisons.
 
     Returns:
-        The first row of each kind, in their order, and its number among all rows.
+        One row of each kind with the sum of the weights, and the number of its first row.
 
     Examples:
         >>> once = np.ones(3, np.float32)
         >>> same = np.zeros(3, np.int32)
         >>> merged, row = merge_equal(Comparisons(np.int32([0, 1, 0]), same, same + 1, once, once))
-        >>> merged.user.tolist(), merged.sample_weight.tolist(), row.tolist()
-        ([0, 1], [2.0, 1.0], [0, 1])
+        >>> sorted(zip(merged.user.tolist(), merged.sample_weight.tolist(), row.tolist()))
+        [(0, 2.0, 0), (1, 1.0, 1)]
     """
-    bits = [np.ascontiguousarray(column).view(np.uint32) for column in rows[:4]]
-    key = np.zeros(len(bits[0]), np.uint64)
-    for column in bits:
-        key = (key ^ column) * np.uint64(0x9E3779B97F4A7C15)
+    key = np.zeros(len(rows.user), np.uint64)
+    for column in rows[:4]:
+        key = (key ^ np.ascontiguousarray(column).view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(32)
-    ordered = np.sort(key)
-    if not (ordered[1:] == ordered[:-1]).any():  # cheaper than to sort the rows
-        return rows, np.arange(len(key))
-    _, first, kind = np.unique(
-        np.stack(bits, axis=1), axis=0, return_index=True, return_inverse=True
-    )
-    order = np.argsort(first)
-    weight = np.bincount(kind, weights=rows.sample_weight)[order].astype(np.float32)
-    merged = Comparisons(*(np.asarray(column)[first[order]] for column in rows))
-    return merged._replace(sample_weight=weight), first[order]
+    order = np.argsort(key, kind="stable")
+    columns = [np.asarray(column)[order] for column in rows]
+    begins = np.ones(len(order), bool)
+    begins[1:] = False
+    for column in columns[:4]:
+        begins[1:] |= column[1:] != column[:-1]
+    start = np.flatnonzero(begins)
+    weight = np.add.reduceat(columns[4].astype(np.float64), start).astype(np.float32)
+    return Comparisons(*(column[start] for column in columns[:4]), weight), order[start]

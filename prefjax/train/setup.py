@@ -5,7 +5,7 @@ Programs are compiled once in a process for all runs with the same settings and 
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ from prefjax.train.batch import Batches
 from prefjax.train.config import OptimizerConfig, TrainConfig
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import MemorySource
-from prefjax.train.objective import ModelConfig, Problem, make_problem
+from prefjax.train.problem import ModelConfig, Problem, make_problem
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, init
 from prefjax.train.step import SPECS, StepConfig, make_steps
 from prefjax.types import Array, Comparisons
@@ -59,6 +59,10 @@ class Source(Protocol):
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Sums the sample weights of every user's comparisons."""
+        ...
+
+    def user_list(self, num_users: int) -> Sequence[Any]:
+        """Gives the names of the first users, or their numbers where they have none."""
         ...
 
     def index_users(self, user: Shaped[np.ndarray, " pair"]) -> Shaped[np.ndarray, " pair"]:
@@ -146,7 +150,7 @@ def prepare(
         problem = _problem_of_version_1(problem)
     more = padded_size(num_partitions, mesh) - num_partitions
     mass = np.pad(source.mass(), ((0, more), (0, 0)))
-    start = init(jax.random.key(config.seed), problem, mass, chosen, model)
+    start = init(jax.random.key(config.seed), problem, mass, chosen, model, with_bias=version > 1)
     problem = place(problem, "replicated", mesh)
     train_step = _make_program(
         config.step, chosen, num_slots, config.steps_per_call, config.backend, mesh

@@ -80,6 +80,10 @@ class ShardSource:
         """Gives nothing: shards have numbers of users only."""
         return ""
 
+    def user_list(self, num_users: int) -> range:
+        """Gives the numbers of the first users: shards have no names."""
+        return range(num_users)
+
     def index_users(self, user: Shaped[np.ndarray, " pair"]) -> Shaped[np.ndarray, " pair"]:
         """Gives the users back: shards have numbers of users only."""
         return user

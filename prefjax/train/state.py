@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Bool, Float, Int, UInt32
 
 from prefjax.basis import heads
-from prefjax.train.objective import ModelConfig, Problem, from_unit_inputs
+from prefjax.train.problem import ModelConfig, Problem, from_unit_inputs
 from prefjax.types import Array, Params, PRNGKey
 
 
@@ -81,6 +81,8 @@ def init(
     mass: Float[np.ndarray, "partition row"],
     optimizer: optax.GradientTransformation,
     config: ModelConfig,
+    *,
+    with_bias: bool = True,
 ) -> TrainState:
     """Makes the state before the first step, on the host: users at the prior, a small random head.
 
@@ -90,12 +92,15 @@ def init(
         mass: Sum of the sample weights of every user's comparisons.
         optimizer: The optax optimizer of the head.
         config: What is fitted.
+        with_bias: Whether the head has a bias, which votes need; runs of version 1 have none.
     """
     trunk_key, out_key = jax.random.split(key)
     params = dict(heads.init(trunk_key, problem.embeddings.shape[1], config.head))
     shape = jnp.shape(params["out"]["kernel"])
     kernel = 0.1 * jax.random.normal(out_key, shape) / np.sqrt(shape[0])
     params["out"] = {"kernel": kernel.at[:, -1].set(0)}
+    if with_bias:
+        params["out"]["bias"] = jnp.zeros(shape[1])
     params = from_unit_inputs(params, problem)
     table = np.zeros((*mass.shape, config.num_factors), np.float32)
     rows = np.zeros(mass.shape, np.float32)

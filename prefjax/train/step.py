@@ -27,15 +27,8 @@ from jaxtyping import Int
 from prefjax.parallel import Specs, all_sum
 from prefjax.settings import check_settings
 from prefjax.train.batch import Batch, Batches, get_batch
-from prefjax.train.objective import (
-    ModelConfig,
-    Problem,
-    UserRows,
-    batch_loss,
-    from_unit_inputs,
-    head_penalty,
-    to_unit_inputs,
-)
+from prefjax.train.objective import UserRows, batch_loss, head_penalty
+from prefjax.train.problem import ModelConfig, Problem, from_unit_inputs, to_unit_inputs
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, Users
 from prefjax.types import Array
 
