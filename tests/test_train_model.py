@@ -79,7 +79,7 @@ def write_run(folder, data, embeddings, model, **settings):
         name="choices",
         comparisons=data,
         responses=tuple(f"response {i}" for i in range(NUM_RESPONSES)),
-        prompt_of=np.zeros(NUM_RESPONSES, int),
+        prompt_index=np.zeros(NUM_RESPONSES, int),
         prompts=("",),
         users=tuple(f"person {i}" for i in range(NUM_USERS)),
         meta={},
