@@ -19,6 +19,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 if "--devices" in sys.argv:  # threads enough for virtual devices that wait for each other
     os.environ.setdefault("PJRT_NPROC", "8")
@@ -221,12 +223,12 @@ def main() -> None:
     data, embeddings = make_world(num_users, num_comparisons, 64, 8)
     config = make_config(8)
     ours, ours_state = make_ours(data, embeddings, num_users, config)
-    candidates = {"prefjax": ours}
+    candidates: dict[str, Callable[[], Any]] = {"prefjax": ours}
     steps = config.steps_per_call
     if torch is not None:
         kernel = np.asarray(ours_state["state"].params["out"]["kernel"])
         loop = TorchLoop(torch, data, embeddings, num_users, config, BATCH, kernel)
-        candidates["torch"] = lambda: [loop.step() for _ in range(steps)][-1]
+        candidates["torch"] = lambda: [loop.step() for _ in range(steps)]
     seconds = timing.interleaved(candidates, repeats=5)
     seconds = {name: value / steps for name, value in seconds.items()}
     print("comparisons per second:", json.dumps({n: round(BATCH / s) for n, s in seconds.items()}))

@@ -214,11 +214,12 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
         key = (key ^ np.ascontiguousarray(column).view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(32)
     order = np.argsort(key, kind="stable")
-    columns = [np.asarray(column)[order] for column in rows]
+    ordered = Comparisons(*(np.asarray(column)[order] for column in rows))
     begins = np.ones(len(order), bool)
     begins[1:] = False
-    for column in columns[:4]:
+    for column in ordered[:4]:
         begins[1:] |= column[1:] != column[:-1]
     start = np.flatnonzero(begins)
-    weight = np.add.reduceat(columns[4].astype(np.float64), start).astype(np.float32)
-    return Comparisons(*(column[start] for column in columns[:4]), weight), order[start]
+    weight = np.add.reduceat(ordered.sample_weight.astype(np.float64), start)
+    merged = Comparisons(*(column[start] for column in ordered))
+    return merged._replace(sample_weight=weight.astype(np.float32)), order[start]

@@ -18,6 +18,7 @@ References:
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +134,8 @@ def _step(
     apply = finite & has_data & ~halted
 
     change, moments = optimizer.update(head, state.moments, scaled)
-    params = from_unit_inputs(optax.apply_updates(scaled, change), problem)
+    stepped: Any = optax.apply_updates(scaled, change)
+    params = from_unit_inputs(stepped, problem)
     keep = partial(jax.tree.map, lambda new, old: jnp.where(apply, new, old))
     table, slot = _update_users(state.users, users, slot, batch, apply, config.user_rate)
     skipped = (~finite & has_data & ~halted).astype(jnp.int32)
