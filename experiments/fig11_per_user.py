@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import metrics
-from prefjax.data.split import first_rows
+from prefjax.data.cut import first_rows
 from prefjax.families import get_family
 from prefjax.lab import compare, plots, runs
 

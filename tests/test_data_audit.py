@@ -8,8 +8,8 @@ import pytest
 from prefjax.data.audit import LeakError, audit, audit_split
 from prefjax.data.dataset import Dataset
 from prefjax.data.marks import MARKS
-from prefjax.data.new_prompts import four_cells
 from prefjax.data.shared_items import SharedItemsConfig, split_shared_items
+from prefjax.data.split import four_cells
 from prefjax.types import Comparisons
 
 NUM_PAIRS = 400

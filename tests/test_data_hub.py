@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data.new_prompts import four_cells
 from prefjax.data.sets import prism, tldr
+from prefjax.data.split import four_cells
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -141,7 +141,7 @@ def test_damage_is_named(tmp_path, damage, words):
 def test_flat_file_round_trip_says_the_same(tmp_path, suffix):
     path = tmp_path / f"toy{suffix}"
     write_table(toy(), path)
-    back = read_table(path)
+    back = read_table(path, votes=True)
     assert sentences(back) == sentences(toy())
     assert sorted(back.responses) == sorted(TEXTS)
 
@@ -154,7 +154,7 @@ def test_flat_file_joins_equal_texts_under_one_prompt_only(tmp_path):
     ]
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    data = read_table(path)
+    data = read_table(path, votes=True)
     assert data.users == ("7", "8")
     assert [
         (data.prompts[p], text) for p, text in zip(data.prompt_index, data.responses, strict=True)

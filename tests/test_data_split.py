@@ -7,7 +7,6 @@ import pytest
 
 from prefjax.data.audit import audit_split
 from prefjax.data.dataset import Dataset
-from prefjax.data.new_prompts import four_cells
 from prefjax.data.same_text import group_responses
 from prefjax.data.shared_items import (
     RatingsConfig,
@@ -15,7 +14,7 @@ from prefjax.data.shared_items import (
     split_ratings,
     split_shared_items,
 )
-from prefjax.data.split import CELLS
+from prefjax.data.split import CELLS, four_cells
 from prefjax.data.votes import votes_to_comparisons
 from prefjax.types import BASELINE, Comparisons
 

@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from prefjax import logistic
-from prefjax.basis import heads, make_problem, standardize
+from prefjax.basis import heads, make_problem
 from prefjax.families import bradley_terry as bt
 from prefjax.families import (
     descent,

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from prefjax.data.dataset import Dataset
 from prefjax.data.merge import merge_rows
 from prefjax.data.names import index_names
-from prefjax.data.new_prompts import NewPromptsConfig, four_cells
 from prefjax.data.sets import (
     SETS,
     NamedSet,
@@ -32,7 +31,7 @@ from prefjax.data.shared_items import (
     split_ratings,
     split_shared_items,
 )
-from prefjax.data.split import Split, split_new_prompts
+from prefjax.data.split import NewPromptsConfig, Split, four_cells, split_new_prompts
 
 DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
     {name: record.load for name, record in SETS.items() if not record.on_hub}

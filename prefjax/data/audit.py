@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
+from prefjax.data.cut import CELLS, Cell, Split
 from prefjax.data.dataset import Dataset
 from prefjax.data.marks import MARKS
 from prefjax.data.same_text import normalize_text
-from prefjax.data.split import CELLS, Cell, Split
 from prefjax.types import BASELINE, Comparisons
 
 

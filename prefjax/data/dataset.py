@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from prefjax.data.validate import validate_comparisons, validate_ids
+from prefjax.data.validate import (
+    find_bad_text,
+    same_response_rows,
+    validate_comparisons,
+    validate_ids,
+)
 from prefjax.types import Comparisons
 
 
@@ -33,8 +38,9 @@ class Dataset:
             loader left out, and whatever else the source says; JSON types.
 
     Raises:
-        ValueError: If a row is not legal (:func:`prefjax.data.validate.validate_comparisons`), a
-            response has no legal prompt, or two users share a name.
+        ValueError: If a row is not legal (:func:`prefjax.data.validate.validate_comparisons`) or
+            compares a response with itself, a response has no legal prompt, a text or name is no
+            text or holds half a character or NUL, or two users share a name.
     """
 
     name: str
@@ -51,11 +57,25 @@ class Dataset:
                 f"Data set {self.name!r} has {len(self.responses)} responses but "
                 f"{len(self.prompt_index)} entries in prompt_index."
             )
+        for field, texts in (
+            ("responses", self.responses),
+            ("prompts", self.prompts),
+            ("users", self.users),
+        ):
+            bad = find_bad_text(texts)
+            if bad is not None:
+                raise ValueError(f"{field}[{bad[0]}] of data set {self.name!r} {bad[1]}.")
         if len(self._user_ids) != len(self.users):
             twice = next(user for row, user in enumerate(self.users) if self._user_ids[user] != row)
             raise ValueError(f"Data set {self.name!r} has two users named {twice!r}.")
         prompt_index = validate_ids(self.prompt_index, len(self.prompts), name="prompt_index")
         comparisons = validate_comparisons(self.comparisons, self.num_users, self.num_responses)
+        same = same_response_rows(comparisons)
+        if len(same):
+            raise ValueError(
+                f"{len(same)} rows of data set {self.name!r} compare a response with itself, first "
+                f"rows {same[:5].tolist()}; leave them out."
+            )
         object.__setattr__(self, "prompt_index", prompt_index)
         object.__setattr__(self, "comparisons", comparisons)
 

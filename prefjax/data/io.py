@@ -1,6 +1,6 @@
 """A data set as a folder: Parquet tables and one JSON file, read back exactly as written.
 
-    comparisons.parquet   user, first, second (int32); label, weight (float32)
+    comparisons.parquet   user, first, second (int32); label, sample_weight (float32)
     responses.parquet     prompt (int32), text; the row number is the response id
     prompts.parquet       text; the row number is the prompt id
     meta.json             name, users, num_comparisons, meta, version of this layout
@@ -22,7 +22,9 @@ from prefjax.data.files import naming, read_parquet, texts
 from prefjax.io.atomic import atomic_folder
 from prefjax.types import Comparisons
 
-_VERSION = 1
+_VERSION = 2
+"""1 had the column ``weight`` where 2 has ``sample_weight``; both are read."""
+_FILES = ("comparisons.parquet", "responses.parquet", "prompts.parquet", "meta.json")
 _META_FIELDS = ("version", "name", "users", "num_comparisons", "num_responses", "num_prompts")
 
 
@@ -32,10 +34,12 @@ def write_folder(dataset: Dataset, folder: Path, *, overwrite: bool = False) -> 
     Args:
         dataset: What to write.
         folder: The folder to make.
-        overwrite: Whether an existing folder may be replaced.
+        overwrite: Whether an existing data set may be replaced; a folder with anything else in it
+            never is.
 
     Raises:
-        FileExistsError: If the folder is there and ``overwrite`` is False.
+        FileExistsError: If the folder is there and ``overwrite`` is False, or it is not a folder
+            that this function wrote.
         ValueError: If ``dataset.meta`` does not survive JSON.
     """
     meta = {
@@ -52,7 +56,7 @@ def write_folder(dataset: Dataset, folder: Path, *, overwrite: bool = False) -> 
         "text": pa.array(dataset.responses, pa.large_string()),
     }
     prompts = {"text": pa.array(dataset.prompts, pa.large_string())}
-    with atomic_folder(Path(folder), overwrite=overwrite) as target:
+    with atomic_folder(Path(folder), overwrite=overwrite, is_ours=_is_data_set) as target:
         pq.write_table(pa.table(dataset.comparisons._asdict()), target / "comparisons.parquet")
         pq.write_table(pa.table(responses), target / "responses.parquet")
         pq.write_table(pa.table(prompts), target / "prompts.parquet")
@@ -75,10 +79,11 @@ def read_folder(folder: Path) -> Dataset:
     """
     folder = Path(folder)
     meta = _read_meta(folder / "meta.json")
-    table = read_parquet(
-        folder / "comparisons.parquet", dict.fromkeys(Comparisons._fields, "number")
-    )
-    responses = read_parquet(folder / "responses.parquet", {"prompt": "number", "text": "text"})
+    columns = dict.fromkeys(Comparisons._fields, "number")
+    if meta["version"] == 1:
+        columns = {"weight" if name == "sample_weight" else name: "number" for name in columns}
+    table = read_parquet(folder / "comparisons.parquet", columns)
+    responses = read_parquet(folder / "responses.parquet", {"prompt": "integer", "text": "text"})
     prompts = read_parquet(folder / "prompts.parquet", {"text": "text"})
     for name, rows in (
         ("comparisons", table.num_rows),
@@ -93,7 +98,7 @@ def read_folder(folder: Path) -> Dataset:
     with naming(folder):
         return Dataset(
             name=meta["name"],
-            comparisons=Comparisons(*(table[name].to_numpy() for name in Comparisons._fields)),
+            comparisons=Comparisons(*(table[name].to_numpy() for name in columns)),
             responses=texts(responses, "text"),
             prompt_index=np.asarray(responses["prompt"]),
             prompts=texts(prompts, "text"),
@@ -113,11 +118,27 @@ def _read_meta(path: Path) -> dict[str, Any]:
     found = sorted(meta) if isinstance(meta, dict) else type(meta).__name__
     if not isinstance(meta, dict) or not set(expected) <= set(meta):
         raise ValueError(f"{path}: expected fields {sorted(expected)}, found {found}.")
-    if meta["version"] != _VERSION:
+    if meta["version"] not in range(1, _VERSION + 1):
         raise ValueError(
-            f"{path}: written in version {meta['version']}, this reader knows {_VERSION}."
+            f"{path}: written in version {meta['version']}, this reader knows 1 to {_VERSION}."
         )
+    if not isinstance(meta["name"], str) or not isinstance(meta["meta"], dict):
+        raise ValueError(f"{path}: name must be a text and meta an object.")
+    users = meta["users"]
+    if not isinstance(users, list) or not all(isinstance(user, str) for user in users):
+        raise ValueError(f"{path}: users must be a list of names.")
     return meta
+
+
+def _is_data_set(folder: Path) -> bool:
+    """Whether a folder holds a data set of this layout, and nothing besides."""
+    if not folder.is_dir() or any(path.name not in _FILES for path in folder.iterdir()):
+        return False
+    try:
+        _read_meta(folder / "meta.json")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _check_json(dataset: Dataset) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.data.cut import Split, first_rows, select_rows
 from prefjax.data.dataset import Dataset
 from prefjax.data.same_text import GroupKind, group_responses
-from prefjax.data.split import Split, first_rows, select_rows
 from prefjax.data.votes import check_scale, ratings_table, ratings_to_comparisons
 from prefjax.types import BASELINE, Comparisons
 

@@ -1,200 +1,156 @@
-"""One split of people and responses, whoever drew it.
+"""Drawing the four cells of the paper: known and new users by seen and new prompts.
 
-                   seen groups     new groups
-    known users    train           validation
-    new users      calibration     test
-
-A new user answers in calibration and is scored in test. What is cut is a *group* of responses:
-those of a prompt or of a conversation, or equal texts. There are two ways to cut:
-:func:`split_new_prompts` makes groups new for everybody, and
-:func:`prefjax.data.shared_items.split_shared_items` halves the groups of each new user, while the
-known users have seen all of them.
+What is drawn is whole groups of responses (:mod:`prefjax.data.same_text`), what is asked for is a
+share of the *rows*. Groups differ in size, and a canned reply that stands under many prompts joins
+them all to one group; so the share of a draw is measured, a draw that misses it is replaced by one
+that fills up to it group by group, and where no draw can reach it the text that joins the largest
+group is named.
 
 References:
-    arXiv 2503.06358, section 5 (the four cells).
+    arXiv 2503.06358, section 5.
 """
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Shaped
 
-from prefjax.data.group import group_by_user
-from prefjax.data.validate import validate_ids
-from prefjax.types import BASELINE, Comparisons, UserBatch
+from prefjax.data.cut import CELLS, Split, check_group, split_new_prompts
+from prefjax.data.dataset import Dataset
+from prefjax.data.same_text import GroupKind, describe_group, group_responses
+from prefjax.types import BASELINE
 
-Cell = Literal["train", "validation", "calibration", "test"]
-CELLS: tuple[Cell, ...] = ("train", "validation", "calibration", "test")
+__all__ = [
+    "CELLS",
+    "NewPromptsConfig",
+    "Split",
+    "four_cells",
+    "group_responses",
+    "split_new_prompts",
+]
 
 
-class Split(NamedTuple):
-    """Comparisons of known and new users on seen and new groups of responses.
+@dataclass(frozen=True)
+class NewPromptsConfig:
+    """Shares of people and of rows that are new.
 
     Attributes:
-        train: Rows of known users on seen groups; ``user`` indexes ``known_users``.
-        validation: Rows of known users on new groups; no row where the items are shared.
-        calibration: What each new user says before being scored, in the order asked; ``user``
-            indexes ``new_users``.
-        test: What each new user is scored on; ``user`` indexes ``new_users``.
-        known_users: Index in the data set of each known user.
-        new_users: Index in the data set of each new user.
-        is_new_response: Whether a response is in a group that no known user trains on; all False
-            where the items are shared.
-        group: Group of each response; calibration and test of a user share none.
-        num_mixed: Rows dropped because their two responses lie on both sides of the cut.
+        group: What is seen or new: prompts, or responses where prompts are one or none.
+        new_users: Share of the users with rows who are new.
+        new_groups: Share of the rows that lie in new groups.
+        tolerance: Largest distance of that share from what is asked for; half a group of ordinary
+            size is allowed in any case, since groups are not cut.
     """
 
-    train: Comparisons
-    validation: Comparisons
-    calibration: Comparisons
-    test: Comparisons
-    known_users: Int[np.ndarray, " known_user"]
-    new_users: Int[np.ndarray, " new_user"]
-    is_new_response: Bool[np.ndarray, " response"]
-    group: Int[np.ndarray, " response"]
-    num_mixed: int
-
-    def by_user(self, cell: Cell, length: int | None = None) -> UserBatch:
-        """The rows of a cell, padded to one length for each of its users.
-
-        Args:
-            cell: Which of the four.
-            length: Entries of each user, of whom further rows are left out; the most that any
-                user has if None.
-
-        Returns:
-            Batch ``[known or new user, length]``, in the order of the cell's rows.
-        """
-        users = self.known_users if cell in ("train", "validation") else self.new_users
-        rows: Comparisons = getattr(self, cell)
-        return group_by_user(rows, len(users), length=length, longer="truncate")
+    group: GroupKind = "prompt"
+    new_users: float = 0.2
+    new_groups: float = 0.2
+    tolerance: float = 0.05
 
 
-def select_rows(comparisons: Comparisons, rows: np.ndarray) -> Comparisons:
-    """Some rows of a table of comparisons.
-
-    Args:
-        comparisons: The table, in NumPy.
-        rows: Row numbers in the order wanted, or a mask.
-
-    Returns:
-        The rows; every id means what it meant.
-    """
-    return Comparisons(*(column[rows] for column in comparisons))
-
-
-def first_rows(comparisons: Comparisons, length: int) -> Comparisons:
-    """The first rows of every user, all in the order in which they stand.
-
-    Args:
-        comparisons: The table, in NumPy.
-        length: Most rows of a user.
-
-    Returns:
-        The table without the further rows.
-    """
-    order = np.argsort(comparisons.user, kind="stable")
-    user = comparisons.user[order]
-    place = np.arange(len(user)) - np.searchsorted(user, user)
-    return select_rows(comparisons, np.sort(order[place < length]))
-
-
-def split_new_prompts(
-    comparisons: Comparisons,
+def four_cells(
+    dataset: Dataset,
     *,
-    known_users: Int[np.ndarray, " known_user"],
-    new_users: Int[np.ndarray, " new_user"],
-    is_new_response: Bool[np.ndarray, " response"],
-    group: Shaped[np.ndarray, " _"] | None = None,
-    order: Int[np.ndarray, " pair"] | None = None,
-    max_answers: int | None = None,
+    group: GroupKind | Shaped[np.ndarray, " _"] = "prompt",
+    new_users: float = 0.2,
+    new_groups: float = 0.2,
+    tolerance: float = 0.05,
+    seed: int = 0,
 ) -> Split:
-    """Cut people and groups of responses at once: new users are tested on what nobody trained on.
+    """Cut a data set into train, validation, calibration and test.
 
     Args:
-        comparisons: Everybody's rows, in NumPy.
-        known_users: Users who train; their place here is their number in the split.
-        new_users: Users who are new, likewise.
-        is_new_response: Whether the group of a response is new.
-        group: Group of each response, kept in the split; each response its own if None.
-        order: Row numbers in the order in which the cells shall list them; as they stand if None.
-        max_answers: Most rows of a new user in calibration; all of them if None.
+        dataset: The data set.
+        group: What is seen or new: ``"prompt"``, or ``"response"`` where prompts are one or none;
+            or the group of each response, for example its conversation.
+        new_users: Share of the users with rows who are new.
+        new_groups: Share of the rows that lie in new groups.
+        tolerance: Largest distance of that share from what is asked for; half a group of ordinary
+            size is allowed in any case, since groups are not cut.
+        seed: Seed of both draws.
 
     Returns:
-        The split; rows of users in neither list are in no cell.
+        The split; the rows of a cell stand in the order of the data set.
 
     Raises:
-        ValueError: A user is listed twice or does not exist, a row names a response without an
-            entry in ``is_new_response``, ``group`` is of another length or is cut.
+        ValueError: If a share is not inside (0, 1), ``group`` is of another length, there are
+            fewer than two users or groups, no choice of groups has that share of the rows, or a
+            cell has no row.
     """
-    is_new_response = np.asarray(is_new_response, dtype=bool)
-    num_responses = len(is_new_response)
-    group = check_group(np.arange(num_responses) if group is None else group, num_responses)
-    cut = np.intersect1d(group[is_new_response], group[~is_new_response])
-    if len(cut):
-        raise ValueError(f"{len(cut)} groups are both seen and new, first group {cut[0]}.")
-    validate_ids(comparisons.first, num_responses, name="comparisons.first")
-    validate_ids(comparisons.second, num_responses, name="comparisons.second", lowest=BASELINE)
-    known, new = np.asarray(known_users), np.asarray(new_users)
-    listed = validate_ids(np.concatenate([known, new]), 2**31, name="known_users and new_users")
-    users, times = np.unique(listed, return_counts=True)
-    if (times > 1).any():
-        raise ValueError(f"User {users[times > 1][0]} is listed twice among known and new users.")
-    # The place of a user in its list, by search rather than by a table as long as the largest id.
-    by_id = np.argsort(listed)
-    found = np.clip(np.searchsorted(users, comparisons.user), 0, max(len(users) - 1, 0))
-    is_listed = users[found] == comparisons.user
-    place = by_id[found]
-    is_new_user = place >= len(known)
-    placed = comparisons._replace(
-        user=np.where(is_new_user, place - len(known), place).astype(np.int32)
+    for name, share in (("new_users", new_users), ("new_groups", new_groups)):
+        if not 0.0 < share < 1.0:
+            raise ValueError(f"{name} must lie inside (0, 1), got {share}.")
+    rng = np.random.default_rng(seed)
+    rows = dataset.comparisons
+    what = f"groups of one {group}" if isinstance(group, str) else "groups"
+    table = (
+        group_responses(dataset, group)
+        if isinstance(group, str)
+        else check_group(group, dataset.num_responses)
     )
-    first_new = is_new_response[comparisons.first]
-    second_new = is_new_response[comparisons.second]
-    whole = (comparisons.second == BASELINE) | (first_new == second_new)
-    order = np.arange(len(comparisons.user)) if order is None else np.asarray(order)
-
-    def cell(inside: np.ndarray) -> Comparisons:
-        return select_rows(placed, order[(inside & whole & is_listed)[order]])
-
-    answers = cell(is_new_user & ~first_new)
-    return Split(
-        train=cell(~is_new_user & ~first_new),
-        validation=cell(~is_new_user & first_new),
-        calibration=answers if max_answers is None else first_rows(answers, max_answers),
-        test=cell(is_new_user & first_new),
-        known_users=known,
+    present = np.unique(rows.user)
+    new = _draw(present, new_users, rng, "users", "")
+    groups = np.unique(table)
+    why = f" ({describe_group(dataset, np.flatnonzero(table == groups[0]))})"
+    drawn = _draw(groups, new_groups, rng, what, why)
+    drawn = _reach_share(dataset, table, drawn, new_groups, tolerance, rng)
+    split = split_new_prompts(
+        rows,
+        known_users=np.setdiff1d(present, new),
         new_users=new,
-        is_new_response=is_new_response,
-        group=group,
-        num_mixed=int((~whole).sum()),
+        is_new_response=np.isin(table, drawn),
+        group=table,
     )
+    for cell in CELLS:
+        if len(getattr(split, cell).user) == 0:
+            raise ValueError(f"The cell {cell} of data set {dataset.name!r} has no row.")
+    return split
 
 
-def check_group(
-    group: Shaped[np.ndarray, " _"], num_responses: int
-) -> Int[np.ndarray, " response"]:
-    """The group of each response as small integers.
+def _draw(
+    members: np.ndarray, share: float, rng: np.random.Generator, what: str, why: str
+) -> np.ndarray:
+    if len(members) < 2:
+        raise ValueError(f"A split needs at least two {what}, found {len(members)}{why}.")
+    num_drawn = int(np.clip(round(share * len(members)), 1, len(members) - 1))
+    return np.sort(rng.choice(members, size=num_drawn, replace=False))
 
-    Args:
-        group: Group of each response; numbers or names.
-        num_responses: Number of responses.
 
-    Returns:
-        The groups, numbered anew where they are names or numbers beyond the number of responses.
+def _reach_share(
+    dataset: Dataset,
+    group: np.ndarray,
+    drawn: np.ndarray,
+    share: float,
+    tolerance: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The drawn groups if their rows are the share asked for, or others that are.
 
-    Raises:
-        ValueError: If there is not one entry for each response, or an entry is not a number.
+    A row counts for a group if both of its responses lie in it; rows between groups count for
+    neither side.
     """
-    group = np.asarray(group)
-    if group.shape != (num_responses,):
-        raise ValueError(
-            f"group must have one entry for each of {num_responses} responses, got shape "
-            f"{group.shape}. A group of each row becomes one of each response by "
-            "group[comparisons.first] = group_of_row."
-        )
-    if group.dtype.kind not in "iuU":
-        raise ValueError(f"group must hold whole numbers or names, got dtype {group.dtype}.")
-    if group.dtype.kind == "U" or group.min() < 0 or group.max() >= num_responses:
-        group = np.unique(group, return_inverse=True)[1]
-    return group.astype(np.int32)
+    rows = dataset.comparisons
+    first = group[rows.first]
+    second = np.where(rows.second == BASELINE, first, group[rows.second])
+    size = np.bincount(first[first == second], minlength=int(group.max()) + 1).astype(float)
+    if size.sum() == 0:
+        size = np.bincount(first, minlength=len(size)).astype(float)
+    size /= size.sum()
+    with_rows = size[size > 0]
+    allowed = max(tolerance, float(np.median(with_rows)) / 2)
+    if abs(size[drawn].sum() - share) <= allowed:
+        return drawn
+    total, chosen = 0.0, []
+    for index in rng.permutation(np.flatnonzero(size)):
+        if total + size[index] <= share + allowed and total < share:
+            total += size[index]
+            chosen.append(index)
+    if abs(total - share) <= allowed:
+        return np.sort(np.array(chosen))
+    largest = int(np.argmax(size))
+    raise ValueError(
+        f"No choice of groups has {share:.0%} ± {allowed:.0%} of the rows of data set "
+        f"{dataset.name!r}: the largest group has {size[largest]:.0%} "
+        f"({describe_group(dataset, np.flatnonzero(group == largest))}). Leave such a text out, "
+        "pass group= for a coarser or finer one, or another share or tolerance."
+    )

@@ -1,11 +1,14 @@
 """One flat file with a line per judgment: JSONL, CSV or Parquet, chosen by the suffix.
 
-Columns ``user, prompt, response_a, response_b, label`` and, if wanted, ``weight``. A missing
-``response_b`` is the zero baseline: a vote on ``response_a`` alone. Texts become ids in order of
-their first appearance; the same text under the same prompt is one response.
+Columns ``user, prompt, response_a, response_b, label`` and, if wanted, ``weight``. In a file
+without ``response_b`` every row is a vote on ``response_a`` alone, against the zero baseline; where
+some rows have one and others do not, the caller says that these are votes. Texts become ids in
+order of their first appearance; the same text under the same prompt is one response.
 """
 
+import difflib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,70 +19,170 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import Kind, check_table, naming, open_parquet
+from prefjax.data.files import naming
+from prefjax.data.names import report_near_equal
+from prefjax.data.raw_columns import RawColumns, Texts, read_columns
+from prefjax.data.validate import find_bad_text
 from prefjax.io.atomic import atomic_file
 from prefjax.types import BASELINE, Comparisons
 
-_COLUMNS: dict[str, Kind] = {
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+_REQUIRED = {
     "user": "text",
     "prompt": "text",
     "response_a": "text",
     "response_b": "text",
     "label": "number",
 }
-_NULLABLE = frozenset({"response_b"})
-SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 def read_table(
-    path: Path, *, name: str | None = None, meta: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    meta: Mapping[str, Any] | None = None,
+    votes: bool | None = None,
 ) -> Dataset:
     """Read a flat file of judgments as a data set.
 
     Args:
-        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file. Users may be numbers or text.
+        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file. Users may be whole numbers or text.
         name: Name of the data set; the stem of the file if None.
         meta: License, source and the like; empty if None.
+        votes: Whether a row without ``response_b`` is a vote on ``response_a`` alone. None takes
+            it for one only where no row of the file has a ``response_b``.
 
     Returns:
-        A data set with ids in order of first appearance.
+        A data set with ids in order of first appearance. Rows whose two texts are the same say
+        nothing and are left out, with a warning; ``meta["num_same_text"]`` counts them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the suffix is unknown, the file is damaged, a column is missing or of another
-            kind, a value is missing, or a row is not legal; the message names the file.
+        ValueError: If the suffix is unknown, the file is damaged, a column is missing, misspelled
+            or of another kind, a value is missing, a text holds half a character or NUL, or a row
+            is not legal; the message names the file and the row.
     """
     path = Path(path)
     _check_suffix(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    table = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}[path.suffix](path)
-    users, user = _encode(table["user"])
-    prompts, prompt = _encode(table["prompt"])
-    both = pa.chunked_array(table["response_a"].chunks + table["response_b"].chunks)
-    unique_texts, text = _encode(both)
-    num_rows = table.num_rows
-    has_text = np.asarray(both.is_valid())
-    pair = np.concatenate([prompt, prompt]).astype(np.int64) * max(len(unique_texts), 1) + text
-    response = np.full(2 * num_rows, BASELINE, dtype=np.int32)
-    kept, response[has_text] = _first_appearance(pair[has_text])
-    weight = table["weight"].to_numpy() if "weight" in table.column_names else np.ones(num_rows)
+    raw = read_columns(path)
     with naming(path):
-        return Dataset(
-            name=path.stem if name is None else name,
-            comparisons=Comparisons(
-                user=user,
-                first=response[:num_rows],
-                second=response[num_rows:],
-                label=table["label"].to_numpy(),
-                sample_weight=weight,
-            ),
-            responses=tuple(unique_texts[index] for index in kept % max(len(unique_texts), 1)),
-            prompt_index=kept // max(len(unique_texts), 1),
-            prompts=prompts,
-            users=users,
-            meta={} if meta is None else meta,
+        _check_names(raw, votes)
+        first, second = raw.texts["response_a"], _second(raw, votes)
+        user, prompt = raw.texts["user"], raw.texts["prompt"]
+        for column, values in (("user", user), ("prompt", prompt), ("response_a", first)):
+            _check_texts(column, values, raw)
+        _check_texts("response_b", second, raw, nullable=True)
+        report_near_equal(user.values)
+        return _assemble(
+            path.stem if name is None else name,
+            raw,
+            second,
+            {} if meta is None else dict(meta),
         )
+
+
+def _assemble(name: str, raw: RawColumns, second: Texts, meta: dict[str, Any]) -> Dataset:
+    user, prompt, first = (raw.texts[column] for column in ("user", "prompt", "response_a"))
+    place = {text: index for index, text in enumerate(first.values)}
+    of_second = [place.setdefault(text, len(place)) for text in second.values]
+    texts = tuple(place)
+    # A missing text takes the last entry of the table, -1.
+    text = np.append(np.array(of_second, np.int64), BASELINE)[second.index]
+    both = np.concatenate([first.index, text])
+    has_text = both != BASELINE
+    pair = np.concatenate([prompt.index, prompt.index]).astype(np.int64) * len(texts) + both
+    response = np.full(2 * raw.num_rows, BASELINE, dtype=np.int32)
+    keys, response[has_text] = _first_appearance(pair[has_text])
+    weight = raw.numbers.get("weight", raw.numbers.get("sample_weight", np.ones(raw.num_rows)))
+    rows = Comparisons(
+        user=user.index,
+        first=response[: raw.num_rows],
+        second=response[raw.num_rows :],
+        label=raw.numbers["label"],
+        sample_weight=weight,
+    )
+    same = np.flatnonzero(rows.first == rows.second)
+    if len(same):
+        what = f"{len(same)} of {raw.num_rows} rows compare a text with itself"
+        if len(same) == raw.num_rows:
+            raise ValueError(f"{what}: no row is left.")
+        meta["num_same_text"] = len(same)
+        shown = ", ".join(raw.place(row) for row in same[:3].tolist())
+        warnings.warn(f"{what} and are left out: {shown}.", stacklevel=3)
+    return Dataset(
+        name=name,
+        comparisons=Comparisons(*(np.delete(column, same) for column in rows)),
+        responses=tuple(texts[index] for index in keys % max(len(texts), 1)),
+        prompt_index=keys // max(len(texts), 1),
+        prompts=prompt.values,
+        users=user.values,
+        meta=meta,
+    )
+
+
+def _check_names(raw: RawColumns, votes: bool | None) -> None:
+    if raw.num_rows == 0:
+        raise ValueError("There are no comparisons: at least one row is needed.")
+    needed = [column for column in _REQUIRED if column != "response_b"]
+    if not set(needed) <= set(raw.names):
+        expected = ", ".join(f"{column} ({kind})" for column, kind in _REQUIRED.items())
+        found = ", ".join(map(repr, raw.names)).replace("'", "") or "none"
+        raise ValueError(f"expected columns {expected}, found {found}.{_hint(raw.names)}")
+    if {"weight", "sample_weight"} <= set(raw.names):
+        raise ValueError("columns weight and sample_weight mean the same; keep one.")
+    others = [column for column in raw.names if column not in _REQUIRED]
+    for wanted, cutoff in (("response_b", 0.8), ("weight", 0.9), ("sample_weight", 0.9)):
+        if wanted in raw.names or (wanted == "response_b" and votes):
+            continue
+        known = ("weight", "sample_weight")
+        near = difflib.get_close_matches(
+            wanted, [_plain(other) for other in others if other not in known], 1, cutoff
+        )
+        if near:
+            alike = next(other for other in others if _plain(other) == near[0])
+            remedy = ", or pass votes=True" if wanted == "response_b" else ""
+            raise ValueError(
+                f"column {alike!r} looks like {wanted}, which is not there; rename it{remedy}."
+            )
+
+
+def _hint(names: tuple[str, ...]) -> str:
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        return " The columns of a CSV file are separated by commas."
+    if {"chosen", "rejected"} <= set(names):
+        return (
+            " Of chosen and rejected make response_a and response_b, in random order, with the "
+            "label, and name the user."
+        )
+    return ""
+
+
+def _plain(name: str) -> str:
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
+def _second(raw: RawColumns, votes: bool | None) -> Texts:
+    """The second texts; rows without one are legal only where all are, or the caller says so."""
+    second = raw.texts.get("response_b", Texts((), np.full(raw.num_rows, BASELINE, np.int32)))
+    missing = np.flatnonzero(second.index == BASELINE)
+    if len(missing) and (votes is False or (votes is None and len(missing) < raw.num_rows)):
+        raise ValueError(
+            f"column response_b has no value in {raw.place(int(missing[0]))} ({len(missing)} of "
+            f"{raw.num_rows} rows). If these are votes on response_a alone, pass votes=True."
+        )
+    return second
+
+
+def _check_texts(name: str, column: Texts, raw: RawColumns, *, nullable: bool = False) -> None:
+    if not nullable and (column.index == BASELINE).any():
+        row = int(np.argmax(column.index == BASELINE))
+        raise ValueError(f"column {name} has no value in {raw.place(row)}.")
+    bad = find_bad_text(column.values)
+    if bad is not None:
+        row = int(np.argmax(column.index == bad[0]))
+        raise ValueError(f"column {name} in {raw.place(row)} {bad[1]}.")
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
@@ -126,76 +229,6 @@ def write_table(dataset: Dataset, path: Path) -> None:
             with target.open("w", encoding="utf-8") as lines:
                 for row in table.to_pylist():
                     lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    return _check(open_parquet(path, _COLUMNS), path)
-
-
-def _read_csv(path: Path) -> pa.Table:
-    options = pa_csv.ConvertOptions(
-        column_types={name: pa.large_string() for name, kind in _COLUMNS.items() if kind == "text"},
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        null_values=[""],
-    )
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    try:
-        table = pa_csv.read_csv(path, parse_options=parse, convert_options=options)
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"{path} cannot be read as CSV ({error}); expected columns {', '.join(_COLUMNS)}."
-        ) from error
-    if "prompt" in table.column_names:
-        index = table.column_names.index("prompt")
-        table = table.set_column(index, "prompt", table["prompt"].fill_null(""))
-    return _check(table, path)
-
-
-def _read_jsonl(path: Path) -> pa.Table:
-    rows = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}: line {number} is not JSON ({error}).") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}: line {number} is not an object with columns.")
-            rows.append(row)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    if "user" in columns:
-        columns["user"] = [str(user) if isinstance(user, int) else user for user in columns["user"]]
-    try:
-        table = pa.table(columns)
-    except pa.ArrowException as error:
-        raise ValueError(
-            f"{path}: a column mixes kinds ({error}); expected {', '.join(_COLUMNS)}."
-        ) from error
-    return _check(table, path)
-
-
-def _check(table: pa.Table, path: Path) -> pa.Table:
-    if "user" in table.column_names and pa.types.is_integer(table.schema.field("user").type):
-        index = table.column_names.index("user")
-        table = table.set_column(index, "user", table["user"].cast(pa.large_string()))
-    columns = dict(_COLUMNS)
-    if "weight" in table.column_names:
-        columns["weight"] = "number"
-    table = check_table(table, path, columns, _NULLABLE)
-    names = [name for name, kind in _COLUMNS.items() if kind == "text"]
-    for name in names:
-        index = table.column_names.index(name)
-        table = table.set_column(index, name, table[name].cast(pa.large_string()))
-    return table
-
-
-def _encode(column: pa.ChunkedArray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Distinct texts in order of first appearance, and the index of each row (0 where null)."""
-    encoded = column.combine_chunks().dictionary_encode()
-    index = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
-    return tuple(encoded.dictionary.to_pylist()), index
 
 
 def _first_appearance(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,11 @@ and memory-mapped columns work, and a column that already has the right type is 
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from prefjax.types import BASELINE, Array, Comparisons
 
@@ -182,6 +183,49 @@ def exclude_responses(comparisons: Comparisons, kept: Bool[np.ndarray, " respons
     if not legal.any():
         raise ValueError("Every comparison touches an excluded response: no row is left.")
     return Comparisons(*(np.asarray(column)[legal] for column in comparisons))
+
+
+def find_bad_text(texts: Sequence[object]) -> tuple[int, str] | None:
+    """The first text that cannot be written to a file or read by a tokenizer.
+
+    Args:
+        texts: Texts.
+
+    Returns:
+        Its place and what is wrong with it, or None.
+    """
+    try:
+        whole = "".join(texts)  # type: ignore[arg-type]
+        whole.encode("utf-8")
+        if "\0" not in whole:
+            return None
+    except (TypeError, UnicodeEncodeError):
+        pass
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            return index, f"is no text but {text!r}"
+        if "\0" in text:
+            return index, f"holds NUL at character {text.index(chr(0))}; remove it"
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = ascii(text[error.start])
+            return index, (
+                f"holds half a character, {half} at {error.start}; write the text as UTF-8 anew"
+            )
+    return None
+
+
+def same_response_rows(comparisons: Comparisons) -> Int[np.ndarray, " row"]:
+    """Rows that compare a response with itself and so say nothing about anybody.
+
+    Args:
+        comparisons: Validated rows.
+
+    Returns:
+        Row numbers, for ``numpy.delete`` on every column.
+    """
+    return np.flatnonzero(np.asarray(comparisons.first) == np.asarray(comparisons.second))
 
 
 def _validate_label(label: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ from prefjax.types import BASELINE, Comparisons
 
 
 def votes_to_comparisons(
-    user: Int[np.ndarray, " vote"],
-    response: Int[np.ndarray, " vote"],
-    vote: Shaped[np.ndarray, " vote"],
+    user: Shaped[np.ndarray, " _"],
+    response: Shaped[np.ndarray, " _"],
+    vote: Shaped[np.ndarray, " _"],
     *,
     passes: Literal["drop", "half"] = "drop",
 ) -> Comparisons:
@@ -98,9 +98,9 @@ def check_scale(ratings: Shaped[np.ndarray, " rating"], scale: tuple[float, floa
 
 
 def ratings_to_comparisons(
-    user: Int[np.ndarray, " rating"],
-    response: Int[np.ndarray, " rating"],
-    rating: Shaped[np.ndarray, " rating"],
+    user: Shaped[np.ndarray, " _"],
+    response: Shaped[np.ndarray, " _"],
+    rating: Shaped[np.ndarray, " _"],
     *,
     min_gap: float = 0.0,
     max_pairs: int | None = None,

@@ -11,7 +11,7 @@ References:
 import numpy as np
 
 from prefjax.data.attributes.world import World
-from prefjax.data.split import Split, split_new_prompts
+from prefjax.data.cut import Split, split_new_prompts
 
 
 def split_world(world: World, *, new_users: float, seed: int) -> Split:

@@ -8,15 +8,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.data.cut import Split
 from prefjax.data.dataset import Dataset
-from prefjax.data.new_prompts import NewPromptsConfig, four_cells
 from prefjax.data.shared_items import (
     RatingsConfig,
     SharedItemsConfig,
     split_ratings,
     split_shared_items,
 )
-from prefjax.data.split import Split
+from prefjax.data.split import NewPromptsConfig, four_cells
 
 Protocol: TypeAlias = SharedItemsConfig | RatingsConfig | NewPromptsConfig
 """How the people and items of a set are divided; its type says by which cutter."""

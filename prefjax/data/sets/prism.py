@@ -21,9 +21,9 @@ from prefjax.data.dataset import Dataset
 from prefjax.data.files import Kind, check_table, naming
 from prefjax.data.hub import hub_folder
 from prefjax.data.names import report_near_equal
-from prefjax.data.new_prompts import NewPromptsConfig
 from prefjax.data.repeats import mean_of_each
 from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.split import NewPromptsConfig
 from prefjax.data.votes import check_scale, ratings_to_comparisons
 
 NAME = "prism"
@@ -119,6 +119,11 @@ def load(
             seed=seed,
         )
         num_empty = sum(_is_empty(row) for row in rows)
+        if len(pairs.user) == 0:
+            raise ValueError(
+                f"no turn has two answers with ratings {min_gap:g} apart; {num_empty} answers "
+                "without a word are left out."
+            )
         return Dataset(
             name=NAME,
             comparisons=pairs,

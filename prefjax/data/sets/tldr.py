@@ -19,9 +19,9 @@ from prefjax.data.dataset import Dataset
 from prefjax.data.files import Kind, naming, open_parquet
 from prefjax.data.hub import hub_folder
 from prefjax.data.names import report_near_equal
-from prefjax.data.new_prompts import NewPromptsConfig
 from prefjax.data.repeats import last_of_each
 from prefjax.data.sets._record import NamedSet, describe
+from prefjax.data.split import NewPromptsConfig
 from prefjax.types import Comparisons
 
 NAME = "tldr"
