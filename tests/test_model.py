@@ -144,7 +144,7 @@ def spoiled_arrays():
     yield "missing", lambda arrays: {n: a for n, a in arrays.items() if n != "people.mean"}
 
 
-@pytest.mark.parametrize(("message", "spoil"), spoiled_arrays())
+@pytest.mark.parametrize(("message", "spoil"), list(spoiled_arrays()))
 def test_a_model_that_was_tampered_with_is_refused_by_name(model, tmp_path, message, spoil):
     model.save(tmp_path)
     path = tmp_path / files.FILE

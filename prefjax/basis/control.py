@@ -48,7 +48,7 @@ def at(tree: Any, index: Any) -> Any:
     """Entry ``index`` of every leaf; NumPy where nothing is traced, so that nothing is compiled."""
     if is_traced((tree, index)):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], tree)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(index)], tree)
+    return jax.tree.map(lambda leaf: np.asarray(np.asarray(leaf)[np.asarray(index)]), tree)
 
 
 def map_over(function: Callable[[Any], Any], xs: Any) -> Any:

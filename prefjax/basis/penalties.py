@@ -394,7 +394,7 @@ def _utility_penalty(nll, search_config):
     values = np.asarray(extended(search_config.utility_penalties), np.float32)
     if control.is_traced(nll):
         return jnp.asarray(values)[jnp.argmin(nll)]
-    return values[int(np.argmin(nll))]
+    return np.asarray(values[int(np.argmin(nll))])
 
 
 def search_penalties(
