@@ -1,6 +1,7 @@
 """The decoder against stored outputs of transformers; the usual mistakes would show."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,37 @@ def test_bfloat16_keeps_norms_softmax_and_logits_in_float32(qwen2):
     assert cosine.min() > 0.99
     wide = jnp.full(4096, 1.0, jnp.bfloat16)  # a sum in bfloat16 would stop at 256
     assert float(lm.layers.rms_norm(wide, wide, 1e-6)[0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "dim", "num_tokens", "num_slots", "implementation"),
+    [
+        ("cpu", jnp.bfloat16, 64, 32, 64, "xla"),
+        ("cuda 13000", jnp.bfloat16, 64, 32, 64, "cudnn"),
+        ("cuda 13000", jnp.float16, 128, 2, 64, "cudnn"),
+        ("cuda 13000", jnp.float32, 64, 32, 64, "xla"),
+        ("cuda 13000", jnp.bfloat16, 160, 32, 64, "xla"),
+        ("cuda 13000", jnp.bfloat16, 36, 32, 64, "xla"),
+        ("cuda 13000", jnp.bfloat16, 64, 1, 64, "xla"),
+        ("cuda 13000", jnp.bfloat16, 64, 32, 63, "xla"),
+    ],
+)
+def test_attention_takes_the_fused_kernel_where_there_is_one(
+    monkeypatch, platform, dtype, dim, num_tokens, num_slots, implementation
+):
+    asked = []
+
+    def attention(query, key, value, *, mask, implementation):
+        asked.append(implementation)
+        return query
+
+    backend = SimpleNamespace(platform_version=platform)
+    monkeypatch.setattr(jax.extend.backend, "get_backend", lambda: backend)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attention)
+    query = jnp.zeros((1, num_tokens, 2, dim), dtype)
+    past = lm.layers.KeyValue(*[jnp.zeros((1, 2, num_slots, dim), dtype)] * 2)
+    lm.layers.attend(query, past, jnp.ones((1, num_tokens, num_slots), bool))
+    assert asked == [implementation]
 
 
 def test_the_module_is_the_same_model(qwen2):

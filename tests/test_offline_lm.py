@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import compilations
 
 from experiments import train_offline_lm
 from prefjax import encoders, lm
@@ -48,6 +49,28 @@ def test_fresh_responses_are_likely_and_answers_to_something_else_are_not(model)
 
     assert perplexity(texts) < 1.6
     assert perplexity(texts[1:] + texts[:1]) > 1.15 * perplexity(texts)
+
+
+def test_reading_and_writing_a_second_time_compiles_nothing(model):
+    """Neither does a second encoder or a second copy of the model."""
+    greedy = lm.SamplingConfig(temperature=0.0)
+    pairs = [("Why is the sky blue?", "Because of the air."), ("Why not?", "Who knows?")]
+
+    def read(pairs):
+        return encoders.get_encoder("offline-lm").encode(pairs)
+
+    def write(model, prompt):
+        return lm.complete(
+            jax.random.key(0), model, [prompt], max_new_tokens=4, sampling=greedy
+        ).texts
+
+    first = read(pairs), write(model, "Hello there")
+    with compilations() as seen:
+        assert np.array_equal(read(pairs), first[0])
+        read([(prompt + " I ask", response + " indeed") for prompt, response in pairs])
+        assert write(lm.load(OFFLINE), "Hello there") == first[1]
+        write(model, "Good day to you")
+    assert not seen
 
 
 @pytest.mark.slow

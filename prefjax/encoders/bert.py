@@ -97,7 +97,7 @@ def forward(
     """Hidden states after the last layer; padding on the right.
 
     Args:
-        params: See ``read_bert``.
+        params: Parameters, ``{name in the checkpoint: array}``, as ``read_bert`` gives them.
         config: Static configuration.
         tokens: Token ids, the special ones included.
         mask: True at real tokens.

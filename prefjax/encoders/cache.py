@@ -40,7 +40,7 @@ class Shard(NamedTuple):
     """What one file holds, beside its digest.
 
     Attributes:
-        keys: SHA-256 of each text, see ``text_key``.
+        keys: SHA-256 of each text, as ``text_key`` gives it.
         vectors: Its embedding.
         cut: The text was longer than the window of the encoder and lost a part.
     """

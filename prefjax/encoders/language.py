@@ -23,9 +23,10 @@ from jaxtyping import Float32
 
 from prefjax import lm, parallel
 from prefjax.encoders.batches import Batch, bucketed
-from prefjax.encoders.contract import Lengths, Text, check_texts
+from prefjax.encoders.contract import Text, check_texts
 from prefjax.encoders.reading import POOLINGS, Programs, make_programs
-from prefjax.encoders.template import TEMPLATES, Row, check_turn_end, make_rows, render
+from prefjax.encoders.rows import Row, RowEncoder
+from prefjax.encoders.template import TEMPLATES, check_turn_end, make_rows, render
 
 _VERSION = "language-2"
 _SLAB = 256  # texts whose prompts a device holds in memory at once
@@ -81,29 +82,20 @@ class LanguageConfig:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LanguageEncoder:
-    """A language model with settings, on the devices of a mesh; see ``make_language_encoder``."""
+class LanguageEncoder(RowEncoder):
+    """A language model with settings, on the devices of a mesh; ``make_language_encoder`` makes it.
+
+    Attributes:
+        model: The model, its parameters on the devices in the dtype of the settings.
+        config: How texts are read.
+        mesh: The devices, each of which has a copy of the parameters.
+        fingerprint: SHA-256 of the model's files and of the settings.
+    """
 
     model: lm.LanguageModel
     config: LanguageConfig
     mesh: Mesh
     fingerprint: str
-
-    def lengths(self, texts: Sequence[Text]) -> Lengths:
-        """Tokens that would be read of each text, and which texts would be cut.
-
-        Args:
-            texts: Texts, or pairs of prompt and response.
-
-        Raises:
-            TypeError: If an entry is neither a string nor a pair of strings.
-            ValueError: If an entry has a lone surrogate.
-        """
-        rows = self._rows(texts)
-        return Lengths(
-            np.array([len(row.before) + len(row.after) for row in rows], np.int64),
-            np.array([row.cut for row in rows], bool),
-        )
 
     def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each.
@@ -204,7 +196,8 @@ def make_language_encoder(
     """A loaded model as an encoder.
 
     Args:
-        model: See ``prefjax.lm.load``; its parameters are cast to the dtype of the settings.
+        model: A model as ``prefjax.lm.load`` reads it; its parameters are cast to the dtype of the
+            settings.
         config: How texts are read.
         mesh: The devices, each of which gets a copy of the parameters and a part of the texts, see
             ``prefjax.parallel.make_mesh``; all of this process by default. Many devices need many

@@ -30,7 +30,8 @@ def get_encoder(name: str, config: LanguageConfig | None = None) -> Encoder:
     """The encoder of a name.
 
     Args:
-        name: See the module docstring.
+        name: ``hashed``, ``minilm``, ``offline-lm``, ``qwen:<folder>`` or
+            ``qwen:<owner>/<name>@<commit>``.
         config: How a language model reads; by default the last state of the chat template, for
             ``offline-lm`` the mean state of the response. The other encoders have no settings.
 

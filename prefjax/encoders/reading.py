@@ -62,10 +62,10 @@ def make_programs(config: lm.QwenConfig, layer: int, pooling: str, mesh: Mesh) -
     """The programs of a model; the layers of its parameters are a list.
 
     Args:
-        config: Of the model.
-        layer: Of the state that is the embedding of whole texts.
-        pooling: One of ``POOLINGS``.
-        mesh: The devices.
+        config: Static configuration of the model.
+        layer: Layer whose state is the embedding; -1 for the last, after the final norm.
+        pooling: ``last`` token, or ``mean`` over the tokens of the response.
+        mesh: The devices, each of which reads its own rows.
     """
 
     def read(params, tokens, mask, counted):

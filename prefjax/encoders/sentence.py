@@ -25,7 +25,8 @@ from tokenizers import Tokenizer
 
 from prefjax.encoders import bert
 from prefjax.encoders.batches import bucketed
-from prefjax.encoders.contract import Lengths, Text, check_texts
+from prefjax.encoders.contract import Text, check_texts
+from prefjax.encoders.rows import Row, RowEncoder
 from prefjax.io import digest_file, read_object
 
 _VERSION = "sentence-1"
@@ -35,27 +36,22 @@ _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SentenceEncoder:
-    """A BERT with its tokenizer; made by ``make_sentence_encoder`` or ``make_minilm``."""
+class SentenceEncoder(RowEncoder):
+    """A BERT with its tokenizer; made by ``make_sentence_encoder`` or ``make_minilm``.
+
+    Attributes:
+        config: Sizes of the model.
+        params: Its parameters, ``{name in the checkpoint: array}``.
+        tokenizer: Its tokenizer, without truncation and padding.
+        window: Most tokens of a text, the two special ones included.
+        fingerprint: SHA-256 of the model's files and of how they are read.
+    """
 
     config: bert.BertConfig
     params: dict[str, Any]
     tokenizer: Tokenizer
     window: int
     fingerprint: str
-
-    def lengths(self, texts: Sequence[Text]) -> Lengths:
-        """Tokens that would be read of each text, and which texts would be cut.
-
-        Args:
-            texts: Texts, or pairs of prompt and response.
-
-        Raises:
-            TypeError: If an entry is neither a string nor a pair of strings.
-            ValueError: If an entry has a lone surrogate.
-        """
-        rows, cut = self._rows(texts)
-        return Lengths(np.array([len(row) for row in rows], np.int64), np.array(cut, bool))
 
     def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each, of length one.
@@ -67,29 +63,29 @@ class SentenceEncoder:
             TypeError: If an entry is neither a string nor a pair of strings.
             ValueError: If an entry has a lone surrogate.
         """
-        rows, _ = self._rows(texts)
+        rows = {index: row.before + row.after for index, row in enumerate(self._rows(texts))}
         out = np.zeros((len(rows), self.config.hidden_size), np.float32)
-        for batch in bucketed(dict(enumerate(rows)), bucket=_BUCKET, batch_tokens=_BATCH_TOKENS):
+        for batch in bucketed(rows, bucket=_BUCKET, batch_tokens=_BATCH_TOKENS):
             values = _embed(self.params, batch.tokens, batch.mask, config=self.config)
             out[batch.members] = np.asarray(values)[: len(batch.members)]
         return out
 
-    def _rows(self, texts: Sequence[Text]) -> tuple[list[list[int]], list[bool]]:
+    def _rows(self, texts: Sequence[Text]) -> list[Row]:
         check_texts(texts)
-        room = self.window - 2
+        most = self.window - 2
         first, last = (self.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
         pairs = [("", text) if isinstance(text, str) else text for text in texts]
         ids = [
             [one.ids for one in self.tokenizer.encode_batch(part, add_special_tokens=False)]
             for part in ([prompt for prompt, _ in pairs], [response for _, response in pairs])
         ]
-        rows, cut = [], []
+        rows = []
         for prompt, response in zip(*ids, strict=True):
-            kept = min(len(prompt), max(0, room - len(response)))
-            body = prompt[len(prompt) - kept :] + response[:room]
-            rows.append([first, *body, last])
-            cut.append(len(prompt) + len(response) > room)
-        return rows, cut
+            num_left = min(len(prompt), max(0, most - len(response)))
+            before = (first, *prompt[len(prompt) - num_left :])
+            cut = len(prompt) + len(response) > most
+            rows.append(Row(before, (*response[:most], last), cut))
+        return rows
 
 
 def make_sentence_encoder(directory: Path) -> SentenceEncoder:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from prefjax.encoders.contract import Text
+from prefjax.encoders.rows import Row
 
 TEMPLATES = ("chat", "raw")
 _START, _END = "<|im_start|>", "<|im_end|>"
@@ -31,20 +32,6 @@ class Rendered(NamedTuple):
     text: str
     prompt: tuple[int, int]
     response: int
-
-
-class Row(NamedTuple):
-    """Tokens of one text.
-
-    Attributes:
-        before: Tokens before the response, shared by all responses to a prompt.
-        after: Tokens from the response on; never empty unless the whole text is.
-        cut: Tokens were left out to fit the window.
-    """
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    cut: bool
 
 
 def chat_prompt(prompt: str | None, system: str | None = None) -> str:
@@ -121,8 +108,8 @@ def _row(ids: list[int], offsets: list[tuple[int, int]], rendered: Rendered, win
         prompt = [i for i, (start, end) in enumerate(offsets) if low <= start and end <= high]
         rest = [i for i, (_, end) in enumerate(offsets) if end > rendered.response]
         dropped = set([*prompt, *rest][:excess])
-        kept = [i for i in range(len(ids)) if i not in dropped][-window:]
-        ids, offsets = [ids[i] for i in kept], [offsets[i] for i in kept]
+        places = [i for i in range(len(ids)) if i not in dropped][-window:]
+        ids, offsets = [ids[i] for i in places], [offsets[i] for i in places]
     split = next((i for i, (_, end) in enumerate(offsets) if end > rendered.response), len(ids))
     split = max(0, min(split, len(ids) - 1))
     return Row(tuple(ids[:split]), tuple(ids[split:]), excess > 0)

@@ -21,7 +21,7 @@ def quarantine(
         beside: Files that belong to it and are moved with it where they exist.
         problem: What is wrong, for the warning.
         remedy: What happens now, for the warning.
-        stacklevel: Of the warning; 1 is this function.
+        stacklevel: How many calls above this function the warning points to, plus one.
 
     Returns:
         Where it lies now, under a name that nothing there had; None if another process was faster.

@@ -93,7 +93,7 @@ class Store:
         return list_steps(self.folder)
 
     def save(self, step: int, state: Any, about: Mapping[str, Any]) -> None:
-        """Writes a step in the background, from memory that nothing else may change; see `finish`.
+        """Writes a step in the background, from memory that nothing else may change until `finish`.
 
         Args:
             step: Its number, above that of every step on disk.

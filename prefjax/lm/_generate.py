@@ -80,14 +80,14 @@ def generate(
 
     Args:
         key: Random key; row i draws its token s with ``fold_in(fold_in(key, i), s)``.
-        params: See ``prefjax.lm.params``.
+        params: Parameters of the decoder, as ``load`` gives them.
         config: Static configuration; its ``eos_ids`` end a row.
         tokens: Prompts, padded on the left.
         mask: True at real tokens.
         max_new_tokens: Most tokens to draw.
         sampling: Temperature, top-k, top-p.
         num_ids: Length of the tokenizer; ids from there to ``vocab_size`` are never drawn.
-        hook: Changes the logits before a token is drawn, see ``Hook``.
+        hook: Changes the logits before a token is drawn, as ``Hook`` says.
         hook_state: Its first state.
         num_candidates: Number of ``top_ids`` it gets.
 

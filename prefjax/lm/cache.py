@@ -53,7 +53,7 @@ def prefill(
     """Read prompts into a new cache.
 
     Args:
-        params: See ``prefjax.lm.params``.
+        params: Parameters of the decoder, as ``load`` gives them.
         config: Static configuration.
         tokens: Token ids, padded on either side; the left for generation, so that the last column
             holds the last token of every row.
@@ -100,7 +100,7 @@ def extend(
     """Read further tokens into the next free slots.
 
     Args:
-        params: See ``prefjax.lm.params``.
+        params: Parameters of the decoder, as ``load`` gives them.
         config: Static configuration.
         cache: What was read so far; must have as many free slots as there are tokens.
         tokens: Token ids.
@@ -158,7 +158,7 @@ def try_candidates(
     """Read several candidates for the next token of each row, none of which sees another.
 
     Args:
-        params: See ``prefjax.lm.params``.
+        params: Parameters of the decoder, as ``load`` gives them.
         config: Static configuration.
         cache: What was read so far; must have as many free slots as there are candidates.
         tokens: Candidates for the next position of the row.

@@ -43,7 +43,7 @@ class LanguageModel(NamedTuple):
 
     Attributes:
         config: Static configuration.
-        params: Parameters, see ``prefjax.lm.params``.
+        params: Parameters, a dict of arrays as ``prefjax.lm.params`` describes it.
         tokenizer: A tokenizer of transformers, or None if the folder has none.
         directory: Where it was read from.
     """

@@ -14,6 +14,7 @@ References:
 from typing import NamedTuple
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
@@ -62,11 +63,11 @@ def rotary(positions: Int[Array, "batch token"], config: QwenConfig) -> Rotary:
 def rotate(
     x: Float[Array, "batch token head dim"], angles: Rotary
 ) -> Float[Array, "batch token head dim"]:
-    """Turn feature i and i + dim/2 of each head by the angle of its position."""
+    """Features i and i + dim/2 of each head, rotated by the angle of their position."""
     cos, sin = angles.cos[:, :, None, :], angles.sin[:, :, None, :]
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x.dtype)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
 
 
 def attend(
@@ -77,13 +78,29 @@ def attend(
     """Grouped-query attention; each query must be allowed at least one slot."""
     batch, token, heads, dim = query.shape
     groups = past.key.shape[1]
-    query = query.reshape(batch, token, groups, heads // groups, dim)
-    score = jnp.einsum(
-        "btgrd,bgsd->bgrts", query * dim**-0.5, past.key, preferred_element_type=jnp.float32
+    # Queries that share a key stand as further tokens: on a CPU the sums of a row are then the same
+    # on any number of devices, which those over heads are not.
+    query = query.reshape(batch, token, groups, heads // groups, dim).swapaxes(2, 3)
+    query = query.reshape(batch, token * (heads // groups), groups, dim)
+    attended = jax.nn.dot_product_attention(
+        query,
+        past.key.swapaxes(1, 2),
+        past.value.swapaxes(1, 2),
+        mask=jnp.repeat(mask, heads // groups, axis=1)[:, None],
+        implementation="cudnn" if _has_cudnn(query, num_slots=past.key.shape[2]) else "xla",
     )
-    score = jnp.where(mask[:, None, None], score, jnp.finfo(jnp.float32).min)
-    share = jax.nn.softmax(score, axis=-1).astype(query.dtype)
-    return jnp.einsum("bgrts,bgsd->btgrd", share, past.value).reshape(batch, token, heads * dim)
+    attended = attended.reshape(batch, token, heads // groups, groups, dim).swapaxes(2, 3)
+    return attended.reshape(batch, token, heads * dim)
+
+
+def _has_cudnn(query: Float[Array, "batch token head dim"], num_slots: int) -> bool:
+    """Whether cuDNN has a fused kernel for these shapes, with a mask and gradients.
+
+    JAX does not choose it by itself, and raises where there is none.
+    """
+    half = query.dtype in (jnp.bfloat16, jnp.float16)
+    fits = query.shape[3] <= 128 and query.shape[3] % 8 == query.shape[1] % 2 == num_slots % 2 == 0
+    return half and fits and "cuda" in jax.extend.backend.get_backend().platform_version
 
 
 def project(

@@ -41,7 +41,7 @@ def tensor_parallel(config: QwenConfig, axis: str, *, stacked: bool = False) -> 
     Args:
         config: Static configuration.
         axis: Name of the mesh axis.
-        stacked: The layers have a leading layer axis, see ``stack_layers``.
+        stacked: The layers have a leading layer axis, as ``stack_layers`` makes it.
     """
 
     def spec(name: str) -> PartitionSpec:

@@ -88,7 +88,7 @@ def block(
         x: Residual stream.
         layer: Parameters of the layer.
         config: Static configuration.
-        angles: Of the positions of the tokens.
+        angles: Rotary angles of the positions of the tokens.
         visible: Which slots each token sees.
         past: Keys and values of earlier tokens; the own ones are written into it at ``slot``.
         slot: First slot of the tokens.
@@ -154,7 +154,7 @@ def forward(
     """Hidden states of one layer; pure, differentiable, for use inside ``jit``.
 
     Args:
-        params: See ``prefjax.lm.params``.
+        params: Parameters of the decoder, as ``load`` gives them.
         config: Static configuration.
         tokens: Token ids; what stands where the mask is False does not matter if it is legal.
         mask: True at real tokens; padding may lie left or right.
@@ -175,7 +175,7 @@ def hidden_states(
     tokens: Int[Array, "batch token"],
     mask: Bool[Array, "batch token"],
 ) -> tuple[Float[Array, "batch token feature"], ...]:
-    """All ``num_layers + 1`` states; see ``forward``."""
+    """All ``num_layers + 1`` hidden states, from the embedding to the one after the final norm."""
     x, before = _states(params, config, tokens, mask, config.num_layers)
     return (*before, rms_norm(x, params["norm"], config.norm_eps))
 

@@ -61,9 +61,9 @@ class Qwen(nnx.Module):
         *,
         layer: int = -1,
     ) -> Float[Array, "batch token feature"]:
-        """Hidden states of one layer, see ``forward``."""
+        """Hidden states of one layer, as ``forward`` computes them."""
         return forward(self.params, self.config, tokens, mask, layer=layer)
 
     def logits(self, hidden: Float[Array, "*axes feature"]) -> Float[Array, "*axes vocab"]:
-        """Scores of the next token, see ``prefjax.lm.logits``."""
+        """Scores of the next token, of states after the final norm."""
         return logits(self.params, self.config, hidden)

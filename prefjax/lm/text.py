@@ -76,11 +76,11 @@ def complete(
 
     Args:
         key: Random key.
-        model: See ``load``; needs a tokenizer.
+        model: A model with a tokenizer, as ``load`` reads it.
         prompts: One batch, continued together.
         max_new_tokens: Most tokens to draw.
         sampling: Temperature, top-k, top-p.
-        hook: Changes the logits before a token is drawn, see ``Hook``.
+        hook: Changes the logits before a token is drawn, as ``Hook`` says.
         hook_state: Its first state.
         num_candidates: Number of most likely tokens that it is given.
 

@@ -93,7 +93,7 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
         dtype: Type of the parameters in memory.
 
     Raises:
-        FileNotFoundError: See ``weight_files``.
+        FileNotFoundError: There is no checkpoint, or a shard that the index lists is not there.
         ValueError: Tensors are missing, unused, of another shape or type, or not finite, or a file
             is damaged.
     """
