@@ -26,7 +26,6 @@ from prefjax.basis.problem import (
     Problem,
     Standardizer,
     make_problem,
-    merge_rows,
     stack_problems,
     standardize,
 )
@@ -60,7 +59,6 @@ __all__ = [
     "init",
     "make_problem",
     "make_rows",
-    "merge_rows",
     "regress",
     "regress_chosen",
     "ridge",

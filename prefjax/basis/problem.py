@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from prefjax.basis.rows import Rows, make_rows, stack_rows
+from prefjax.data.merge import merge_rows
 from prefjax.data.validate import validate_comparisons, validate_embeddings
 from prefjax.types import BASELINE, Array, Comparisons
 
@@ -98,27 +99,24 @@ def standardize(
     return jnp.concatenate([inputs, constant.astype(inputs.dtype)], axis=-1)
 
 
-def merge_rows(comparisons: Comparisons) -> Comparisons:
-    """The same comparisons in one form: oriented, sorted, equal rows merged, weight 0 left out.
+def in_one_form(comparisons: Comparisons) -> Comparisons:
+    """The same comparisons in one form: oriented, equal rows merged, sorted.
 
     Args:
-        comparisons: Validated rows in NumPy.
+        comparisons: Validated rows in NumPy, none of weight 0.
     """
     user, first, second, label, sample_weight = comparisons
     swap = (second != BASELINE) & (second < first)
-    first, second = np.where(swap, second, first), np.where(swap, first, second)
-    label = np.where(swap, 1 - label, label)
-    present = sample_weight > 0
-    columns = [column[present] for column in (user, first, second, label)]
-    order = np.lexsort(columns[::-1])
-    columns = [column[order] for column in columns]
-    changed = np.zeros(len(order), bool)
-    changed[:1] = True
-    for column in columns:
-        changed[1:] |= column[1:] != column[:-1]
-    place = np.cumsum(changed) - 1
-    total = np.bincount(place, sample_weight[present][order])
-    return Comparisons(*(column[changed] for column in columns), total.astype(np.float32))
+    rows = Comparisons(
+        user,
+        np.where(swap, second, first),
+        np.where(swap, first, second),
+        np.where(swap, 1 - label, label),
+        sample_weight,
+    )
+    rows = merge_rows(rows)
+    order = np.lexsort((rows.label, rows.second, rows.first, rows.user))
+    return Comparisons(*(column[order] for column in rows))
 
 
 def make_problem(
@@ -197,7 +195,7 @@ def _prepare(comparisons, embeddings, num_users, num_responses, context, group, 
     if not present.any():
         raise ValueError("every comparison has sample_weight 0: nothing can be fitted")
     rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
-    rows = merge_rows(validate_comparisons(rows, num_users, num_responses))
+    rows = in_one_form(_without_same(validate_comparisons(rows, num_users, num_responses)))
     total = rows.sample_weight.astype(np.float64).sum()
     if total > LARGEST_TOTAL:
         raise ValueError(
@@ -222,6 +220,21 @@ def _prepare(comparisons, embeddings, num_users, num_responses, context, group, 
         raise ValueError(f"{len(bad)} contexts are not finite, first responses {bad[:5].tolist()}")
     count = np.bincount(rows.user, rows.sample_weight, num_users).astype(np.float32)
     return rows, (table, prompts, count, compared, _check_group(group, compared), standardizer)
+
+
+def _without_same(rows: Comparisons) -> Comparisons:
+    """The rows that compare two different responses; the others say nothing of any reward."""
+    same = rows.first == rows.second
+    if not same.any():
+        return rows
+    if same.all():
+        raise ValueError("every comparison shows one response against itself: nothing to fit")
+    warnings.warn(
+        f"{int(same.sum())} of {len(same)} comparisons show one response against itself, the first "
+        f"in row {int(np.argmax(same))}; they are left out",
+        stacklevel=5,
+    )
+    return Comparisons(*(column[~same] for column in rows))
 
 
 def _standardized(rows, embeddings, compared, by_column):

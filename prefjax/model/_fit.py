@@ -10,11 +10,14 @@ from jaxtyping import Float, Int
 from prefjax import basis, metrics
 from prefjax.basis import EMConfig, SearchConfig
 from prefjax.basis.gauge import canonicalize_program
+from prefjax.data.names import report_near_equal
 from prefjax.data.validate import validate_embeddings
 from prefjax.model._model import PreferenceModel
 from prefjax.person import describe
 from prefjax.types import Array, Comparisons, FitInfo
 
+FEWEST_USERS = 4
+"""Users with rows below whom none can be held out."""
 LIMIT = 1.959964
 """Standard errors of a 95 % interval."""
 
@@ -47,7 +50,8 @@ def fit(
         search_config: Candidate penalties.
 
     Raises:
-        ValueError: A row or an embedding is invalid; the message names it.
+        ValueError: A row or an embedding is invalid, or fewer than four users have rows; the
+            message names it.
         RuntimeError: The fit is not finite.
 
     Warns:
@@ -59,6 +63,12 @@ def fit(
     problem = basis.make_problem(
         comparisons, table, num_users=len(users), group=group, by_column=standardize
     )
+    num_known = int(np.sum(np.asarray(problem.count) > 0))
+    if num_known < FEWEST_USERS:
+        raise ValueError(
+            f"{num_known} users have comparisons; the penalties are learned from users held out, "
+            f"which takes at least {FEWEST_USERS}. basis.fit_block fits at given penalties."
+        )
     fitted, people, info = basis.fit(
         jax.random.key(seed), problem, config=config, search_config=search_config
     )
@@ -101,6 +111,8 @@ def _number_users(
     if user.ndim != 1:
         raise ValueError(f"comparisons.user must have one axis, got shape {user.shape}")
     names, index = np.unique(user, return_inverse=True)
+    if names.dtype.kind in "OU":
+        report_near_equal(str(name) for name in names)
     return comparisons._replace(user=index.astype(np.int32)), tuple(names.tolist())
 
 

@@ -193,7 +193,7 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
     """Joins rows that differ in nothing but their weight, and gives them an order of their own.
 
     Neither the order of the rows nor a row that stands twice instead of with weight 2 changes what
-    comes out. Rows are sorted by a hash: `prefjax.basis.merge_rows`, which sorts by the columns,
+    comes out. Rows are sorted by a hash: `prefjax.data.merge_rows`, which sorts by the columns,
     takes some ten times as long where there are 10⁷.
 
     Args:
