@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from prefjax.data import attributes
 from prefjax.data.attributes import ATTRIBUTES, ChoiceConfig, WorldConfig
 from prefjax.data.attributes.register import lower_first, rephrase
+from prefjax.data.io import read_folder, write_folder
 
 REGISTERS = ("formal", "plain", "contracted", "informal")
 
@@ -283,3 +284,24 @@ def test_the_same_judge_on_answers_of_language_models():
 def test_a_missing_pool_says_where_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="tatsu-lab/alpaca_eval"):
         attributes.load_pool(tmp_path)
+
+
+def test_worlds_are_written_and_read_as_they_are(tmp_path):
+    config = WorldConfig(num_prompts=4, responses_per_prompt=3, pairs_per_user=5, num_users=6)
+    pool = attributes.TextPool(
+        prompts=("Why?", "How?"),
+        responses=("Because.", "Perhaps, I am not sure.", "Slowly!", "Please ask a friend."),
+        prompt_index=np.array([0, 0, 1, 1], np.int32),
+        model=("a", "b", "a", "b"),
+    )
+    few = replace(attributes.POOL_WORLD, pairs_per_user=2, num_users=3)
+    for name, world in (
+        ("written", attributes.make_world(config, 3)),
+        ("pool", attributes.make_pool_world(pool, few, 1)),
+    ):
+        write_folder(world.dataset, tmp_path / name)
+        back = read_folder(tmp_path / name)
+        assert back.meta == world.dataset.meta
+        assert back.responses == world.dataset.responses
+        for column, expected in zip(back.comparisons, world.dataset.comparisons, strict=True):
+            np.testing.assert_array_equal(column, expected)

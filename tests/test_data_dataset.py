@@ -54,8 +54,20 @@ def test_select_keeps_the_meaning_of_ids():
         ({"prompt_index": np.array([0, 0, 2])}, "prompt_index must lie"),
         ({"prompt_index": np.array([0, 0])}, "2 entries in prompt_index"),
         ({"responses": ("yes", "no"), "prompt_index": np.array([0, 0])}, "first must lie"),
+        ({"responses": ("yes", "n\ud83co", "yes")}, r"responses\[1\] .* half a character"),
+        ({"prompts": ("Tea?", "\udfff")}, r"prompts\[1\] .* half a character, '\\udfff' at 0"),
+        ({"users": ("ann", "b\0b")}, r"users\[1\] .* holds NUL at character 1"),
     ],
 )
 def test_illegal_data_sets_are_refused(fields, words):
     with pytest.raises(ValueError, match=words):
         make(**fields)
+
+
+@pytest.mark.parametrize("rows", [[1], [0, 2]])
+def test_rows_that_compare_a_response_with_itself_are_refused(rows):
+    table = make().comparisons
+    second = table.second.copy()
+    second[rows] = table.first[rows]
+    with pytest.raises(ValueError, match=rf"{len(rows)} rows .* itself, first rows \[{rows[0]}"):
+        make(comparisons=table._replace(second=second))

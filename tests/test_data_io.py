@@ -183,3 +183,65 @@ def test_bad_flat_files_are_named(tmp_path, name, text, words):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words):
         read_table(tmp_path / name)
+
+
+def _foreign_file(folder):
+    (folder / "thesis.tex").write_text("years of work")
+
+
+def _foreign_folder(folder):
+    (folder / "photos").mkdir()
+
+
+def _other_meta(folder):
+    (folder / "meta.json").write_text('{"version": 1}')
+
+
+def _no_meta(folder):
+    (folder / "meta.json").unlink()
+
+
+@pytest.mark.parametrize("change", [_foreign_file, _foreign_folder, _other_meta, _no_meta])
+def test_only_a_data_set_is_ever_replaced(tmp_path, change):
+    io.write_folder(toy(), tmp_path / "toy")
+    change(tmp_path / "toy")
+    before = {path.name for path in (tmp_path / "toy").iterdir()}
+    with pytest.raises(FileExistsError, match="did not write and is not replaced"):
+        io.write_folder(toy(), tmp_path / "toy", overwrite=True)
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_a_file_is_not_replaced_and_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(FileExistsError):
+        io.write_folder(toy(), tmp_path / "note", overwrite=True)
+    assert (tmp_path / "note").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    io.write_folder(toy(), tmp_path / "empty", overwrite=True)
+    assert io.read_folder(tmp_path / "empty").users == toy().users
+
+
+def test_a_folder_of_the_first_version_is_read(tmp_path):
+    io.write_folder(toy(), tmp_path / "toy")
+    path = tmp_path / "toy" / "comparisons.parquet"
+    table = pq.read_table(path)
+    names = ["weight" if name == "sample_weight" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names), path)
+    meta = json.loads((tmp_path / "toy" / "meta.json").read_text())
+    (tmp_path / "toy" / "meta.json").write_text(json.dumps({**meta, "version": 1}))
+    for column, expected in zip(
+        io.read_folder(tmp_path / "toy").comparisons, toy().comparisons, strict=True
+    ):
+        np.testing.assert_array_equal(column, expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("users", 7), ("users", [1, 2]), ("name", None), ("meta", [])]
+)
+def test_meta_of_another_kind_is_named(tmp_path, field, value):
+    io.write_folder(toy(), tmp_path / "toy")
+    meta = json.loads((tmp_path / "toy" / "meta.json").read_text())
+    (tmp_path / "toy" / "meta.json").write_text(json.dumps({**meta, field: value}))
+    with pytest.raises(ValueError, match=r"meta\.json"):
+        io.read_folder(tmp_path / "toy")

@@ -14,7 +14,7 @@ from prefjax.data.shared_items import (
     split_ratings,
     split_shared_items,
 )
-from prefjax.data.split import CELLS, four_cells
+from prefjax.data.split import CELLS, four_cells, split_new_prompts
 from prefjax.data.votes import votes_to_comparisons
 from prefjax.types import BASELINE, Comparisons
 
@@ -204,3 +204,117 @@ def test_protocols_refuse_what_the_data_cannot_give():
         split_shared_items(prompted(), SharedItemsConfig(num_new_users=30))
     with pytest.raises(ValueError, match="zero baseline"):
         split_shared_items(prompted(), SharedItemsConfig(by_label=True))
+
+
+def canned(share, text="I can't help with that.", seed=0):
+    """Prompts of which a share has one reply in common, which joins them to one group."""
+    data = prompted(seed)
+    has = np.random.default_rng(seed).random(NUM_PROMPTS) < share
+    responses = list(data.responses)
+    for prompt in np.flatnonzero(has).tolist():
+        responses[prompt * PER_PROMPT] = text
+    return replace(data, responses=tuple(responses))
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.3, "Sorry, no."), (0.4, "N/A"), (0.5, "…")])
+@pytest.mark.parametrize("new_groups", [0.2, 0.3])
+def test_shares_are_of_rows_though_a_canned_reply_joins_prompts(share, text, new_groups):
+    for seed in range(5):
+        data = canned(share, text, seed)
+        split = four_cells(data, new_groups=new_groups, seed=seed)
+        new = len(split.validation.user) + len(split.test.user)
+        assert abs(new / len(data.comparisons.user) - new_groups) <= 0.05 + 1e-9
+        assert sum(len(getattr(split, cell).user) for cell in CELLS) == len(data.comparisons.user)
+        audit_split(data, split)
+
+
+@pytest.mark.parametrize("text", ["I cannot answer.", "As an AI, I have no opinion."])
+def test_a_reply_that_joins_too_much_is_named(text):
+    with pytest.raises(ValueError, match=rf"found 1 \(20 of 20 prompts, joined.*{text}.*20 of"):
+        four_cells(canned(1.1, text))
+    data = canned(1.1, text)
+    responses = (f"another {text}", *data.responses[1:])
+    with pytest.raises(ValueError, match=rf"No choice of groups has 20% .*19 of 20.*{text}"):
+        four_cells(replace(data, responses=responses))
+    four_cells(replace(data, responses=responses), tolerance=0.2)
+
+
+def test_very_unequal_groups_fill_the_share_or_are_refused():
+    data = prompted()
+    rows = data.comparisons
+    large = rows.first < 2 * PER_PROMPT
+    few = data.select(large | (np.arange(len(large)) % 40 == 0))
+    with pytest.raises(ValueError, match=r"No choice of groups has 30%.* responses to one prompt"):
+        four_cells(few, new_groups=0.3)
+    split = four_cells(few, new_groups=0.45, tolerance=0.06)
+    share = (len(split.validation.user) + len(split.test.user)) / len(few.comparisons.user)
+    assert abs(share - 0.45) <= 0.06
+
+
+@pytest.mark.parametrize("length", ["row", "one short"])
+def test_groups_of_another_length_are_refused(length):
+    data = prompted()
+    rows = data.comparisons
+    group = data.prompt_index[rows.first] if length == "row" else data.prompt_index[:-1]
+    with pytest.raises(ValueError, match="one entry for each of 80 responses, got shape"):
+        four_cells(data, group=group)
+    with pytest.raises(ValueError, match="one entry for each of 80 responses, got shape"):
+        split_new_prompts(
+            rows,
+            known_users=np.arange(20),
+            new_users=np.arange(20, 30),
+            is_new_response=data.prompt_index < 5,
+            group=group,
+        )
+
+
+def test_groups_by_name_and_of_large_numbers_are_the_same_groups():
+    data = prompted()
+    plain = four_cells(data, group=data.prompt_index, seed=2)
+    for group in (
+        data.prompt_index.astype(np.int64) + 10**12,
+        np.array([f"c{i:02d}" for i in data.prompt_index]),
+    ):
+        split = four_cells(data, group=group, seed=2)
+        np.testing.assert_array_equal(split.is_new_response, plain.is_new_response)
+        assert split.group.dtype == np.int32
+
+
+def test_the_cutter_refuses_people_twice_unknown_responses_and_cut_groups():
+    data = prompted()
+    settings = {
+        "known_users": np.arange(20),
+        "new_users": np.arange(20, 30),
+        "is_new_response": data.prompt_index < 5,
+        "group": data.prompt_index,
+    }
+    split = split_new_prompts(data.comparisons, **settings)
+    audit_split(data, split)
+    for change, words in (
+        ({"new_users": np.arange(19, 30)}, "User 19 is listed twice"),
+        ({"known_users": np.array([0, -1])}, "known_users and new_users must lie"),
+        ({"is_new_response": np.arange(80) < 18}, "groups are both seen and new, first group 4"),
+        ({"is_new_response": data.prompt_index[:40] < 5, "group": None}, "first must lie in"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            split_new_prompts(data.comparisons, **{**settings, **change})
+
+
+def test_the_cutter_places_people_by_their_list_however_large_their_ids():
+    data = prompted()
+    plain = {"is_new_response": data.prompt_index < 5, "group": data.prompt_index}
+    split = split_new_prompts(
+        data.comparisons, known_users=np.arange(20), new_users=np.arange(20, 30), **plain
+    )
+    far = data.comparisons._replace(user=data.comparisons.user + 2_000_000_000)
+    users = np.arange(30) + 2_000_000_000
+    again = split_new_prompts(far, known_users=users[:20], new_users=users[20:], **plain)
+    for cell in CELLS:
+        for one, other in zip(getattr(split, cell), getattr(again, cell), strict=True):
+            np.testing.assert_array_equal(one, other)
+    some = split_new_prompts(
+        data.comparisons, known_users=np.array([7, 3]), new_users=np.array([5]), **plain
+    )
+    rows = data.comparisons
+    expected = np.isin(rows.user, [3, 7]) & (data.prompt_index[rows.first] >= 5)
+    np.testing.assert_array_equal(some.train.user, np.where(rows.user[expected] == 7, 0, 1))

@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+_REDRAWS = 64
+"""Orders in which groups are tried until their rows are the share asked for."""
+
+
 @dataclass(frozen=True)
 class NewPromptsConfig:
     """Shares of people and of rows that are new.
@@ -137,16 +141,17 @@ def _reach_share(
         size = np.bincount(first, minlength=len(size)).astype(float)
     size /= size.sum()
     with_rows = size[size > 0]
-    allowed = max(tolerance, float(np.median(with_rows)) / 2)
+    allowed = max(tolerance, float(np.quantile(with_rows, 0.5, method="lower")) / 2)
     if abs(size[drawn].sum() - share) <= allowed:
         return drawn
-    total, chosen = 0.0, []
-    for index in rng.permutation(np.flatnonzero(size)):
-        if total + size[index] <= share + allowed and total < share:
-            total += size[index]
-            chosen.append(index)
-    if abs(total - share) <= allowed:
-        return np.sort(np.array(chosen))
+    for _ in range(_REDRAWS):
+        total, chosen = 0.0, []
+        for index in rng.permutation(np.flatnonzero(size)):
+            if total + size[index] <= share + allowed and total < share:
+                total += size[index]
+                chosen.append(index)
+        if abs(total - share) <= allowed:
+            return np.sort(np.array(chosen))
     largest = int(np.argmax(size))
     raise ValueError(
         f"No choice of groups has {share:.0%} ± {allowed:.0%} of the rows of data set "

@@ -1,6 +1,6 @@
 """Value Portrait: people rate five responses to each of eight prompts; all pairs of the five.
 
-The personal signal is weak here: the hard mode. MIT licence.
+The personal signal is weak here: the hard mode. MIT license.
 
 References:
     arXiv 2505.01015.
