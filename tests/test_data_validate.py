@@ -84,10 +84,10 @@ def test_embeddings_that_are_not_finite_are_counted():
     with pytest.raises(ValueError, match=r"2 of 6 embeddings.*\[1, 4\].*half precision"):
         validate_embeddings(table)
     with pytest.warns(UserWarning, match="2 of 6"):
-        values, kept = validate_embeddings(table, on_bad="drop")
-    np.testing.assert_array_equal(kept, [True, False, True, True, False, True])
-    np.testing.assert_array_equal(values[kept], np.ones((4, 2)))
-    np.testing.assert_array_equal(values[~kept], np.zeros((2, 2)))
+        values, valid = validate_embeddings(table, on_bad="drop")
+    np.testing.assert_array_equal(valid, [True, False, True, True, False, True])
+    np.testing.assert_array_equal(values[valid], np.ones((4, 2)))
+    np.testing.assert_array_equal(values[~valid], np.zeros((2, 2)))
     assert np.isnan(table[1, 0])
 
 
@@ -103,7 +103,7 @@ def test_embeddings_without_a_finite_row_or_without_rows_are_refused():
 
 def test_excluded_responses_take_their_rows_with_them():
     rows = check()
-    kept = np.array([True, False, True, True, True])
-    np.testing.assert_array_equal(exclude_responses(rows, kept).user, [1, 2])
+    valid = np.array([True, False, True, True, True])
+    np.testing.assert_array_equal(exclude_responses(rows, valid).user, [1, 2])
     with pytest.raises(ValueError, match="no row is left"):
         exclude_responses(rows, np.zeros(NUM_RESPONSES, dtype=bool))

@@ -124,8 +124,8 @@ def split_new_prompts(
         The split; rows of users in neither list are in no cell.
 
     Raises:
-        ValueError: A user is listed twice or does not exist, a row names a response without an
-            entry in ``is_new_response``, ``group`` is of another length or is cut.
+        ValueError: A list of users is empty, a user is listed twice, a row names a response without
+            an entry in ``is_new_response``, ``group`` is of another length or is cut.
     """
     is_new_response = np.asarray(is_new_response, dtype=bool)
     num_responses = len(is_new_response)
@@ -137,14 +137,16 @@ def split_new_prompts(
     validate_ids(comparisons.second, num_responses, name="comparisons.second", lowest=BASELINE)
     known, new = np.asarray(known_users), np.asarray(new_users)
     listed = validate_ids(np.concatenate([known, new]), 2**31, name="known_users and new_users")
+    if len(known) == 0 or len(new) == 0:
+        raise ValueError(f"{len(known)} users are known and {len(new)} new; some of each must be.")
     users, times = np.unique(listed, return_counts=True)
     if (times > 1).any():
         raise ValueError(f"User {users[times > 1][0]} is listed twice among known and new users.")
     # The place of a user in its list, by search rather than by a table as long as the largest id.
     by_id = np.argsort(listed)
-    found = np.clip(np.searchsorted(users, comparisons.user), 0, max(len(users) - 1, 0))
-    is_listed = users[found] == comparisons.user
-    place = by_id[found]
+    nearest = np.minimum(np.searchsorted(users, comparisons.user), len(users) - 1)
+    is_listed = users[nearest] == comparisons.user
+    place = by_id[nearest]
     is_new_user = place >= len(known)
     placed = comparisons._replace(
         user=np.where(is_new_user, place - len(known), place).astype(np.int32)

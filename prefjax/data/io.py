@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefjax.data.dataset import Dataset
-from prefjax.data.files import naming, read_parquet, texts
+from prefjax.data.files import Kind, naming, read_parquet, texts
 from prefjax.io.atomic import atomic_folder
 from prefjax.types import Comparisons
 
@@ -79,7 +79,7 @@ def read_folder(folder: Path) -> Dataset:
     """
     folder = Path(folder)
     meta = _read_meta(folder / "meta.json")
-    columns = dict.fromkeys(Comparisons._fields, "number")
+    columns: dict[str, Kind] = dict.fromkeys(Comparisons._fields, "number")
     if meta["version"] == 1:
         columns = {"weight" if name == "sample_weight" else name: "number" for name in columns}
     table = read_parquet(folder / "comparisons.parquet", columns)

@@ -32,7 +32,7 @@ def merge_rows(comparisons: Comparisons) -> Comparisons:
         return comparisons
     # The sort is stable: the first of a run is the first in the table.
     total = np.add.reduceat(weight[order].astype(np.float64), start).astype(weight.dtype)
-    kept = order[start]
-    back = np.argsort(kept)
-    kept = kept[back]
-    return Comparisons(user[kept], first[kept], second[kept], label[kept], total[back])
+    row = order[start]
+    back = np.argsort(row)
+    row = row[back]
+    return Comparisons(user[row], first[row], second[row], label[row], total[back])

@@ -31,11 +31,11 @@ class ValidEmbeddings(NamedTuple):
     Attributes:
         values: The embeddings as float32; the rows of excluded responses are zero, so that
             response ids keep their meaning.
-        kept: False for the responses whose embedding was not finite.
+        valid: False for the responses whose embedding was not finite.
     """
 
     values: Float[np.ndarray, "response feature"]
-    kept: Bool[np.ndarray, " response"]
+    valid: Bool[np.ndarray, " response"]
 
 
 def validate_comparisons(
@@ -123,7 +123,7 @@ def validate_embeddings(
     Args:
         embeddings: Numbers ``[response, feature]``, host or device, any floating type.
         on_bad: ``"raise"`` refuses the table; ``"drop"`` zeroes the rows that are not finite, marks
-            them in ``kept`` and warns with their number. Follow it by
+            them in ``valid`` and warns with their number. Follow it by
             :func:`exclude_responses` on the comparisons.
 
     Returns:
@@ -144,15 +144,15 @@ def validate_embeddings(
     with np.errstate(over="ignore"):
         table = np.asarray(table, dtype=np.float32)
     if np.isfinite(table.min()) and np.isfinite(table.max()):
-        return ValidEmbeddings(values=table, kept=np.ones(len(table), dtype=bool))
-    kept: np.ndarray = np.isfinite(table).min(axis=1)
-    bad = np.flatnonzero(~kept)
+        return ValidEmbeddings(values=table, valid=np.ones(len(table), dtype=bool))
+    valid: np.ndarray = np.isfinite(table).min(axis=1)
+    bad = np.flatnonzero(~valid)
     finding = (
         f"{len(bad)} of {len(table)} embeddings are not finite, first rows "
         f"{bad[:_ROWS_SHOWN].tolist()}"
     )
     hint = "; infinities often come from half precision upstream" if _has_inf(table) else ""
-    if not kept.any():
+    if not valid.any():
         raise ValueError(f"{finding}{hint}. No embedding is left.")
     if on_bad == "raise":
         raise ValueError(
@@ -160,26 +160,28 @@ def validate_embeddings(
         )
     warnings.warn(f"{finding}; these responses are excluded.", stacklevel=2)
     return ValidEmbeddings(
-        values=np.where(kept[:, None], table, np.float32(0.0)),
-        kept=kept,
+        values=np.where(valid[:, None], table, np.float32(0.0)),
+        valid=valid,
     )
 
 
-def exclude_responses(comparisons: Comparisons, kept: Bool[np.ndarray, " response"]) -> Comparisons:
+def exclude_responses(
+    comparisons: Comparisons, valid: Bool[np.ndarray, " response"]
+) -> Comparisons:
     """Drop the rows that touch an excluded response; ids keep their meaning.
 
     Args:
         comparisons: Validated rows.
-        kept: Which responses may be used.
+        valid: Which responses may be used.
 
     Returns:
-        The rows whose responses are all kept (the zero baseline always is).
+        The rows whose responses may all be used (the zero baseline always may).
 
     Raises:
         ValueError: If no row is left.
     """
     first, second = np.asarray(comparisons.first), np.asarray(comparisons.second)
-    legal = kept[first] & ((second == BASELINE) | kept[second])
+    legal = valid[first] & ((second == BASELINE) | valid[second])
     if not legal.any():
         raise ValueError("Every comparison touches an excluded response: no row is left.")
     return Comparisons(*(np.asarray(column)[legal] for column in comparisons))

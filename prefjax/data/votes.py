@@ -37,7 +37,7 @@ def votes_to_comparisons(
         passes: Whether a pass is dropped or becomes a tie with the baseline.
 
     Returns:
-        A row for each vote that counts, in the order given, weight 1.
+        A row for each vote that counts, in the order of the votes, weight 1.
 
     Raises:
         ValueError: If a vote is none of −1, 0, +1, an id is no index, or the columns differ in
@@ -50,13 +50,13 @@ def votes_to_comparisons(
             f"Votes must be -1, 0 or 1, but {len(wrong)} are not, first in row {wrong[0]}: "
             f"{vote[wrong[0]]}."
         )
-    kept = np.ones(len(vote), dtype=bool) if passes == "half" else vote != 0
+    valid = np.ones(len(vote), dtype=bool) if passes == "half" else vote != 0
     return Comparisons(
-        user=user[kept],
-        first=response[kept],
-        second=np.full(kept.sum(), BASELINE, dtype=np.int32),
-        label=(vote[kept].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
-        sample_weight=np.ones(kept.sum(), dtype=np.float32),
+        user=user[valid],
+        first=response[valid],
+        second=np.full(valid.sum(), BASELINE, dtype=np.int32),
+        label=(vote[valid].astype(np.float32) + np.float32(1.0)) / np.float32(2.0),
+        sample_weight=np.ones(valid.sum(), dtype=np.float32),
     )
 
 

@@ -188,10 +188,10 @@ def simulate_comparisons(
     for prompt in np.unique(prompt_index):
         responses = rng.permutation(np.flatnonzero(prompt_index == prompt))
         low, high = np.triu_indices(len(responses), 1)
-        kept = rng.permutation(len(low))[: config.pairs_per_prompt]
-        swapped = rng.random(len(kept)) < 0.5
-        first.append(responses[np.where(swapped, high[kept], low[kept])])
-        second.append(responses[np.where(swapped, low[kept], high[kept])])
+        shown = rng.permutation(len(low))[: config.pairs_per_prompt]
+        swapped = rng.random(len(shown)) < 0.5
+        first.append(responses[np.where(swapped, high[shown], low[shown])])
+        second.append(responses[np.where(swapped, low[shown], high[shown])])
     first, second = np.concatenate(first), np.concatenate(second)
     num_pairs = min(config.pairs_per_user, len(first))
     pair = np.concatenate(

@@ -179,13 +179,13 @@ def _is_empty(row: dict) -> bool:
 
 def _turns(conversation: list[dict], turns: str) -> list[tuple[str, list[dict]]]:
     """What was said before each turn, with the answers to it that have a word."""
-    said, found = "", []
+    said, shown = "", []
     for turn in sorted({row["turn"] for row in conversation}):
         rows = [row for row in conversation if row["turn"] == turn]
         prompt = said + rows[0]["user_prompt"]
         answers = [row for row in rows if not _is_empty(row)]
         if answers and (turn == 0 or turns == "all"):
-            found.append((prompt, answers))
+            shown.append((prompt, answers))
         chosen = [row["model_response"] for row in answers if row["if_chosen"]]
         said = "\n\n".join([prompt, *chosen[:1], ""])
-    return found
+    return shown
