@@ -21,11 +21,19 @@ import numpy as np
 
 from benchmarks.timing import first_call, interleaved
 from prefjax import lm
-from prefjax.align.best_of_n import choose
-from prefjax.align.decode import decode_advantage, decode_value
-from prefjax.align.heads import Moments, init_advantage, init_value, project_tokens
+from prefjax.align import (
+    BestOfNConfig,
+    DecodeConfig,
+    Prompts,
+    best_of_n,
+    decode_advantage,
+    decode_value,
+    project_tokens,
+)
+from prefjax.align.heads import Moments, init_advantage, init_value
 from prefjax.lab import runs
 from prefjax.person import ResponsePool
+from prefjax.types import Gaussian
 
 NUM_FACTORS = 8
 
@@ -38,14 +46,14 @@ def make_problem(num_users, num_prompts, num_responses):
     root = rng.normal(size=(num_users, NUM_FACTORS, NUM_FACTORS)).astype(np.float32)
     covariance = root @ root.swapaxes(1, 2) / NUM_FACTORS
     pool = ResponsePool(features, utility, np.ones(utility.shape, bool))
-    return jax.tree.map(jnp.asarray, (pool, weight, covariance))
+    return jax.tree.map(jnp.asarray, (Gaussian(weight, covariance), pool))
 
 
-def numpy_best(pool, weight, block_size=128):
+def numpy_best(people, pool, block_size=128):
     """Chosen responses by NumPy, in the same blocks."""
     features, utility = np.asarray(pool.features), np.asarray(pool.utility)
     num_prompts, num_responses, _ = features.shape
-    flat, weight = features.reshape(-1, NUM_FACTORS), np.asarray(weight)
+    flat, weight = features.reshape(-1, NUM_FACTORS), np.asarray(people.mean)
     chosen = []
     for start in range(0, len(weight), block_size):
         block = weight[start : start + block_size]
@@ -73,26 +81,18 @@ def make_decoders(batch, num_tokens):
     state = 0.01 * jax.random.normal(keys[4], advantage.params["state"].shape)
     advantage = advantage._replace(params={**advantage.params, "state": state})
     rows = project_tokens(advantage, params["embedding"])
-    prompt = jax.random.randint(keys[5], (batch, 32), 0, SHAPE.vocab_size)
-    mask, weight = jnp.ones(prompt.shape, bool), jnp.ones((batch, NUM_FACTORS))
-    plain = jax.jit(partial(lm.generate, config=SHAPE, max_new_tokens=num_tokens))
-    by_value = jax.jit(
-        partial(decode_value, config=SHAPE, max_new_tokens=num_tokens, num_candidates=10)
-    )
-    by_advantage = jax.jit(
-        partial(decode_advantage, config=SHAPE, max_new_tokens=num_tokens, num_candidates=20)
-    )
-    key, common = jax.random.key(1), {"tokens": prompt, "mask": mask}
-    steered = common | {"weights": weight}
+    tokens = jax.random.randint(keys[5], (batch, 32), 0, SHAPE.vocab_size)
+    prompts, weights = Prompts(tokens, jnp.ones(tokens.shape, bool)), jnp.ones((batch, NUM_FACTORS))
+    plain = jax.jit(lm.generate, static_argnames=("config", "max_new_tokens"))
+    start = jax.random.key(1), params, SHAPE
+    few, many = (DecodeConfig(num_tokens, num_candidates=k) for k in (10, 20))
     return {
-        "plain": lambda _: plain(key, params, **common).tokens,
+        "plain": lambda _: plain(*start, *prompts, max_new_tokens=num_tokens).tokens,
         "advantage_head": lambda beta: (
-            by_advantage(
-                key, params, head=advantage, token_rows=rows, beta=jnp.float32(beta), **steered
-            ).tokens
+            decode_advantage(*start, advantage, rows, prompts, weights, beta, decoding=many).tokens
         ),
         "value_head": lambda beta: (
-            by_value(key, params, head=head, beta=jnp.float32(beta), **steered).tokens
+            decode_value(*start, head, prompts, weights, beta, decoding=few).tokens
         ),
     }
 
@@ -115,12 +115,12 @@ def main():
     parser.add_argument("--small", action="store_true", help="a size that takes seconds")
     small = parser.parse_args().small
     size = (200, 10, 16) if small else (10_000, 100, 64)
-    pool, weight, covariance = make_problem(*size)
-    best = jax.jit(choose, static_argnames="rule")
+    problem = make_problem(*size)
+    best = jax.jit(best_of_n, static_argnames="config")
     calls = {
-        "best_of_n": lambda: best(pool, weight, covariance, rule="mean"),
-        "best_of_n_pwin": lambda: best(pool, weight, covariance, rule="pwin"),
-        "numpy": lambda: numpy_best(pool, weight),
+        "best_of_n": lambda: best(*problem),
+        "best_of_n_pwin": lambda: best(*problem, config=BestOfNConfig("pwin")),
+        "numpy": lambda: numpy_best(*problem),
     }
     for name in ("best_of_n", "best_of_n_pwin"):
         print(f"{name:16} first call {first_call(calls[name]):6.2f} s")

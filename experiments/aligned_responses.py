@@ -37,11 +37,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import lm, metrics
-from prefjax.align.best_of_n import best_of_n
+from prefjax.align import best_of_n_checked
 from prefjax.align.judges import Question, compare
-from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lab import plots, runs
+from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lm.bundled import OFFLINE
+from prefjax.types import Gaussian
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,26 @@ def choices(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str
     """Index of the chosen sample, [user, prompt], by ``method/control/num_answers``."""
     flat = [text for row in texts for text in row]
     truth = sim.true_reward(flat).reshape(-1, len(texts), config.num_samples)
-    found = {"oracle//0": truth.argmax(2)}
+    indices = {"oracle//0": truth.argmax(2)}
     for name, basis in (("pref", sim.fit_pref()), ("per-user", sim.fit_own())):
-        pool, path = sim.pool(basis, texts), sim.interview(basis).weights
-        for number in config.num_answers:
-            weight = path[:, number]
-            found[f"{name}//{number}"] = np.asarray(best_of_n(pool, weight).index)
-            if name == "pref":
-                other = np.roll(weight, len(weight) // 2, axis=0)
-                found[f"{name}/wrong-user/{number}"] = np.asarray(best_of_n(pool, other).index)
+        pool, known = sim.pool(basis, texts), sim.interview(basis)
+        people = {
+            f"{name}//{n}": Gaussian(known.mean[:, n], known.covariance[:, n])
+            for n in config.num_answers
+        }
         if name == "pref":
-            nobody = np.zeros_like(path[:, 0])
-            found["population//0"] = np.asarray(best_of_n(pool, nobody).index)
-    return found
+            for n in config.num_answers:
+                own = people[f"{name}//{n}"]
+                people[f"{name}/wrong-user/{n}"] = Gaussian(
+                    *(np.roll(array, len(array) // 2, axis=0) for array in own)
+                )
+            # Without weights the shared utility decides.
+            people["population//0"] = Gaussian(
+                np.zeros_like(known.mean[:, 0]), known.covariance[:, 0]
+            )
+        for method, each in people.items():
+            indices[method] = np.asarray(best_of_n_checked(each, pool).index)
+    return indices
 
 
 def one_seed(model: lm.LanguageModel, config: Config, seed: int) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import lm, metrics
-from prefjax.align.best_of_n import best_of_n
+from prefjax.align import best_of_n_checked
 from prefjax.align.judges import (
     Cache,
     DryRunJudge,
@@ -44,10 +44,11 @@ from prefjax.align.judges import (
     compare,
     quality,
 )
-from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.encoders import chat_prompt
 from prefjax.lab import plots, runs
+from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lm.bundled import OFFLINE
+from prefjax.types import Gaussian
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def run(config: Config) -> runs.Result:
     )  # fmt: skip
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
-    path = sim.interview(basis).weights[: config.num_people]
+    known = Gaussian(*(array[: config.num_people] for array in sim.interview(basis)))
     others, fitted = baselines(sim, model, prompts, config)
     judge = make_judge(sim, model, config)
     names = sim.names[: config.num_people]
@@ -170,7 +171,8 @@ def run(config: Config) -> runs.Result:
     user = np.repeat(np.arange(config.num_people), len(prompts))
     rows, lines = [], []
     for number in config.num_answers:
-        index = np.asarray(best_of_n(pool, path[:, number]).index)
+        people = Gaussian(known.mean[:, number], known.covariance[:, number])
+        index = np.asarray(best_of_n_checked(people, pool).index)
         for name in ("default", "system-prompt", f"in-context-{number}"):
             questions = [
                 Question(

@@ -31,11 +31,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import lm, metrics
-from prefjax.align.best_of_n import best_of_n
+from prefjax.align import best_of_n_checked
 from prefjax.align.judges import ATTRIBUTES, AttributeJudge, Question
-from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lab import plots, runs
+from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lm.bundled import OFFLINE
+from prefjax.types import Gaussian
 
 ARMS = ("personalized", "other_user")
 
@@ -77,11 +78,12 @@ def choose_texts(sim: Simulation, texts: list[list[str]], config: Config) -> dic
     """Index of the sample for every person and prompt, by arm."""
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
-    weight = sim.interview(basis).weights[: config.num_people, config.num_questions]
-    other = np.roll(weight, len(weight) // 2, axis=0)
+    known = sim.interview(basis)
+    own = Gaussian(*(array[: config.num_people, config.num_questions] for array in known))
+    other = Gaussian(*(np.roll(array, len(array) // 2, axis=0) for array in own))
     return {
-        arm: np.asarray(best_of_n(pool, w).index)
-        for arm, w in zip(ARMS, (weight, other), strict=True)
+        arm: np.asarray(best_of_n_checked(people, pool).index)
+        for arm, people in zip(ARMS, (own, other), strict=True)
     }
 
 

@@ -10,19 +10,25 @@ import numpy as np
 from lm_tiny import FAST
 
 from prefjax import lm
-from prefjax.align import temporal
-from prefjax.align.decode import decode_advantage, decode_value
-from prefjax.align.heads import (
+from prefjax.align import (
+    DecodeConfig,
+    Prompts,
+    TrainConfig,
+    decode_advantage,
+    decode_value,
+    draw,
     project_tokens,
+    states_after,
+    temporal,
 )
-from prefjax.align.samples import draw, states_after
-from prefjax.align.temporal import TrainConfig, Trajectories
+from prefjax.align.temporal import Trajectories
 
 CONFIG = lm.QwenConfig(
     vocab_size=16, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=2,
     num_kv_heads=1, head_dim=16, max_length=64, eos_ids=(1,),
 )  # fmt: skip
-LENGTH, PROMPT, BATCH, CANDIDATES = 24, 4, 64, 15
+LENGTH, PROMPT, BATCH = 24, 4, 64
+DECODING = DecodeConfig(LENGTH, num_candidates=15)
 TRAIN = TrainConfig(
     td=0.95, num_steps=1000, learning_rate=3e-3, weight_decay=10.0, width=64, rank=16
 )
@@ -42,7 +48,7 @@ def make_prompts():
     tokens = np.zeros((BATCH, PROMPT), np.int32)
     tokens[:, -1] = np.random.default_rng(0).integers(2, 16, BATCH)
     mask = np.arange(PROMPT)[None] >= (np.arange(BATCH) % 8 == 0)[:, None]
-    return tokens, mask
+    return Prompts(tokens, mask)
 
 
 def measure(drawn):
@@ -59,10 +65,10 @@ class Study:
         parts = []
         for seed in range(8):
             drawn = self.plain(seed)
-            states = states_program(self.params, CONFIG, *self.prompts, drawn.tokens, drawn.mask)
+            states = states_program(self.params, CONFIG, self.prompts, drawn.tokens, drawn.mask)
             part = Trajectories(
                 states=states,
-                tokens=jnp.concatenate([self.prompts[0][:, -1:], drawn.tokens], axis=1),
+                tokens=jnp.concatenate([self.prompts.tokens[:, -1:], drawn.tokens], axis=1),
                 mask=jnp.pad(drawn.mask, [(0, 0), (1, 0)], constant_values=True),
                 ended=drawn.ended,
                 features=measure(drawn),
@@ -80,21 +86,20 @@ class Study:
 
     def plain(self, seed, num_samples=1):
         return draw_program(
-            jax.random.key(seed), self.params, CONFIG, *self.prompts, max_new_tokens=LENGTH,
-            num_samples=num_samples,
+            jax.random.key(seed), self.params, CONFIG, self.prompts, num_samples=num_samples,
+            decoding=DECODING,
         )  # fmt: skip
 
     def by_value(self, weight, beta, head=None, seed=99):
         return by_value_program(
             jax.random.key(seed), self.params, CONFIG, self.head if head is None else head,
-            *self.prompts, everyone(weight), jnp.float32(beta), max_new_tokens=LENGTH,
-            num_candidates=CANDIDATES,
+            self.prompts, everyone(weight), jnp.float32(beta), decoding=DECODING,
         )  # fmt: skip
 
     def by_advantage(self, weight, beta, seed=99):
         return by_advantage_program(
-            jax.random.key(seed), self.params, CONFIG, self.advantage, self.rows, *self.prompts,
-            everyone(weight), jnp.float32(beta), max_new_tokens=LENGTH, num_candidates=CANDIDATES,
+            jax.random.key(seed), self.params, CONFIG, self.advantage, self.rows, self.prompts,
+            everyone(weight), jnp.float32(beta), decoding=DECODING,
         )  # fmt: skip
 
 
@@ -106,10 +111,8 @@ def mean_length(steered):
     return float(steered.mask.sum(1).mean())
 
 
-STATIC = ("config", "max_new_tokens", "num_candidates", "sampling", "num_ids")
+STATIC = ("config", "decoding")
 by_value_program = jax.jit(decode_value, static_argnames=STATIC, compiler_options=FAST)
 by_advantage_program = jax.jit(decode_advantage, static_argnames=STATIC, compiler_options=FAST)
 states_program = jax.jit(states_after, static_argnames="config", compiler_options=FAST)
-draw_program = jax.jit(
-    draw, static_argnames=("config", "max_new_tokens", "num_samples"), compiler_options=FAST
-)
+draw_program = jax.jit(draw, static_argnames=(*STATIC, "num_samples"), compiler_options=FAST)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from prefjax.align import best_of_n as bon
-from prefjax.align import robust
+from prefjax import align
+from prefjax.align import BestOfNConfig, best_of_n_checked, robust
 from prefjax.person import ResponsePool
+from prefjax.types import Gaussian
 
 USERS, PROMPTS, SIZE, J = 7, 4, 6, 3
 
@@ -55,9 +56,8 @@ def test_blocks_are_the_dense_loops_whatever_padding_holds(problem, rule):
         utility=np.where(pool.mask, pool.utility, np.nan),
     )
     for block_size in (3, 128):
-        got = bon.best_of_n(
-            padded, weight, covariance, rule=rule, caution=0.7, block_size=block_size
-        )
+        config = BestOfNConfig(rule, caution=0.7, block_size=block_size)
+        got = best_of_n_checked(Gaussian(weight, covariance), padded, config=config)
         np.testing.assert_array_equal(got.index, want.argmax(2))
         np.testing.assert_allclose(got.score, want.max(2), rtol=1e-4, atol=1e-5)
     # A pool with one response has no choice.
@@ -65,40 +65,47 @@ def test_blocks_are_the_dense_loops_whatever_padding_holds(problem, rule):
 
 
 def test_a_user_without_answers_gets_the_best_of_the_population(problem):
-    pool, weight, _ = problem
-    got = bon.best_of_n(pool, np.zeros_like(weight[:1]))
+    pool, weight, covariance = problem
+    got = best_of_n_checked(Gaussian(np.zeros_like(weight[:1]), covariance[:1]), pool)
     np.testing.assert_array_equal(
         got.index[0], np.where(pool.mask, pool.utility, -np.inf).argmax(1)
     )
 
 
 def test_bad_input_is_named(problem):
-    pool, weight, _ = problem
+    pool, weight, covariance = problem
+    people = Gaussian(weight, covariance)
     spoiled = pool.features.copy()
     spoiled[3, 2, 0] = np.inf
     with pytest.raises(ValueError, match="response 2 to prompt 3 is not finite"):
-        bon.best_of_n(pool._replace(features=spoiled), weight)
+        best_of_n_checked(people, pool._replace(features=spoiled))
     mask = pool.mask.copy()
     mask[2] = False
     with pytest.raises(ValueError, match="Prompt 2 has no response"):
-        bon.best_of_n(pool._replace(mask=mask), weight)
+        best_of_n_checked(people, pool._replace(mask=mask))
+    spoiled = np.where(np.arange(USERS)[:, None] == 5, np.nan, weight)
     with pytest.raises(ValueError, match="weights of user 5"):
-        bon.best_of_n(pool, np.where(np.arange(USERS)[:, None] == 5, np.nan, weight))
+        best_of_n_checked(Gaussian(spoiled, covariance), pool)
+    unknown = Gaussian(weight, covariance * np.nan)
+    with pytest.raises(ValueError, match="covariance of user 0"):
+        best_of_n_checked(unknown, pool, config=BestOfNConfig("lcb"))
+    assert best_of_n_checked(unknown, pool).index.shape == (USERS, PROMPTS)
     with pytest.raises(ValueError, match=r"have 3 features.*got shape \(7, 2\)"):
-        bon.best_of_n(pool, weight[:, :2])
+        best_of_n_checked(Gaussian(weight[:, :2], covariance[:, :2, :2]), pool)
     with pytest.raises(ValueError, match=r"got shape \(0, 3\)"):
-        bon.best_of_n(pool, weight[:0])
-    with pytest.raises(ValueError, match="lcb needs the covariance"):
-        bon.best_of_n(pool, weight, rule="lcb")
+        best_of_n_checked(Gaussian(weight[:0], covariance[:0]), pool)
+    for settings in ({"block_size": 0}, {"caution": -1.0}, {"caution": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            BestOfNConfig(**settings)
 
 
 def test_regret_is_zero_for_the_truth_itself(problem):
-    pool, weight, _ = problem
+    pool, weight, covariance = problem
     truth = np.einsum("pnj,uj->upn", pool.features, weight) + pool.utility[None]
-    best = bon.best_of_n(pool, weight).index
-    np.testing.assert_allclose(bon.regret(truth, best, pool.mask), 0, atol=1e-6)
+    best = best_of_n_checked(Gaussian(weight, covariance), pool).index
+    np.testing.assert_allclose(align.regret(truth, best, pool.mask), 0, atol=1e-6)
     worst = np.where(pool.mask[None], truth, np.inf).argmin(2)
-    others = np.asarray(bon.regret(truth, worst, pool.mask))
+    others = np.asarray(align.regret(truth, worst, pool.mask))
     assert (others[:, [0, 1, 3]] > 0).all()
 
 
@@ -106,13 +113,13 @@ def test_over_optimization_is_the_mean_over_all_subsets():
     rng = np.random.default_rng(1)
     proxy, reward = rng.normal(size=(2, 3, SIZE)).astype(np.float32)
     sizes = (1, 2, 4, SIZE)
-    got = bon.over_optimization(proxy, reward, sizes)
+    got = align.over_optimization(proxy, reward, sizes)
     for row in range(3):
         for k, n in enumerate(sizes):
             subsets = [list(s) for s in combinations(range(SIZE), n)]
             want = np.mean([reward[row, s][proxy[row, s].argmax()] for s in subsets])
             assert float(got[row, k]) == pytest.approx(want, abs=1e-5)
-    promised = bon.over_optimization(proxy, proxy, sizes)
+    promised = align.over_optimization(proxy, proxy, sizes)
     assert (np.diff(promised, axis=-1) > 0).all()
 
 
@@ -122,16 +129,16 @@ def test_kl_bound_holds_for_an_exact_best_of_n():
         below = np.cumsum(base)
         policy = below**n - (below - base) ** n
         kl = np.sum(policy * np.log(policy / base))
-        assert kl <= bon.kl_bound(n) + 1e-12
+        assert kl <= align.kl_bound(n) + 1e-12
     # Tight for a continuous distribution: a fine grid of equally likely responses.
     grid = np.arange(1, 100_001) / 100_000
     policy = grid**4 - (grid - 1e-5) ** 4
-    assert np.sum(policy * np.log(policy * 1e5)) == pytest.approx(bon.kl_bound(4), abs=1e-3)
+    assert np.sum(policy * np.log(policy * 1e5)) == pytest.approx(align.kl_bound(4), abs=1e-3)
 
 
 def test_robust_directions_surround_the_estimate_and_never_lose_to_it():
     weight, covariance = jnp.array([1.0, 2.0]), jnp.diag(jnp.array([0.5, 0.0]))
-    directions = robust.sample_directions(jax.random.key(0), weight, covariance, 500)
+    directions = robust.sample_directions(jax.random.key(0), Gaussian(weight, covariance), num=500)
     np.testing.assert_array_equal(directions[0], weight)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), np.sqrt(5), rtol=1e-5)
     slope = np.asarray(directions[1:, 0] / directions[1:, 1]) * 2
@@ -140,7 +147,7 @@ def test_robust_directions_surround_the_estimate_and_never_lose_to_it():
 
     features = jax.random.normal(jax.random.key(1), (20, 8, 2))
     utility = jnp.zeros((20, 8))
-    chosen = jax.vmap(robust.select, in_axes=(0, 0, None))(features, utility, weight)
+    chosen = jax.vmap(robust.select, in_axes=(None, 0, 0))(weight, features, utility)
     reward = features @ weight
     best = jnp.take_along_axis(reward, chosen[:, None], axis=1)[:, 0]
     assert (best >= reward[:, 0]).all()

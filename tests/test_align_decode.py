@@ -4,18 +4,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from align_tiny import BATCH, CONFIG, LENGTH, PROMPT, Study, by_value_program, everyone, mean_length
+from align_tiny import (
+    BATCH,
+    CONFIG,
+    DECODING,
+    LENGTH,
+    PROMPT,
+    Study,
+    by_value_program,
+    everyone,
+    mean_length,
+)
 from lm_tiny import FAST
 
 from prefjax import lm
-from prefjax.align.blockwise import decode_blockwise
+from prefjax.align import DecodeConfig, decode_blockwise, find_beta, states_after
 from prefjax.align.decode import gains, step_kl
-from prefjax.align.heads import (
-    summarize,
-    value,
-)
-from prefjax.align.samples import states_after
-from prefjax.align.strength import find_beta
+from prefjax.align.heads import summarize, value
 
 forward = jax.jit(lm.forward, static_argnames="config", compiler_options=FAST)
 
@@ -50,7 +55,7 @@ def test_one_batch_mixes_users(study):
     alone = study.by_value(study.short, 2.0), study.by_value(other, 2.0)
     for row in range(BATCH):
         np.testing.assert_array_equal(mixed.tokens[row], alone[1 - row % 2].tokens[row])
-    # And a row that nobody steers among others that are: the model's own tokens.
+    # And a row without steering among others with it: the model's own tokens.
     weight[::4] = 0
     untouched = study.by_value(weight, 2.0)
     np.testing.assert_array_equal(untouched.tokens[::4], study.plain(99).tokens[::4])
@@ -58,16 +63,16 @@ def test_one_batch_mixes_users(study):
 
 
 def test_a_wanted_kl_is_reached(study):
-    found = find_beta(lambda beta: float(study.by_advantage(study.short, beta).kl.mean()), 0.5)
-    assert found.reached
-    assert found.kl == pytest.approx(0.5, rel=0.05)
+    result = find_beta(lambda beta: float(study.by_advantage(study.short, beta).kl.mean()), 0.5)
+    assert result.converged
+    assert result.kl == pytest.approx(0.5, rel=0.05)
 
 
 def test_find_beta_without_a_model():
     assert find_beta(lambda beta: beta**2, 9.0, tolerance=1e-4).beta == pytest.approx(3, rel=1e-3)
     assert find_beta(lambda beta: 1 / 0, 0.0).beta == 0
     capped = find_beta(lambda beta: min(beta, 1.0), 2.0)
-    assert not capped.reached
+    assert not capped.converged
     assert capped.kl == 1.0
     with pytest.raises(ValueError, match="negative"):
         find_beta(lambda beta: beta, -1.0)
@@ -121,9 +126,9 @@ def naive_greedy(study, head, row, weight, beta, steps):
 def test_cached_decoding_is_the_naive_loop(study):
     weight = np.array([0.2, 1.0], np.float32)
     got = by_value_program(
-        jax.random.key(0), study.params, CONFIG, study.head, *study.prompts, everyone(weight),
-        jnp.float32(1.5), max_new_tokens=6, num_candidates=4,
-        sampling=lm.SamplingConfig(temperature=0.0),
+        jax.random.key(0), study.params, CONFIG, study.head, study.prompts, everyone(weight),
+        jnp.float32(1.5),
+        decoding=DecodeConfig(6, lm.SamplingConfig(temperature=0.0), num_candidates=4),
     )  # fmt: skip
     for row in (0, 1, 5):
         tokens, kl = naive_greedy(study, study.head, row, weight, 1.5, 6)
@@ -145,7 +150,7 @@ def test_the_kept_state_is_that_of_a_fresh_forward_pass(study):
             cache = lm.keep(cache, 5, choice)
             kept.append(states[np.arange(BATCH), choice])
         new = np.take_along_axis(candidates, chosen[:, :, None], axis=2)[:, :, 0].T
-        fresh = states_after(params, CONFIG, tokens, mask, new, np.ones(new.shape, bool))
+        fresh = states_after(params, CONFIG, study.prompts, new, np.ones(new.shape, bool))
         return jnp.stack(kept, axis=1), fresh[:, 1:]
 
     kept, fresh = both(study.params)
@@ -156,15 +161,14 @@ def test_the_kept_state_is_that_of_a_fresh_forward_pass(study):
 def test_blockwise_is_the_model_itself_without_weights_and_better_with_them(study):
     decode = jax.jit(
         decode_blockwise,
-        static_argnames=("config", "max_new_tokens", "block_length", "num_continuations"),
+        static_argnames=("config", "block_length", "num_continuations", "decoding"),
         compiler_options=FAST,
     )
 
     def run(weight, block_length):
         return decode(
-            jax.random.key(99), study.params, CONFIG, study.head, *study.prompts,
-            everyone(weight), max_new_tokens=LENGTH, block_length=block_length,
-            num_continuations=4,
+            jax.random.key(99), study.params, CONFIG, study.head, study.prompts,
+            everyone(weight), block_length=block_length, num_continuations=4, decoding=DECODING,
         )  # fmt: skip
 
     base = study.plain(99, num_samples=4)
@@ -177,10 +181,10 @@ def test_blockwise_is_the_model_itself_without_weights_and_better_with_them(stud
 
     # One block as long as the response is best-of-4 by the value head.
     whole = run(study.short, LENGTH)
-    prompt, prompt_mask = (np.repeat(array, 4, axis=0) for array in study.prompts)
-    states = states_after(study.params, CONFIG, prompt, prompt_mask, base.tokens, base.mask)
+    prompts = study.prompts.repeated(4)
+    states = states_after(study.params, CONFIG, prompts, base.tokens, base.mask)
     last = np.asarray(base.mask.sum(1))
-    read = np.concatenate([prompt[:, -1:], base.tokens], axis=1)
+    read = np.concatenate([prompts.tokens[:, -1:], base.tokens], axis=1)
     x = summarize(states, study.params["embedding"][read])
     score = value(study.head, x[np.arange(len(last)), last]) @ study.short
     best = np.arange(BATCH) * 4 + np.asarray(score).reshape(BATCH, 4).argmax(1)
@@ -188,6 +192,6 @@ def test_blockwise_is_the_model_itself_without_weights_and_better_with_them(stud
     assert agree.mean() > 0.95
     with pytest.raises(ValueError, match="no multiple"):
         decode_blockwise(
-            jax.random.key(0), study.params, CONFIG, study.head, *study.prompts,
-            everyone((0.0, 0.0)), max_new_tokens=10, block_length=4,
+            jax.random.key(0), study.params, CONFIG, study.head, study.prompts,
+            everyone((0.0, 0.0)), block_length=4, decoding=DecodeConfig(10),
         )  # fmt: skip

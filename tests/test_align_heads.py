@@ -19,8 +19,8 @@ from prefjax.align.heads import (
     value,
 )
 from prefjax.align.samples import pad_prompts
-from prefjax.align.teach import explained_by_position
 from prefjax.align.temporal import summaries, td_targets
+from prefjax.align.training import explained_by_position
 
 
 @pytest.fixture(scope="module")

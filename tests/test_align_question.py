@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prefjax.align.question import question_pair, steering_weights
-from prefjax.person import RULES, Belief
+from prefjax.align import question_pair, steering_weights
+from prefjax.person import RULES
+from prefjax.types import Gaussian
 
 J, SIZE = 3, 8
 
@@ -14,12 +15,12 @@ J, SIZE = 3, 8
 def make_problem(seed):
     keys = jax.random.split(jax.random.key(seed), 5)
     root = jax.random.normal(keys[0], (J, J))
-    belief = Belief(jax.random.normal(keys[1], (J,)), root @ root.T + 0.1 * jnp.eye(J))
+    belief = Gaussian(jax.random.normal(keys[1], (J,)), root @ root.T + 0.1 * jnp.eye(J))
     features = jax.random.normal(keys[2], (SIZE, J))
     return belief, features, jax.random.normal(keys[3], (SIZE,)), keys[4]
 
 
-_pair = jax.jit(lambda key, belief, f, t, g: question_pair(key, belief, f, t, RULES["eq8"], g))
+_pair = jax.jit(lambda key, belief, f, t, g: question_pair(key, belief, f, t, g, rule=RULES["eq8"]))
 
 
 def test_generated_responses_are_accepted_only_above_the_best_pair_of_the_pool():

@@ -6,8 +6,9 @@ import numpy as np
 
 from experiments.uses_of_uncertainty.ask import find_pair
 from experiments.uses_of_uncertainty.serve import choose_robustly
-from prefjax.align.best_of_n import best_of_n
-from prefjax.person import Belief, ResponsePool
+from prefjax.align import best_of_n_checked
+from prefjax.person import ResponsePool
+from prefjax.types import Gaussian
 
 J, USERS, PROMPTS, SIZE = 3, 20, 5, 8
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -27,27 +28,30 @@ def reward_of(index):
 
 def test_robust_choice_is_best_of_n_with_one_direction_and_never_below_its_own_part():
     covariance = jnp.broadcast_to(jnp.eye(J), (USERS, J, J))
-    best = best_of_n(POOL, WEIGHT).index
-    alone = choose_robustly(0, POOL, Belief(WEIGHT, covariance), 1)
+    people = Gaussian(WEIGHT, covariance)
+    best = best_of_n_checked(people, POOL).index
+    key = jax.random.key(0)
+    alone = choose_robustly(key, people, POOL, num_directions=1)
     np.testing.assert_array_equal(alone, best)
     # The first direction is ŵ, and it names the best of the first half.
-    half = best_of_n(POOL._replace(mask=POOL.mask & (np.arange(SIZE) < SIZE // 2)[None]), WEIGHT)
-    several = reward_of(choose_robustly(0, POOL, Belief(WEIGHT, covariance), 2))
+    half_pool = POOL._replace(mask=POOL.mask & (np.arange(SIZE) < SIZE // 2)[None])
+    half = best_of_n_checked(people, half_pool)
+    several = reward_of(choose_robustly(key, people, POOL, num_directions=2))
     assert (several >= reward_of(half.index) - 1e-5).all()
     assert (several <= reward_of(best) + 1e-5).all()
     # Directions that are all ŵ name the best of every part, and so the best of all.
-    same = choose_robustly(0, POOL, Belief(WEIGHT, 0 * covariance), 4)
+    same = choose_robustly(key, Gaussian(WEIGHT, 0 * covariance), POOL, num_directions=4)
     np.testing.assert_array_equal(same, best)
 
 
 def test_steered_pairs_lie_between_the_pool_and_all_samples():
-    covariance, shared = jnp.diag(jnp.array([4.0, 1.0, 0.1])), {"num_given": 2, "num_steered": 2}
+    covariance, shared = jnp.diag(jnp.array([4.0, 1.0, 0.1])), {"num_pool": 2, "num_steered": 2}
 
     @jax.jit
     @jax.vmap
     def every(weight, features, utility):
         def one(source):
-            belief = Belief(weight, covariance)
+            belief = Gaussian(weight, covariance)
             first, second, steered = find_pair(
                 KEYS[3], belief, features, utility, source=source, rule="eq8", **shared
             )

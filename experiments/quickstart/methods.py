@@ -9,11 +9,11 @@ from jaxtyping import Float, Int
 
 from experiments.quickstart.draw import Config, Draw, at, stack
 from prefjax import basis, metrics
-from prefjax.align.best_of_n import choose as best_of
+from prefjax.align import best_of_n
 from prefjax.basis import EMConfig, Rows, Strength
 from prefjax.data.attributes import choose, expected_label
 from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at, ridge_losses, ridge_prior
-from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
+from prefjax.types import Array, Gaussian, GaussianPrior, Items, PRNGKey, UserBatch
 
 RULES = ("random", "d_optimal")
 
@@ -96,7 +96,13 @@ def serve(items: Items, path: Float[Array, "user answers factor"], data: Draw, c
     candidates = data.unseen[:, 1 : 1 + config.num_candidates]
     mask = jnp.ones(candidates.shape, bool)
     pool = ResponsePool(items.features[candidates], items.utility[candidates], mask)
-    best = jax.lax.map(lambda weight: best_of(pool, weight).index, jnp.moveaxis(path, 1, 0))
+
+    def choose(weights: Float[Array, "user factor"]):
+        # The rule reads no covariance.
+        people = Gaussian(weights, jnp.zeros((*weights.shape, weights.shape[1])))
+        return best_of_n(people, pool).index
+
+    best = jax.lax.map(choose, jnp.moveaxis(path, 1, 0))
     return candidates[jnp.arange(len(candidates))[None, None, :], best]
 
 

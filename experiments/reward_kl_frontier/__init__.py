@@ -15,7 +15,7 @@ true one does not, N is over-optimized. One more factor of the heads counts word
 Expected of ``paper``, true reward ± its interval and win rate: best-of-16 1.10 ± .29, .71 at 1.84
 nats; beside it the advantage head .34 ± .31, .53, the value head .24 ± .19, .49, and blocks of 40
 tokens .78 ± .23, .65 at no more than 2.01 nats. Nothing is over-optimized up to N = 32, where the
-promised reward is 2.15 and the true one 1.22 ± .33. On prompts kept out the value head explains .67
+promised reward is 2.15 and the true one 1.22 ± .33. On held-out prompts the value head explains .67
 of the words and .22 of a factor in the last fifth of a response, and it learns of a choice only
 some tokens after it was made: much of the divergence is spent on noise. Steered to few words at
 strength 2 the advantage head writes about a tenth less, the value head no less. With so small a
@@ -26,23 +26,37 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.reward_kl_frontier.yard import Yard, describe, make_yard, table, tidy
+from experiments.reward_kl_frontier.evaluator import (
+    Evaluator,
+    describe,
+    make_evaluator,
+    table,
+    tidy,
+)
 from prefjax import lm, metrics
-from prefjax.align.best_of_n import kl_bound, over_optimization
-from prefjax.align.blockwise import decode_blockwise
-from prefjax.align.decode import Steered, decode_advantage, decode_value
-from prefjax.align.heads import project_tokens
-from prefjax.align.samples import draw
-from prefjax.align.simulation import Simulation, SimulationConfig
-from prefjax.align.strength import find_beta
-from prefjax.align.teach import Prompts, Taught, decode_texts, encode_prompts, teach
-from prefjax.align.temporal import TrainConfig
+from prefjax.align import (
+    DecodeConfig,
+    HeadsResult,
+    Prompts,
+    TrainConfig,
+    decode_advantage,
+    decode_blockwise,
+    decode_texts,
+    decode_value,
+    draw,
+    encode_prompts,
+    find_beta,
+    fit_heads,
+    kl_bound,
+    over_optimization,
+    project_tokens,
+)
 from prefjax.lab import plots, runs
+from prefjax.lab.simulation import Simulation, SimulationConfig
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -53,7 +67,7 @@ class Config:
     Attributes:
         simulation: People, prompts and fits.
         model: Folder of the language model.
-        seed: Of everything.
+        seed: Seed of world, samples and training.
         num_people: New people who are served.
         num_prompts: New prompts that are answered.
         num_answers: Answers from which a person is known.
@@ -65,7 +79,7 @@ class Config:
         num_candidates: k of decoding.
         betas: Strengths, per standard deviation of a person's reward.
         block_lengths: Lengths of blocks.
-        equal_to: N of the best-of-N whose KL the heads are held to.
+        equal_to: N of the best-of-N at whose KL the heads are compared.
         search_steps: Strengths tried for that at most.
     """
 
@@ -101,119 +115,126 @@ PRESETS = {
 }  # fmt: skip
 
 
-def ways(model: lm.LanguageModel, prompts: Prompts, taught: Taught, config: Config):
+def ways(model: lm.LanguageModel, prompts: Prompts, heads: HeadsResult, config: Config):
     """Functions (strength, weights) → responses, by name, with the strengths to try."""
-    rows = jnp.asarray(project_tokens(taught.advantage, model.params["embedding"]))
-    static = {
-        "config": model.config, "max_new_tokens": config.max_new_tokens,
-        "num_ids": len(model.tokenizer),
-    }  # fmt: skip
-    by_block = jax.jit(partial(decode_blockwise, **static), static_argnames="block_length")
-    shared = {"tokens": prompts.tokens, "mask": prompts.mask}
-    key, params = jax.random.key(config.seed + 1), model.params
+    token_rows = project_tokens(heads.advantage, model.params["embedding"])
+    start = jax.random.key(config.seed + 1), model.params, model.config
+    decoding = decode_config(model, config)
 
-    def steer(decode, **head):
-        program = jax.jit(partial(decode, num_candidates=config.num_candidates, **static))
-        return lambda strength, weight: program(
-            key, params, weights=weight, beta=jnp.float32(strength), **shared, **head
+    def by_value(beta, weights):
+        return decode_value(*start, heads.value, prompts, weights, beta, decoding=decoding)
+
+    def by_advantage(beta, weights):
+        return decode_advantage(
+            *start, heads.advantage, token_rows, prompts, weights, beta, decoding=decoding
         )
 
-    def by_blocks(length, weight) -> Steered:
-        return by_block(
-            key, params, head=taught.value, weights=weight, block_length=length, **shared
+    def by_blocks(length, weights):
+        return decode_blockwise(
+            *start, heads.value, prompts, weights, block_length=length, decoding=decoding
         )
 
-    advantage = steer(decode_advantage, head=taught.advantage, token_rows=rows)
     return {
-        "value-head": (steer(decode_value, head=taught.value), config.betas),
-        "advantage-head": (advantage, config.betas),
+        "value-head": (by_value, config.betas),
+        "advantage-head": (by_advantage, config.betas),
         "blockwise": (by_blocks, config.block_lengths),
     }
 
 
-def serve_best(yard: Yard, own: np.ndarray, config: Config) -> list[dict]:
+def decode_config(model: lm.LanguageModel, config: Config) -> DecodeConfig:
+    """How all responses are decoded."""
+    return DecodeConfig(
+        config.max_new_tokens,
+        num_ids=len(model.tokenizer),
+        num_candidates=config.num_candidates,
+    )
+
+
+def serve_best(evaluator: Evaluator, own: np.ndarray, config: Config) -> list[dict]:
     """Best-of-N for N = 1, 2, 4, …; rewards exact over subsets, the rest from the first N."""
     sizes = tuple(2**i for i in range(20) if 2**i <= config.num_samples)
-    shape = len(yard.prompts), config.num_samples
+    shape = len(evaluator.prompts), config.num_samples
     flat = own.ravel().tolist()
     place = np.arange(own.size).reshape(own.shape)
     place = np.tile(place, (shape[0] // len(own), 1))
-    promised = np.einsum("rnj,rj->rn", describe(yard.sim, yard.basis, flat)[place], yard.weights)
-    true = yard.sim.true_reward(flat)[yard.person[:, None], place]
+    promised = np.einsum(
+        "rnj,rj->rn", describe(evaluator.sim, evaluator.basis, flat)[place], evaluator.weights
+    )
+    true = evaluator.sim.true_reward(flat)[evaluator.person[:, None], place]
     curves = [
-        (over_optimization(promised, reward, sizes) - yard.level[i][:, None])
-        / yard.spread[i][:, None]
+        (over_optimization(promised, reward, sizes) - evaluator.level[i][:, None])
+        / evaluator.spread[i][:, None]
         for i, reward in enumerate((promised, true))
     ]
     rows = []
     for k, size in enumerate(sizes):
         best = place[np.arange(shape[0]), promised[:, :size].argmax(1)]
-        measured = yard.measure([flat[i] for i in best], kl_bound(size))
+        measured = evaluator.evaluate([flat[i] for i in best], kl_bound(size))
         names = ("promised_reward", "true_reward")
         for name, curve in zip(names, curves, strict=True):
-            measured[name] = metrics.clustered_mean(curve[:, k], yard.person)
+            measured[name] = metrics.clustered_mean(curve[:, k], evaluator.person)
         rows += tidy("best-of-n", size, measured)
     return rows
 
 
 def serve_steered(
-    name: str, decode, strengths, yard: Yard, shorter: np.ndarray, model: lm.LanguageModel,
-    config: Config,
+    name: str, decode, strengths, evaluator: Evaluator, shorter: np.ndarray,
+    model: lm.LanguageModel, config: Config,
 ) -> list[dict]:  # fmt: skip
     """One way at all its strengths; the heads also at equal KL, and steered to few words."""
 
-    def serve(about: str, strength: float, weight: np.ndarray) -> list[dict]:
-        steered = decode(strength, weight)
-        return tidy(about, strength, yard.measure(decode_texts(model, steered), steered.kl))
+    def serve(about: str, strength: float, weights: np.ndarray) -> list[dict]:
+        steered = decode(strength, weights)
+        return tidy(about, strength, evaluator.evaluate(decode_texts(model, steered), steered.kl))
 
-    rows = [row for strength in strengths for row in serve(name, strength, yard.weights)]
+    rows = [row for strength in strengths for row in serve(name, strength, evaluator.weights)]
     if name == "blockwise":
         return rows
-    found = find_beta(
-        lambda beta: float(np.mean(decode(beta, yard.weights).kl)),
+    equal = find_beta(
+        lambda beta: float(np.mean(decode(beta, evaluator.weights).kl)),
         kl_bound(config.equal_to),
         tolerance=0.1,
         max_steps=config.search_steps,
     )
-    rows += serve(f"{name} at the KL of best-of-{config.equal_to}", found.beta, yard.weights)
+    rows += serve(f"{name} at the KL of best-of-{config.equal_to}", equal.beta, evaluator.weights)
     return rows + serve(f"{name} shorter", 2.0, shorter)
 
 
 def run(config: Config) -> runs.Result:
     """Trains the heads, then serves everybody in every way."""
     model, sim = lm.load(config.model), Simulation(config.simulation, config.seed)
-    basis, length = sim.fit_pref(), config.max_new_tokens
-    taught = teach(
+    basis, decoding = sim.fit_pref(), decode_config(model, config)
+    heads = fit_heads(
         jax.random.key(config.seed), model, sim.seen_prompts[: config.train_prompts],
-        partial(describe, sim, basis), num_samples=config.train_samples, max_new_tokens=length,
+        partial(describe, sim, basis), num_samples=config.train_samples, decoding=decoding,
         config=config.train,
     )  # fmt: skip
-    known = sim.interview(basis).weights[: config.num_people, config.num_answers]
+    known = sim.interview(basis).mean[: config.num_people, config.num_answers]
     # The utility counts once and words not at all; a person's reward has deviation 1.
-    weight = np.pad(known, [(0, 0), (0, 2)])
-    weight[:, -2] = 1
-    weight = weight / (taught.features @ weight.T).std(0)[:, None]
+    weights = np.pad(known, [(0, 0), (0, 2)])
+    weights[:, -2] = 1
+    weights = weights / (heads.features @ weights.T).std(0)[:, None]
     texts = sim.prompts[: config.num_prompts]
-    prompts = encode_prompts(model, texts, length)
+    prompts = encode_prompts(model, texts, config.max_new_tokens)
     drawn = draw(
-        jax.random.key(config.seed + 2), model.params, model.config, *prompts,
-        num_samples=config.num_samples + 1, num_ids=len(model.tokenizer), max_new_tokens=length,
+        jax.random.key(config.seed + 2), model.params, model.config, prompts,
+        num_samples=config.num_samples + 1, decoding=decoding,
     )  # fmt: skip
     own = np.array(decode_texts(model, drawn), object).reshape(len(texts), -1)
-    yard = make_yard(sim, basis, weight, texts, own[:, 1:], own[:, 0].tolist())
-    rows = serve_best(yard, own[:, 1:], config)
-    shorter = np.zeros_like(yard.weights)
-    shorter[:, -1] = -1 / taught.features[:, -1].std()
-    repeated = Prompts(*(np.tile(array, (len(weight), 1)) for array in prompts))
-    for name, (decode, strengths) in ways(model, repeated, taught, config).items():
-        rows += serve_steered(name, decode, strengths, yard, shorter, model, config)
-    explained = np.column_stack([taught.explained[:, :-1].mean(1), taught.explained[:, -1]])
+    evaluator = make_evaluator(sim, basis, weights, texts, own[:, 1:], own[:, 0].tolist())
+    rows = serve_best(evaluator, own[:, 1:], config)
+    shorter = np.zeros_like(evaluator.weights)
+    shorter[:, -1] = -1 / heads.features[:, -1].std()
+    tiled = Prompts(*(np.tile(array, (len(weights), 1)) for array in prompts))
+    for name, (decode, strengths) in ways(model, tiled, heads, config).items():
+        rows += serve_steered(name, decode, strengths, evaluator, shorter, model, config)
+    explained = np.column_stack([heads.explained[:, :-1].mean(1), heads.explained[:, -1]])
     summary = (
-        f"{table(rows)}\n\nR² of the value head on prompts kept out, by fifths of a response, mean "
+        f"{table(rows)}\n\nR² of the value head on held-out prompts, by fifths of a response, mean "
         f"of φ and of words: {explained.round(2).T.tolist()}\nPeople and judge are simulated; a "
         "small language model wrote the responses. KL of best-of-n and blockwise is an upper bound."
     )
-    return runs.Result(rows=rows, arrays={"explained": taught.explained}, summary=summary)
+    return runs.Result(rows=rows, arrays={"explained": heads.explained}, summary=summary)
 
 
 def plot(result: runs.Result) -> Figure:

@@ -18,7 +18,7 @@ Reported are the true reward, in deviations of the samples, and the win rate ove
 
 Questions. A person is asked about one pair of samples for each of ten seen prompts, chosen by
 
-    random    any pair of the four given samples
+    random    any pair of the four samples of the pool
     pool      the best of their pairs, exactly
     steered   the best pair of these and of four more responses steered by ±κν along the least
               certain direction: each is the best of seven samples, so that κ drops out; never
@@ -65,8 +65,8 @@ from matplotlib.figure import Figure
 from experiments.uses_of_uncertainty.ask import ask
 from experiments.uses_of_uncertainty.serve import WAYS, serve
 from prefjax import lm, metrics
-from prefjax.align.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lab import plots, runs
+from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lm.bundled import OFFLINE
 
 
@@ -83,7 +83,7 @@ class Config:
         num_samples: Samples of which everybody gets one.
         num_directions: Directions of ``robust``; divides ``num_samples``.
         num_asked: Seen prompts of which each person is asked about some, in an order of their own.
-        num_given: Samples in the pool of a question.
+        num_pool: Samples in the pool of a question.
         num_steered: Responses steered for a question, even.
         num_tried: Samples of which a steered response is the best.
         rule: How the pair of a question is chosen.
@@ -97,11 +97,13 @@ class Config:
     num_samples: int = 16
     num_directions: int = 4
     num_asked: int = 12
-    num_given: int = 4
+    num_pool: int = 4
     num_steered: int = 4
     num_tried: int = 7
     rule: str = "d_optimal"
 
+
+SHARES = ("auc_user", "share_steered", "win_rate")
 
 PRESETS = {
     "smoke": Config(num_seeds=1, num_answers=(3, 5), num_prompts=6, num_asked=6),
@@ -119,10 +121,10 @@ def one_seed(
         sim, basis, prompts, sample_texts(keys[0], model, prompts, config.num_samples + 1),
         num_answers=config.num_answers, num_directions=config.num_directions, seed=seed,
     )  # fmt: skip
-    num = config.num_given + config.num_steered * config.num_tried
+    num = config.num_pool + config.num_steered * config.num_tried
     asked = ask(
         sim, basis, sample_texts(keys[1], model, sim.seen_prompts[: config.num_asked], num),
-        num_answers=config.num_answers, num_given=config.num_given,
+        num_answers=config.num_answers, num_pool=config.num_pool,
         num_steered=config.num_steered, rule=config.rule, seed=seed,
     )  # fmt: skip
     return served | asked
@@ -138,7 +140,8 @@ def tidy_rows(found: dict[tuple[str, int, str], np.ndarray]) -> list[dict]:
         if method != plain:
             measured[f"{metric}_minus_{plain}"] = values - found[plain, number, metric]
         for name, each in measured.items():
-            about = metrics.clustered_mean(each.ravel(), user)
+            reach = (0.0 if name == metric else -1.0, 1.0) if metric in SHARES else None
+            about = metrics.clustered_mean(each.ravel(), user, bounds=reach)
             rows.append(
                 {
                     "method": method, "dataset": "attributes", "num_answers": number,

@@ -7,43 +7,120 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax import logistic, metrics
-from prefjax.align.question import question_pair, steering_weights
-from prefjax.align.simulation import Basis, Simulation
-from prefjax.data.attributes import choose, measure
-from prefjax.numerics import positive_inverse
-from prefjax.person import Belief, get_rule, score
-from prefjax.types import FeatureGap
+from prefjax import logistic, metrics, person
+from prefjax.align import question_pair, steering_weights
+from prefjax.data.attributes import ChoiceConfig, choose, measure
+from prefjax.lab.simulation import Simulation
+from prefjax.numerics import positive_inverse, precision
+from prefjax.person import get_rule, score
+from prefjax.types import Array, FeatureGap, Gaussian, Items, PRNGKey, RewardBasis
 
 SOURCES = ("random", "pool", "steered", "all")
 
 
-def find_pair(key, belief: Belief, features, utility, *, source, num_given, num_steered, rule):
+def find_pair(
+    key: PRNGKey,
+    belief: Gaussian,
+    features: Float[Array, "response factor"],
+    utility: Float[Array, " response"],
+    *,
+    source: str,
+    num_pool: int,
+    num_steered: int,
+    rule: str,
+):
     """The pair that a source asks about, among the samples of one prompt.
+
+    Args:
+        key: Random key of rules that draw.
+        belief: What is known of the person's weights.
+        features: φ of the samples, those of the pool first.
+        utility: t of the samples.
+        source: A name in ``SOURCES``.
+        num_pool: Samples in the pool.
+        num_steered: Steered responses, each the best of an equal part of the other samples.
+        rule: How pairs are scored, a name in `prefjax.person.RULES`.
 
     Returns:
         Both indices, and whether a steered response is among them.
     """
-    given, generated = len(utility) if source == "all" else num_given, None
+    num_pool, generated = len(utility) if source == "all" else num_pool, None
     index = jnp.arange(len(utility))
     if source == "steered":
-        weight = steering_weights(belief.covariance, 1.0, num_steered)
-        tried = features[given:].reshape(num_steered, -1, features.shape[1])
-        best = jnp.argmax(jnp.einsum("ktj,kj->kt", tried, weight), axis=1)
-        new = given + jnp.arange(num_steered) * tried.shape[1] + best
-        index, generated = jnp.append(index[:given], new), (features[new], utility[new])
-    rule = get_rule("random" if source == "random" else rule)
-    pair = question_pair(key, belief, features[:given], utility[:given], rule, generated)
+        weights = steering_weights(belief.covariance, 1.0, num_steered)
+        tried = features[num_pool:].reshape(num_steered, -1, features.shape[1])
+        best = jnp.argmax(jnp.einsum("ktj,kj->kt", tried, weights), axis=1)
+        new = num_pool + jnp.arange(num_steered) * tried.shape[1] + best
+        index, generated = jnp.append(index[:num_pool], new), (features[new], utility[new])
+    pair = question_pair(
+        key, belief, features[:num_pool], utility[:num_pool], generated,
+        rule=get_rule("random" if source == "random" else rule),
+    )  # fmt: skip
     return index[pair.first], index[pair.second], pair.generated
+
+
+@partial(
+    jax.jit,
+    static_argnames=("num_questions", "source", "num_pool", "num_steered", "rule", "choice"),
+)
+def _interview_all(
+    key: PRNGKey,
+    population: Gaussian,
+    items: Items,
+    quality: Float[Array, "prompt response attribute"],
+    weights: Float[Array, "user attribute"],
+    *,
+    num_questions: int,
+    source: str,
+    num_pool: int,
+    num_steered: int,
+    rule: str,
+    choice: ChoiceConfig,
+):
+    """Weights, information and whether a side was steered, [user, question], by one source."""
+    features, utility = items
+    mean, prior_precision = population.mean, precision(population)
+
+    def one(user, own):
+        keys = jax.random.split(jax.random.fold_in(key, user), 3)
+        order = jax.random.permutation(keys[0], len(utility))[:num_questions]
+
+        def refit(rows):
+            return logistic.fit(*rows[:3], mean=mean, precision=prior_precision, offset=rows[3])
+
+        def step(rows, n):
+            fit, p = refit(rows), order[n]
+            belief = Gaussian(fit.weights, positive_inverse(fit.hessian))
+            first, second, steered = find_pair(
+                jax.random.fold_in(keys[1], n), belief, features[p], utility[p],
+                source=source, num_pool=num_pool, num_steered=num_steered, rule=rule,
+            )  # fmt: skip
+            gap, offset, true_gap = (
+                x[p, first] - x[p, second] for x in (features, utility, quality)
+            )
+            question = FeatureGap(gap[None], offset[None])
+            information = score(keys[1], question, belief, rule=rule)[0]
+            # Noise of the person and the question: every source gets the same one.
+            noise = jax.random.fold_in(keys[2], n)
+            label = choose(noise, true_gap @ own, choice)
+            row = (gap, label, 1.0, offset)
+            rows = tuple(column.at[n].set(x) for column, x in zip(rows, row, strict=True))
+            return rows, (refit(rows).weights, information, steered)
+
+        zeros = jnp.zeros(num_questions)
+        start = jnp.zeros((num_questions, features.shape[2])), zeros, zeros, zeros
+        return jax.lax.scan(step, start, jnp.arange(num_questions))[1]
+
+    return jax.vmap(one)(jnp.arange(len(weights)), weights)
 
 
 def ask(
     sim: Simulation,
-    basis: Basis,
+    basis: RewardBasis,
     samples: list[list[str]],
     *,
     num_answers: tuple[int, ...],
-    num_given: int,
+    num_pool: int,
     num_steered: int,
     rule: str,
     seed: int,
@@ -51,65 +128,39 @@ def ask(
     """AUC, information and share of steered pairs by source, number of answers and metric.
 
     Args:
-        sim: People.
-        basis: Base rewards and prior.
-        samples: Of each seen prompt.
+        sim: People who are asked.
+        basis: Base rewards and the population of weights.
+        samples: Samples of a language model for each seen prompt.
         num_answers: Where interviews are read off; as many questions as the largest are asked.
-        num_given: Samples in the pool of a question; from the others come the steered ones.
+        num_pool: Samples in the pool of a question; from the others come the steered ones.
         num_steered: Steered responses to a prompt.
-        rule: How the best pair is found.
-        seed: Of the order of prompts and the noise of answers.
+        rule: How the best pair is found, a name in `prefjax.person.RULES`.
+        seed: Seed of the order of prompts and the noise of answers.
     """
-    pool, num = sim.pool(basis, samples), max(num_answers)
+    pool = sim.pool(basis, samples)
     quality = measure([text for row in samples for text in row]).astype(np.float32)
     quality = quality.reshape(*pool.utility.shape, -1)
-    about = features, utility, _ = tuple(map(jnp.asarray, (*pool[:2], quality)))
-    prior = jax.tree.map(jnp.asarray, basis.prior)
-
-    def interview(source, person, taste):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), person), 3)
-        order = jax.random.permutation(keys[0], len(samples))[:num]
-
-        def refit(rows):
-            return logistic.fit(*rows[:3], prior=prior, offset=rows[3])
-
-        def step(rows, n):
-            fit, p = refit(rows), order[n]
-            belief = Belief(fit.weights, positive_inverse(fit.hessian))
-            first, second, steered = find_pair(
-                jax.random.fold_in(keys[1], n), belief, features[p], utility[p],
-                source=source, num_given=num_given, num_steered=num_steered, rule=rule,
-            )  # fmt: skip
-            gap, offset, true_gap = (x[p, first] - x[p, second] for x in about)
-            question = FeatureGap(gap[None], offset[None])
-            information = score(keys[1], question, belief, rule=rule)[0]
-            # Noise of the person and the question: every source hears the same one.
-            noise = jax.random.fold_in(keys[2], n)
-            label = choose(noise, true_gap @ taste, sim.config.world.choice)
-            heard = (gap, label, 1.0, offset)
-            rows = tuple(row.at[n].set(x) for row, x in zip(rows, heard, strict=True))
-            return rows, (refit(rows).weights, information, steered)
-
-        blank = jnp.zeros(num)
-        start = jnp.zeros((num, features.shape[2])), blank, blank, blank
-        return jax.lax.scan(step, start, jnp.arange(num))[1]
-
     tests = sim.split.by_user("test", sim.config.world.test_length)
-    written = basis.items(sim.embed(sim.world.dataset.responses))
+    written = person.describe(basis, sim.embed(sim.world.dataset.responses))
     gap, offset = (np.asarray(x)[tests.first] - np.asarray(x)[tests.second] for x in written)
-    found = {}
+    measured = {}
     for source in SOURCES:
-        every = jax.jit(jax.vmap(partial(interview, source)))
-        weight, information, steered = map(
-            np.asarray, every(jnp.arange(len(sim.weights)), jnp.asarray(sim.weights))
-        )
+        weights, information, steered = map(
+            np.asarray,
+            _interview_all(
+                jax.random.key(seed), basis.population, Items(pool.features, pool.utility),
+                quality, sim.weights, num_questions=max(num_answers), source=source,
+                num_pool=num_pool, num_steered=num_steered, rule=rule,
+                choice=sim.config.world.choice,
+            ),
+        )  # fmt: skip
         for n in num_answers:
-            logit = np.einsum("upj,uj->up", gap, weight[:, n - 1]) + offset
-            measured = {
+            logit = np.einsum("upj,uj->up", gap, weights[:, n - 1]) + offset
+            by_metric = {
                 "auc_user": jax.vmap(metrics.auc)(logit, tests.label, tests.sample_weight > 0),
                 "information": information[:, :n].mean(1),
                 "share_steered": steered[:, :n].mean(1),
             }
-            for metric, values in measured.items():
-                found[source, n, metric] = np.asarray(values)[:, None]
-    return found
+            for metric, values in by_metric.items():
+                measured[source, n, metric] = np.asarray(values)[:, None]
+    return measured

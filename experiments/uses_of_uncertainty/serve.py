@@ -1,49 +1,57 @@
 """New people served by the posterior of their weights: its mean, its spread, or several draws."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.align import robust
-from prefjax.align.best_of_n import best_of_n
+from prefjax.align import BestOfNConfig, best_of_n_checked, robust
 from prefjax.align.judges import Question, compare
-from prefjax.align.simulation import Basis, Simulation
-from prefjax.person import Belief, ResponsePool
+from prefjax.lab.simulation import Simulation
+from prefjax.person import ResponsePool
+from prefjax.types import Array, Gaussian, PRNGKey, RewardBasis
 
 WAYS = ("mean", "lcb", "pwin", "robust")
 
 
-def choose_robustly(
-    seed: int, pool: ResponsePool, belief: Belief, num_directions: int
-) -> Int[np.ndarray, "user prompt"]:
-    """The response that ŵ chooses among the best of every direction's own samples.
-
-    Args:
-        seed: Of the directions.
-        pool: Samples; each direction owns an equal part of those to a prompt.
-        belief: Of every user.
-        num_directions: Directions, ŵ among them.
-    """
-
-    def one_prompt(features, utility, drawn, weight):
+@partial(jax.jit, static_argnames="num_directions")
+def _choose_robustly(
+    keys: PRNGKey, people: Gaussian, pool: ResponsePool, *, num_directions: int
+) -> Int[jax.Array, "user prompt"]:
+    def one_prompt(weights, drawn, features, utility):
         own = features.reshape(num_directions, -1, features.shape[1])
         reward = jnp.einsum("kgj,kj->kg", own, drawn) + utility.reshape(num_directions, -1)
         named = jnp.arange(num_directions) * own.shape[1] + jnp.argmax(reward, axis=1)
-        return named[robust.select(features[named], utility[named], weight)]
+        return named[robust.select(weights, features[named], utility[named])]
 
-    def one_user(key, belief):
-        drawn = robust.sample_directions(key, *belief, num=num_directions)
-        every = jax.vmap(one_prompt, in_axes=(0, 0, None, None))
-        return every(jnp.asarray(pool.features), jnp.asarray(pool.utility), drawn, belief.weights)
+    def one_user(key: PRNGKey, belief: Gaussian):
+        drawn = robust.sample_directions(key, belief, num=num_directions)
+        every = jax.vmap(one_prompt, in_axes=(None, None, 0, 0))
+        return every(belief.mean, drawn, pool.features, pool.utility)
 
-    keys = jax.random.split(jax.random.key(seed), len(belief.weights))
-    return np.asarray(jax.jit(jax.vmap(one_user))(keys, belief))
+    return jax.vmap(one_user)(keys, people)
+
+
+def choose_robustly(
+    key: PRNGKey, people: Gaussian, pool: ResponsePool, *, num_directions: int
+) -> Int[Array, "user prompt"]:
+    """The response that ŵ chooses among the best of every direction's own samples.
+
+    Args:
+        key: Random key of the directions.
+        people: ŵ and C of every user.
+        pool: Samples; each direction owns an equal part of those to a prompt.
+        num_directions: Directions, ŵ among them.
+    """
+    keys = jax.random.split(key, len(people.mean))
+    return _choose_robustly(keys, people, pool, num_directions=num_directions)
 
 
 def serve(
     sim: Simulation,
-    basis: Basis,
+    basis: RewardBasis,
     prompts: list[str],
     samples: list[list[str]],
     *,
@@ -55,12 +63,12 @@ def serve(
 
     Args:
         sim: People and judge.
-        basis: Base rewards and prior.
+        basis: Base rewards and the population of weights.
         prompts: New prompts.
-        samples: Of each prompt; the first is the default and cannot be chosen.
+        samples: Responses to each prompt; the first is the default and cannot be chosen.
         num_answers: Answers from which a person is known.
         num_directions: Directions of ``robust``.
-        seed: Of the directions.
+        seed: Seed of the directions.
     """
     default, texts = [row[0] for row in samples], [row[1:] for row in samples]
     pool, known = sim.pool(basis, texts), sim.interview(basis)
@@ -69,12 +77,15 @@ def serve(
     truth = (truth - truth.mean(2, keepdims=True)) / np.maximum(truth.std(2, keepdims=True), 1e-6)
     judge, found = sim.judge(), {}
     for number in num_answers:
-        belief = Belief(known.weights[:, number], known.covariance[:, number])
+        people = Gaussian(known.mean[:, number], known.covariance[:, number])
         for way in WAYS:
             if way == "robust":
-                index = choose_robustly(seed, pool, belief, num_directions)
+                index = choose_robustly(
+                    jax.random.key(seed), people, pool, num_directions=num_directions
+                )
             else:
-                index = np.asarray(best_of_n(pool, *belief, rule=way).index)
+                index = best_of_n_checked(people, pool, config=BestOfNConfig(rule=way)).index
+            index = np.asarray(index)
             questions = [
                 Question(sim.names[u], prompts[p], texts[p][index[u, p]], default[p])
                 for u, p in np.ndindex(index.shape)

@@ -2,12 +2,70 @@
 
 best_of_n     the best of N responses for many people at once; KL bound, regret, curves in N
 heads         value and advantage heads over the states and tokens of a language model
-temporal      their training; ``samples`` draws and reads responses, ``teach`` does all of it
+temporal      their training by temporal differences on samples that were scored once
+training      all of it, from a language model and a score of texts; ``samples`` draws and reads
 decode        value-augmented decoding, each row of a batch for its own person
 blockwise     the best of K continuations, block after block
-strength      the β that gives a wanted KL
+kl_search     the β that gives a wanted KL
 robust        answers for several directions near a person's
 question      the two responses whose comparison says most about a person
 judges        who wins: servers, language models, simulated judges
-simulation    simulated people served by a language model, for the experiments
 """
+
+from prefjax.align import judges, robust
+from prefjax.align._best_of_n import (
+    BestOfNConfig,
+    BestOfNResult,
+    best_of_n,
+    best_of_n_checked,
+    kl_bound,
+    over_optimization,
+    regret,
+)
+from prefjax.align.blockwise import decode_blockwise
+from prefjax.align.decode import Steered, decode_advantage, decode_value
+from prefjax.align.heads import project_tokens
+from prefjax.align.kl_search import BetaResult, find_beta
+from prefjax.align.question import QuestionPair, question_pair, steering_weights
+from prefjax.align.samples import DecodeConfig, Prompts, draw, pad_prompts, states_after
+from prefjax.align.temporal import TrainConfig
+from prefjax.align.training import (
+    HeadsResult,
+    collect_trajectories,
+    decode_texts,
+    encode_prompts,
+    fit_heads,
+)
+
+__all__ = [
+    "BestOfNConfig",
+    "BestOfNResult",
+    "BetaResult",
+    "DecodeConfig",
+    "HeadsResult",
+    "Prompts",
+    "QuestionPair",
+    "Steered",
+    "TrainConfig",
+    "best_of_n",
+    "best_of_n_checked",
+    "collect_trajectories",
+    "decode_advantage",
+    "decode_blockwise",
+    "decode_texts",
+    "decode_value",
+    "draw",
+    "encode_prompts",
+    "find_beta",
+    "fit_heads",
+    "judges",
+    "kl_bound",
+    "over_optimization",
+    "pad_prompts",
+    "project_tokens",
+    "question_pair",
+    "regret",
+    "robust",
+    "states_after",
+    "steering_weights",
+]

@@ -34,10 +34,9 @@ from prefjax.align.heads import (
     summary,
     value,
 )
-from prefjax.lm import Cache, SamplingConfig
+from prefjax.align.samples import DecodeConfig, Prompts
+from prefjax.lm import Cache
 from prefjax.types import Array, Params, PRNGKey
-
-DEFAULT_SAMPLING = SamplingConfig()
 
 
 class Steered(NamedTuple):
@@ -84,76 +83,68 @@ def step_kl(
 def gains(
     scores: Float[Array, " candidate"], allowed: Bool[Array, " candidate"], beta: Float[Array, ""]
 ) -> Float[jax.Array, " candidate"]:
-    """β (q − mean q) over the candidates that may be drawn, 0 for the others."""
+    """β (q − mean q) over the candidates that may be drawn, 0 for the others.
+
+    Args:
+        scores: q, one number for each candidate.
+        allowed: Whether the candidate may be drawn.
+        beta: β, how strongly a row is steered.
+    """
     scores = jnp.where(allowed, scores, 0)
     mean = scores.sum() / jnp.maximum(allowed.sum(), 1)
     return jnp.where(allowed, beta * (scores - mean), 0)
 
 
+@partial(jax.jit, static_argnames=("config", "decoding"))
 def decode_value(
     key: PRNGKey,
     params: Params,
     config: lm.QwenConfig,
     head: ValueHead,
-    tokens: Int[Array, "batch token"],
-    mask: Bool[Array, "batch token"],
-    weights: Float[Array, "batch factor"],
-    beta: Float[Array, ""],
+    prompts: Prompts,
+    weights: Float[Array, "prompt factor"],
+    beta: Float[Array, ""] | float,
     *,
-    max_new_tokens: int,
-    num_candidates: int = 20,
-    sampling: SamplingConfig = DEFAULT_SAMPLING,
-    num_ids: int | None = None,
+    decoding: DecodeConfig,
 ) -> Steered:
-    """Decode with a value head; pure, for use inside ``jit`` with all but arrays static.
+    """Decode with a value head, each row for its own user; compiled once for each shape.
 
     Args:
         key: Random key; rows draw as in ``lm.generate``.
         params: Parameters of the language model.
-        config: Its configuration.
+        config: Its configuration, static.
         head: The value head.
-        tokens: Prompts, padded on the left.
-        mask: True at real tokens.
+        prompts: What is continued.
         weights: Weights of the user of each row.
-        beta: Strength β.
-        max_new_tokens: Most tokens to draw.
-        num_candidates: k, at most the number of tokens.
-        sampling: Temperature, top-k and top-p of π0; temperature 0 takes the best.
-        num_ids: Length of the tokenizer.
+        beta: β, how strongly rows are steered.
+        decoding: How many tokens are drawn and how, and k; static.
     """
-    run = partial(
-        _decode_value,
-        head=head,
-        max_new_tokens=max_new_tokens,
-        num_candidates=num_candidates,
-        sampling=sampling,
-        num_ids=config.vocab_size if num_ids is None else num_ids,
-        config=config,
-    )
 
-    def plain(key, params, tokens, mask, weights, beta) -> Steered:
-        del weights, beta
-        drawn = lm.generate(
-            key,
-            params,
-            config,
-            tokens,
-            mask,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            num_ids=num_ids,
-        )
-        return Steered(drawn.tokens, drawn.mask, drawn.ended, jnp.zeros(len(tokens)))
+    def plain(key, params, head, prompts, weights, beta) -> Steered:
+        del head, weights, beta
+        drawn = lm.generate(key, params, config, *prompts, **decoding.arguments)
+        return Steered(drawn.tokens, drawn.mask, drawn.ended, jnp.zeros(len(drawn.tokens)))
 
-    # Reading k tokens rounds otherwise than reading one; a batch that nobody steers must not.
-    anyone = jnp.any(beta * weights != 0)
-    return jax.lax.cond(anyone, run, plain, key, params, tokens, mask, weights, beta)
+    # Reading k tokens rounds otherwise than reading one; a batch without steering must not.
+    is_steered = jnp.any(beta * weights != 0)
+    steer = partial(_decode_value, config=config, decoding=decoding)
+    return jax.lax.cond(is_steered, steer, plain, key, params, head, prompts, weights, beta)
 
 
 def _decode_value(
-    key, params, tokens, mask, weight, beta, *, config, head, max_new_tokens, num_candidates,
-    sampling, num_ids,
-) -> Steered:  # fmt: skip
+    key: PRNGKey,
+    params: Params,
+    head: ValueHead,
+    prompts: Prompts,
+    weights: Array,
+    beta: Array,
+    *,
+    config: lm.QwenConfig,
+    decoding: DecodeConfig,
+) -> Steered:
+    tokens, mask = map(jnp.asarray, prompts)
+    num_candidates, max_new_tokens = decoding.num_candidates, decoding.max_new_tokens
+    num_ids = config.vocab_size if decoding.num_ids is None else decoding.num_ids
     batch, width = tokens.shape
     num_read, embedding = num_candidates + 1, params["embedding"]
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
@@ -163,8 +154,8 @@ def _decode_value(
     def candidates(row_key, step, hidden):
         """Ids of k + 1 candidates of one row, log π0 of the first k, and all with their noise."""
         scores = jnp.where(known, lm.logits(params, config, hidden), -jnp.inf)
-        noisy = scores = jnp.asarray(lm.restrict(scores, sampling))
-        if sampling.temperature > 0:
+        noisy = scores = jnp.asarray(lm.restrict(scores, decoding.sampling))
+        if decoding.sampling.temperature > 0:
             noise_key = jax.random.fold_in(row_key, step)
             noisy = jax.random.gumbel(noise_key, scores.shape, scores.dtype) + scores
         top, ids = jax.lax.top_k(scores, num_candidates)
@@ -180,7 +171,7 @@ def _decode_value(
         states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
         totals = loop.total[:, None] + increment(states, embedding[ids])
         values = value(head, summary(states, totals))
-        scores = jnp.einsum("bkj,bj->bk", values, weight)[:, :-1]
+        scores = jnp.einsum("bkj,bj->bk", values, weights)[:, :-1]
         gain = jax.vmap(gains, in_axes=(0, 0, None))(scores, log_prob > -jnp.inf, beta)
         choice = jnp.argmax(noisy.at[:, :-1].add(gain), axis=1)
         cache = lm.keep(cache, num_read, choice)
@@ -223,41 +214,34 @@ def put(array: Array, column: Array, step: Array) -> jax.Array:
     return jax.lax.dynamic_update_slice_in_dim(array, column[:, None], step, axis=1)
 
 
+@partial(jax.jit, static_argnames=("config", "decoding"))
 def decode_advantage(
     key: PRNGKey,
     params: Params,
     config: lm.QwenConfig,
     head: AdvantageHead,
     token_rows: Float[Array, "vocab rank"],
-    tokens: Int[Array, "batch token"],
-    mask: Bool[Array, "batch token"],
-    weights: Float[Array, "batch factor"],
-    beta: Float[Array, ""],
+    prompts: Prompts,
+    weights: Float[Array, "prompt factor"],
+    beta: Float[Array, ""] | float,
     *,
-    max_new_tokens: int,
-    num_candidates: int = 20,
-    sampling: SamplingConfig = DEFAULT_SAMPLING,
-    num_ids: int | None = None,
+    decoding: DecodeConfig,
 ) -> Steered:
-    """Decode with an advantage head; pure, for use inside ``jit`` with all but arrays static.
+    """Decode with an advantage head, each row for its own user; compiled once for each shape.
 
     Temperature, top-k and top-p come after the steering here: at temperature T the gains are
     divided by T like the logits. ``kl`` is that of the policies before.
 
     Args:
-        key: See ``decode_value``, as are all arguments not listed.
-        params: See ``decode_value``.
-        config: See ``decode_value``.
+        key: Random key; rows draw as in ``lm.generate``.
+        params: Parameters of the language model.
+        config: Its configuration, static.
         head: The advantage head.
         token_rows: ``project_tokens`` of the whole embedding, computed once.
-        tokens: See ``decode_value``.
-        mask: See ``decode_value``.
-        weights: See ``decode_value``.
-        beta: See ``decode_value``.
-        max_new_tokens: See ``decode_value``.
-        num_candidates: See ``decode_value``.
-        sampling: See ``decode_value``.
-        num_ids: See ``decode_value``.
+        prompts: What is continued.
+        weights: Weights of the user of each row.
+        beta: β, how strongly rows are steered.
+        decoding: How many tokens are drawn and how, and k; static.
     """
 
     def one(x, ids, scores, weights):
@@ -272,22 +256,17 @@ def decode_advantage(
         scores, now = jax.vmap(one)(summary(hidden, total), ids, scores, weights)
         return scores, (step + 1, total, put(kl, now, step))
 
+    num_rows = len(prompts.tokens)
+    sums = jnp.zeros((num_rows, 2 * config.hidden_size))
     drawn = lm.generate(
         key,
         params,
         config,
-        tokens,
-        mask,
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        num_ids=num_ids,
+        *prompts,
+        **decoding.arguments,
         hook=hook,
-        hook_state=(
-            jnp.int32(0),
-            jnp.zeros((len(tokens), 2 * config.hidden_size)),
-            jnp.zeros((len(tokens), max_new_tokens)),
-        ),
-        num_candidates=num_candidates,
+        hook_state=(jnp.int32(0), sums, jnp.zeros((num_rows, decoding.max_new_tokens))),
+        num_candidates=decoding.num_candidates,
     )
     kl = jnp.sum(jnp.where(drawn.mask, drawn.hook_state[2], 0), axis=1)
     return Steered(drawn.tokens, drawn.mask, drawn.ended, kl)

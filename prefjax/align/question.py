@@ -1,9 +1,9 @@
 """The question of section 4.2: two responses between which the answer says most about a user.
 
 The pair that would be best has features ±½ν along ν, the least certain direction of the posterior.
-The default looks among given responses, exactly (``elicit.select``). Steered generation is the
-alternative: half of the new responses are drawn with weights +κν and half with −κν, scored like all
-others, and laid beside the given ones, so the pair found is never below the best pair of the pool.
+The default looks among given responses, exactly (`prefjax.person.select`). Steered generation is
+the alternative: half of the new responses are drawn with weights +κν and half with −κν, scored like
+all others, and added to the given ones, so the pair is never below the best pair of the pool.
 
 References:
     PReF, arXiv 2503.06358, section 4.2 and Lemma 4.3.
@@ -15,16 +15,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.types import Array, Gaussian, PRNGKey, ResponsePool, Rule, select, split_index
+from prefjax.person import ResponsePool, Rule, select, split_index
+from prefjax.types import Array, Gaussian, PRNGKey
 
 
 class QuestionPair(NamedTuple):
     """Two responses to one prompt.
 
     Attributes:
-        first: Index of the one; those beyond the pool's are the generated ones.
-        second: Index of the other.
-        score: Their score under the rule.
+        first: Index of the one response; those beyond the pool's are the generated ones.
+        second: Index of the other response.
+        score: Score of the pair under the rule.
         pool_score: Score of the best pair of the pool alone, never above ``score``.
         generated: Whether a generated response is among them.
     """
@@ -43,7 +44,7 @@ def steering_weights(
 
     Args:
         covariance: Posterior covariance of the user's weights.
-        kappa: κ, strength.
+        kappa: κ, length of the weights; the further, the more strongly responses are steered.
         num: Number of responses, even.
 
     Raises:
@@ -61,26 +62,27 @@ def question_pair(
     belief: Gaussian,
     features: Float[Array, "response factor"],
     utility: Float[Array, " response"],
-    rule: Rule,
     generated: tuple[Float[Array, "new factor"], Float[Array, " new"]] | None = None,
+    *,
+    rule: Rule,
 ) -> QuestionPair:
     """The best question among the responses to one prompt; pure.
 
     Args:
-        key: Drives random rules.
-        belief: What is known of the user.
+        key: Random key of rules that draw.
+        belief: What is known of the user's weights.
         features: φ of the pool's responses.
-        utility: Their t.
-        rule: An entry of ``elicit.RULES``.
-        generated: φ and t of steered responses, scored by the same model.
+        utility: t of the pool's responses.
+        generated: φ and t of steered responses, scored by the same basis; None for the pool alone.
+        rule: How pairs are scored, an entry of `prefjax.person.RULES`.
     """
     asked = jnp.full((1,), -1, jnp.int32)
 
     def best(features, utility):
         pool = ResponsePool(features[None], utility[None], jnp.ones((1, len(utility)), bool))
-        found = select(key, pool, belief, asked, rule)
-        _, first, second = split_index(pool, found.index)
-        return found.score, first, second
+        question = select(key, pool, belief, asked, rule)
+        _, first, second = split_index(pool, question.index)
+        return question.score, first, second
 
     score, first, second = pool_score, *_ = best(features, utility)
     if generated is not None:

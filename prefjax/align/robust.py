@@ -16,14 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from prefjax.types import Array, PRNGKey
+from prefjax.types import Array, Gaussian, PRNGKey
 
 
 def sample_directions(
-    key: PRNGKey,
-    weights: Float[Array, " factor"],
-    covariance: Float[Array, "factor factor"],
-    num: int,
+    key: PRNGKey, belief: Gaussian, *, num: int
 ) -> Float[jax.Array, "direction factor"]:
     """ŵ and ``num − 1`` draws from N(ŵ, C), each at the length of ŵ; kernel for one user.
 
@@ -31,12 +28,11 @@ def sample_directions(
 
     Args:
         key: Random key.
-        weights: ŵ.
-        covariance: C, positive semi-definite.
+        belief: ŵ and C of the user.
         num: Number of directions, at least 1.
     """
-    weights = jnp.asarray(weights)
-    value, vector = jnp.linalg.eigh(covariance)
+    weights = jnp.asarray(belief.mean)
+    value, vector = jnp.linalg.eigh(belief.covariance)
     noise = jax.random.normal(key, (num - 1, len(weights)), weights.dtype)
     drawn = weights[None] + (noise * jnp.sqrt(jnp.maximum(value, 0))[None]) @ vector.T
     length = jnp.linalg.norm(drawn, axis=1, keepdims=True)
@@ -45,9 +41,15 @@ def sample_directions(
 
 
 def select(
+    weights: Float[Array, " factor"],
     features: Float[Array, "direction factor"],
     utility: Float[Array, " direction"],
-    weights: Float[Array, " factor"],
 ) -> Int[jax.Array, ""]:
-    """The answer that is best under ŵ; the answer for ŵ itself comes first and wins ties."""
+    """Index of the answer that is best under ŵ; that for ŵ itself comes first and wins ties.
+
+    Args:
+        weights: ŵ of the user.
+        features: φ of the answer to each direction.
+        utility: t of the answer to each direction.
+    """
     return jnp.argmax(features @ weights + utility)

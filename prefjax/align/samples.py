@@ -6,22 +6,69 @@ token included.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from prefjax import lm
+from prefjax.settings import check_settings
 from prefjax.types import Array, Params, PRNGKey
 
-DEFAULT_SAMPLING = lm.SamplingConfig()
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """How responses are decoded.
+
+    Attributes:
+        max_new_tokens: Most tokens to draw.
+        sampling: Temperature, top-k and top-p of π0; temperature 0 takes the best.
+        num_ids: Length of the tokenizer, beyond which no token is drawn; None for the model's
+            whole vocabulary.
+        num_candidates: k, tokens that a head steers between at each step; at most the number of
+            tokens.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    max_new_tokens: int
+    sampling: lm.SamplingConfig = field(default_factory=lm.SamplingConfig)
+    num_ids: int | None = None
+    num_candidates: int = 20
+
+    def __post_init__(self):
+        check_settings(self, "max_new_tokens", "num_candidates")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `lm.generate`."""
+        names = "max_new_tokens", "sampling", "num_ids"
+        return {name: getattr(self, name) for name in names}
+
+
+class Prompts(NamedTuple):
+    """Prompts as tokens.
+
+    Attributes:
+        tokens: Ids, padded on the left.
+        mask: True at real tokens.
+    """
+
+    tokens: Int[Array, "prompt token"]
+    mask: Bool[Array, "prompt token"]
+
+    def repeated(self, num: int) -> "Prompts":
+        """Every prompt ``num`` times, one after the other."""
+        return Prompts(*(jnp.repeat(jnp.asarray(array), num, axis=0) for array in self))
 
 
 def pad_prompts(
     prompts: Sequence[Sequence[int]], config: lm.QwenConfig, max_new_tokens: int
-) -> tuple[Int[np.ndarray, "batch token"], Bool[np.ndarray, "batch token"]]:
+) -> Prompts:
     """Prompts as one array with padding on the left, all of which fit the window.
 
     Args:
@@ -42,69 +89,51 @@ def pad_prompts(
                 f"Prompt {index} has {len(prompt)} tokens; it must have between 1 and {room}: the "
                 f"window of {config.max_length} less {max_new_tokens} new tokens."
             )
-    return lm.pad_left(prompts, max(map(len, prompts)))
+    return Prompts(*lm.pad_left(prompts, max(map(len, prompts))))
 
 
-@partial(
-    jax.jit, static_argnames=("config", "max_new_tokens", "num_samples", "sampling", "num_ids")
-)
+@partial(jax.jit, static_argnames=("config", "num_samples", "decoding"))
 def draw(
     key: PRNGKey,
     params: Params,
     config: lm.QwenConfig,
-    tokens: Int[Array, "prompt token"],
-    mask: Bool[Array, "prompt token"],
+    prompts: Prompts,
     *,
-    max_new_tokens: int,
     num_samples: int,
-    sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
-    num_ids: int | None = None,
+    decoding: DecodeConfig,
 ) -> lm.Generation:
     """Continue each prompt ``num_samples`` times; the rows of one prompt follow each other.
 
     Args:
         key: Random key.
         params: Parameters of the language model.
-        config: Its configuration.
-        tokens: Prompts, padded on the left.
-        mask: True at real tokens.
-        max_new_tokens: Most tokens to draw.
-        num_samples: Responses to each prompt.
-        sampling: Temperature, top-k, top-p.
-        num_ids: Length of the tokenizer.
+        config: Its configuration, static.
+        prompts: What is continued.
+        num_samples: Responses to each prompt, static.
+        decoding: How, static.
     """
-    return lm.generate(
-        key,
-        params,
-        config,
-        jnp.repeat(tokens, num_samples, axis=0),
-        jnp.repeat(mask, num_samples, axis=0),
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
-        num_ids=num_ids,
-    )
+    repeated = prompts.repeated(num_samples)
+    return lm.generate(key, params, config, *repeated, **decoding.arguments)
 
 
 @partial(jax.jit, static_argnames="config")
 def states_after(
     params: Params,
     config: lm.QwenConfig,
-    prompt: Int[Array, "batch token"],
-    prompt_mask: Bool[Array, "batch token"],
-    response: Int[Array, "batch new"],
-    response_mask: Bool[Array, "batch new"],
-) -> Float[jax.Array, "batch state feature"]:
+    prompts: Prompts,
+    response: Int[Array, "prompt new"],
+    response_mask: Bool[Array, "prompt new"],
+) -> Float[jax.Array, "prompt state feature"]:
     """States s_0 (last token of the prompt) and s_1 … s_T (after each token of the response).
 
     Args:
         params: Parameters of the language model.
-        config: Its configuration.
-        prompt: Prompts, padded on the left.
-        prompt_mask: True at real tokens.
-        response: Responses, padded on the right.
+        config: Its configuration, static.
+        prompts: What was answered.
+        response: Ids of the response to each, padded on the right.
         response_mask: True at real tokens, the end token included.
     """
-    tokens = jnp.concatenate([prompt, response], axis=1)
-    mask = jnp.concatenate([prompt_mask, response_mask], axis=1)
+    tokens = jnp.concatenate([prompts.tokens, response], axis=1)
+    mask = jnp.concatenate([prompts.mask, response_mask], axis=1)
     hidden = jnp.asarray(lm.forward(params, config, tokens, mask))
-    return hidden[:, prompt.shape[1] - 1 :]
+    return hidden[:, prompts.tokens.shape[1] - 1 :]

@@ -10,24 +10,31 @@ simulated judge of the world, with the new person's true weights, compares them.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 
-from prefjax import basis, lm
+from prefjax import basis, lm, person
+from prefjax.align import pad_prompts
 from prefjax.align.judges import AttributeJudge
-from prefjax.align.samples import pad_prompts
 from prefjax.basis import EMConfig
-from prefjax.data.attributes import WorldConfig, choose, make_world, measure, split_world
-from prefjax.data.group import group_by_user
+from prefjax.basis.heads import linear_params
+from prefjax.data.attributes import (
+    ChoiceConfig,
+    WorldConfig,
+    choose,
+    make_world,
+    measure,
+    split_world,
+)
 from prefjax.encoders import chat_prompt, fit_hashed
-from prefjax.numerics import positive_inverse
-from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at, ridge_losses
-from prefjax.types import GaussianPrior, Items, PRNGKey
+from prefjax.person import InterviewConfig, ResponsePool
+from prefjax.types import Array, Gaussian, PRNGKey, RewardBasis
+
+_ridge_losses = jax.jit(person.ridge_losses)
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,17 @@ class SimulationConfig:
 
     Attributes:
         world: Size and noise of the world.
-        new_users: Part of the people who are new.
+        new_users: Share of the people who are new.
         num_factors: J of PReF.
         num_inputs: Principal components of the text embedding that PReF sees.
-        num_own_inputs: Those that a model of one person alone sees.
+        num_own_inputs: Those of them that a model of one person alone sees.
         own_ridges: Candidate ridges of that model; known people on new prompts choose.
         own_answers: Answers of a known person from which that choice is made.
         num_questions: Questions to every new person.
-        rule: How they are chosen.
+        rule: How the questions are chosen, a name in `prefjax.person.RULES`.
+
+    Raises:
+        ValueError: If a model of one person is to see more components than there are.
     """
 
     world: WorldConfig = field(default_factory=WorldConfig)
@@ -56,29 +66,37 @@ class SimulationConfig:
     num_questions: int = 40
     rule: str = "d_optimal"
 
-
-class Basis(NamedTuple):
-    """Linear rewards over the principal components of a text embedding, and a prior.
-
-    Attributes:
-        head: θ; the first columns are φ, the last is t.
-        prior: Of the weights of a new person.
-    """
-
-    head: Float[np.ndarray, "input factor_and_utility"]
-    prior: GaussianPrior
-
-    def items(self, embeddings: Float[np.ndarray, "response input"]) -> Items:
-        """φ and t of responses."""
-        described = embeddings[:, : len(self.head)] @ self.head
-        return Items(described[:, :-1], described[:, -1])
+    def __post_init__(self):
+        if not 1 <= self.num_own_inputs <= self.num_inputs:
+            raise ValueError(
+                f"num_own_inputs must lie in [1, {self.num_inputs}], got {self.num_own_inputs}"
+            )
 
 
-class Interviews(NamedTuple):
-    """What is known of every new person after 0, 1, … answers."""
+@partial(jax.jit, static_argnames=("choice", "config"))
+def _interview_all(
+    key: PRNGKey,
+    population: Gaussian,
+    pool: ResponsePool,
+    truth: ResponsePool,
+    weights: Float[Array, "user attribute"],
+    *,
+    choice: ChoiceConfig,
+    config: InterviewConfig,
+) -> Gaussian:
+    """Interviews of all people, who answer by their true weights on the attributes in ``truth``."""
 
-    weights: Float[np.ndarray, "user step factor"]
-    covariance: Float[np.ndarray, "user step factor factor"]
+    def one(user: Int[Array, ""], own: Float[Array, " attribute"]) -> Gaussian:
+        ask_key, answer_key = jax.random.split(jax.random.fold_in(key, user))
+
+        def answer(_, index):
+            # Noise of the person and the question: every method gets the same answer.
+            noise = jax.random.fold_in(answer_key, index)
+            return choose(noise, person.gap_at(truth, index).features @ own, choice)
+
+        return person.interview(ask_key, pool, answer, population, config).beliefs
+
+    return jax.vmap(one)(jnp.arange(len(weights)), weights)
 
 
 class Simulation:
@@ -86,12 +104,12 @@ class Simulation:
 
     Args:
         config: Sizes.
-        seed: Of texts, people, split and noise.
+        seed: Seed of texts, people, split and noise.
 
     Attributes:
         world: The simulated world.
         split: Its known and new people, seen and new prompts.
-        weight: True weights of the new people.
+        weights: True weights of the new people.
         names: Names of the new people, the personas of the judge.
         prompts: Texts of the new prompts.
         seen_prompts: Texts of the seen prompts.
@@ -110,81 +128,71 @@ class Simulation:
         texts = [text for text, use in zip(dataset.responses, seen, strict=True) if use]
         self._encoder = fit_hashed(texts)
         raw = self._encoder.encode(dataset.responses)
-        width = max(config.num_inputs, config.num_own_inputs)
-        self._axes = PCA(min(width, int(seen.sum())), svd_solver="covariance_eigh").fit(raw[seen])
+        width = min(config.num_inputs, int(seen.sum()))
+        self._axes = PCA(width, svd_solver="covariance_eigh").fit(raw[seen])
         self._embeddings = self._axes.transform(raw).astype(np.float32)
 
     def embed(self, texts: Sequence[str]) -> Float[np.ndarray, "response input"]:
         """Principal components of texts; encoder and axes are those of the seen prompts."""
         return self._axes.transform(self._encoder.encode(texts)).astype(np.float32)
 
-    def pool(self, basis: Basis, texts: Sequence[Sequence[str]]) -> ResponsePool:
+    def pool(self, model: RewardBasis, texts: Sequence[Sequence[str]]) -> ResponsePool:
         """Responses to prompts as a basis describes them, as many to each prompt."""
-        items = basis.items(self.embed([text for row in texts for text in row]))
+        items = person.describe(model, self.embed([text for row in texts for text in row]))
         shape = len(texts), len(texts[0])
-        features = items.features.reshape(*shape, -1)
-        return ResponsePool(features, items.utility.reshape(shape), np.ones(shape, bool))
+        features = np.asarray(items.features).reshape(*shape, -1)
+        return ResponsePool(
+            features, np.asarray(items.utility).reshape(shape), np.ones(shape, bool)
+        )
 
-    def fit_pref(self) -> Basis:
+    def fit_pref(self) -> RewardBasis:
         """The default fit to what the known people chose on the seen prompts."""
-        embeddings = self._embeddings[:, : self.config.num_inputs]
-        rows = basis.make_rows(self.split.train, len(embeddings))
-        program = partial(
-            basis.fit,
+        problem = basis.make_problem(
+            self.split.train,
+            self._embeddings,
             num_users=len(self.split.known_users),
-            num_responses=len(embeddings),
-            config=EMConfig(num_factors=self.config.num_factors),
+            group=self.world.dataset.prompt_index,
         )
-        unit = jnp.asarray(self.world.dataset.prompt_index)
-        fitted, _ = jax.jit(program)(
-            self._key, jax.tree.map(jnp.asarray, rows), jnp.asarray(embeddings), unit=unit
-        )
-        return jax.tree.map(np.asarray, Basis(fitted.head, fitted.prior))
+        config = EMConfig(num_factors=self.config.num_factors)
+        return basis.fit(self._key, problem, config=config)[0]
 
-    def fit_own(self) -> Basis:
+    def fit_own(self) -> RewardBasis:
         """Text features for a model of one person alone, its ridge chosen on known people."""
         width = self.config.num_own_inputs
         scale = np.sqrt(np.mean(np.sum(np.square(self._embeddings[:, :width]), axis=1)))
         features = jnp.asarray(self._embeddings[:, :width] / scale)
-        practice = group_by_user(
-            self.split.train,
-            len(self.split.known_users),
-            length=self.config.own_answers,
-            longer="truncate",
-        )
+        practice = self.split.by_user("train", self.config.own_answers)
         validation = self.split.by_user("validation", self.config.world.test_length)
         asked, tested = (features[b.first] - features[b.second] for b in (practice, validation))
         ridges = jnp.asarray(self.config.own_ridges)
-        losses = jax.jit(ridge_losses)(asked, practice, tested, validation, ridges)
+        losses = _ridge_losses(asked, practice, tested, validation, ridges)
         ridge = self.config.own_ridges[int(np.argmin(losses))]
-        head = np.eye(width, width + 1, dtype=np.float32) / scale
-        eye = np.eye(width, dtype=np.float32)
-        return Basis(head, GaussianPrior(np.zeros(width, np.float32), ridge * eye))
+        kernel = np.eye(self._embeddings.shape[1], width, dtype=np.float32) / scale
+        head = jnp.pad(kernel, [(0, 0), (0, 1)])  # no shared utility
+        population = person.ridge_prior(width, ridge)
+        return RewardBasis(linear_params(head), population, jnp.ones(()))
 
-    def interview(self, basis: Basis) -> Interviews:
-        """Ask every new person about written responses to the seen prompts."""
-        seen, choice = self.world.seen, self.config.world.choice
-        items, mask = basis.items(self._embeddings), jnp.ones(self.world.seen.shape, bool)
-        pool = ResponsePool(items.features[seen], items.utility[seen], mask)
+    def interview(self, model: RewardBasis) -> Gaussian:
+        """What is known of every new person, [user, step], after 0, 1, … answers.
+
+        Everybody is asked about written responses to the seen prompts.
+
+        Args:
+            model: Base rewards and the population of weights.
+        """
+        seen = self.world.seen
+        items, mask = person.describe(model, self._embeddings), np.ones(seen.shape, bool)
         attributes = self.world.attributes.astype(np.float32)[seen]
-        truth = ResponsePool(attributes, jnp.zeros(mask.shape), mask)
-        config = ElicitConfig(num_questions=self.config.num_questions, rule=self.config.rule)
-
-        @jax.jit
-        @jax.vmap
-        def every(person, weight):
-            ask_key, answer_key = jax.random.split(jax.random.fold_in(self._key, person))
-
-            def answer(_, index):
-                # Noise of the person and the question: every method hears the same answer.
-                key = jax.random.fold_in(answer_key, index)
-                return choose(key, gap_at(truth, index).features @ weight, choice)
-
-            path = elicit(ask_key, pool, answer, basis.prior, config)
-            return path.weights, jax.vmap(positive_inverse)(path.hessian)
-
-        found = every(jnp.arange(len(self.weights)), jnp.asarray(self.weights))
-        return Interviews(*(np.asarray(array) for array in found))
+        beliefs = _interview_all(
+            self._key,
+            model.population,
+            ResponsePool(items.features[seen], items.utility[seen], mask),
+            ResponsePool(attributes, np.zeros(seen.shape, np.float32), mask),
+            self.weights,
+            choice=self.config.world.choice,
+            config=InterviewConfig(num_questions=self.config.num_questions, rule=self.config.rule),
+        )
+        return jax.tree.map(np.asarray, beliefs)
 
     def judge(self) -> AttributeJudge:
         """The simulated judge, who answers for the new people by their true weights."""
@@ -210,9 +218,9 @@ def sample_texts(
 
     Args:
         key: Random key.
-        model: See ``lm.load``.
-        prompts: Texts.
-        num_samples: Responses to each.
+        model: The language model, with a tokenizer.
+        prompts: Texts that are answered.
+        num_samples: Responses to each prompt.
         system: System text of each prompt; none by default.
         max_new_tokens: Most tokens of a response; what is longer is cut.
         batch_size: Responses drawn together.

@@ -17,8 +17,9 @@ References:
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +28,37 @@ from jaxtyping import Float, Int
 from scipy.special import gammaln
 
 from prefjax.person import ResponsePool
-from prefjax.types import Array
+from prefjax.settings import check_settings
+from prefjax.types import Array, Gaussian
 
-Rule: TypeAlias = Literal["mean", "lcb", "pwin"]
+
+@dataclass(frozen=True)
+class BestOfNConfig:
+    """How the best response of a pool is chosen.
+
+    Attributes:
+        rule: ``mean``, ``lcb`` or ``pwin`` of the module's equations.
+        caution: c of ``lcb``, in standard deviations.
+        block_size: Users scored at a time; memory is ``prompt · response · block_size`` numbers.
+
+    Raises:
+        ValueError: If the rule is unknown, or a number is out of range.
+    """
+
+    rule: Literal["mean", "lcb", "pwin"] = "mean"
+    caution: float = 1.0
+    block_size: int = 128
+
+    def __post_init__(self):
+        if self.rule not in ("mean", "lcb", "pwin"):
+            raise ValueError(f"rule must be mean, lcb or pwin, got {self.rule!r}")
+        check_settings(self, "block_size")
 
 
-class Choice(NamedTuple):
+DEFAULT = BestOfNConfig()
+
+
+class BestOfNResult(NamedTuple):
     """What every user gets for every prompt.
 
     Attributes:
@@ -44,31 +70,19 @@ class Choice(NamedTuple):
     score: Float[Array, "user prompt"]
 
 
-def choose(
-    pool: ResponsePool,
-    weights: Float[Array, "user factor"],
-    covariance: Float[Array, "user factor factor"] | None = None,
-    *,
-    rule: Rule = "mean",
-    caution: float = 1.0,
-    block_size: int = 128,
-) -> Choice:
+def best_of_n(
+    people: Gaussian, pool: ResponsePool, *, config: BestOfNConfig = DEFAULT
+) -> BestOfNResult:
     """Best response of every prompt for every user; pure, for use inside ``jit``.
 
     Args:
+        people: Weights of the users, one each along the leading axis. The population's mean gives
+            the population's best. The rule ``mean`` does not read the covariance.
         pool: Responses of each prompt; masked ones are never chosen, whatever they contain.
-        weights: Weights of each user. Those of a user without answers are the prior mean, which
-            gives the population's best.
-        covariance: Posterior covariance of each user, for ``lcb`` and ``pwin``.
-        rule: ``mean``, ``lcb`` or ``pwin``.
-        caution: c of ``lcb``.
-        block_size: Users scored at a time; memory is ``prompt · response · block_size`` numbers.
-
-    Raises:
-        ValueError: If the rule is unknown or lacks the covariance.
+        config: Rule and block size, static.
     """
-    if rule not in ("mean", "lcb", "pwin"):
-        raise ValueError(f"rule must be mean, lcb or pwin, got {rule!r}")
+    rule = config.rule
+    weights, covariance = people
     mask = jnp.asarray(pool.mask)
     size = jnp.maximum(mask.sum(1), 1)
     features = jnp.where(mask[:, :, None], pool.features, 0)
@@ -79,70 +93,59 @@ def choose(
     row, column = np.triu_indices(num_factors)
     spread = products = jnp.zeros((num_users, 0))
     if rule != "mean":
-        if covariance is None:
-            raise ValueError(f"the rule {rule} needs the covariance of the weights")
         # Off the diagonal each product stands for two equal terms of the quadratic form.
         spread = covariance[:, row, column] * jnp.where(row == column, 1.0, 2.0)[None]
         products = features[:, :, row] * features[:, :, column]
 
-    def one_block(block) -> Choice:
+    def one_block(block) -> BestOfNResult:
         weights, spread = block
         score = jnp.einsum("pnj,uj->pnu", features, weights) + utility[:, :, None]
         if rule != "mean":
             variance = jnp.maximum(jnp.einsum("pnk,uk->pnu", products, spread), 0)
             if rule == "lcb":
-                score = score - caution * jnp.sqrt(variance)
+                score = score - config.caution * jnp.sqrt(variance)
             else:
                 score = jax.nn.sigmoid(score / jnp.sqrt(1 + math.pi / 8 * variance))
         score = jnp.where(mask[:, :, None], score, -jnp.inf)
         best = score.max(1)
         place = jnp.arange(score.shape[1])[None, :, None]
         index = jnp.where(score == best[:, None], place, score.shape[1]).min(1)
-        return Choice(index.astype(jnp.int32).T, best.T)
+        return BestOfNResult(index.astype(jnp.int32).T, best.T)
 
-    block_size = min(block_size, num_users)
+    block_size = min(config.block_size, num_users)
     num_blocks = -(-num_users // block_size)
     padded = [
         jnp.pad(jnp.asarray(array), [(0, num_blocks * block_size - num_users), (0, 0)])
         for array in (weights, spread)
     ]
     blocks = tuple(array.reshape(num_blocks, block_size, array.shape[1]) for array in padded)
-    found = jax.lax.map(one_block, blocks)
-    return Choice(*(array.reshape(-1, array.shape[2])[:num_users] for array in found))
+    results = jax.lax.map(one_block, blocks)
+    return BestOfNResult(*(array.reshape(-1, array.shape[2])[:num_users] for array in results))
 
 
-_choose_jit = jax.jit(choose, static_argnames=("rule", "caution", "block_size"))
+_best_of_n_jit = jax.jit(best_of_n, static_argnames="config")
 
 
-def best_of_n(
-    pool: ResponsePool,
-    weights: Float[Array, "user factor"],
-    covariance: Float[Array, "user factor factor"] | None = None,
-    *,
-    rule: Rule = "mean",
-    caution: float = 1.0,
-    block_size: int = 128,
-) -> Choice:
-    """``choose`` from the host: the input is checked before.
+def best_of_n_checked(
+    people: Gaussian, pool: ResponsePool, *, config: BestOfNConfig = DEFAULT
+) -> BestOfNResult:
+    """`best_of_n` from the host: compiled once for each shape, its input checked before.
 
     Args:
-        pool: See ``choose``, as are ``weight``, ``covariance``, ``rule``, ``caution`` and
-            ``block_size``.
-        weights: See ``choose``.
-        covariance: See ``choose``.
-        rule: See ``choose``.
-        caution: See ``choose``.
-        block_size: See ``choose``.
+        people: Weights of the users, one each along the leading axis.
+        pool: Responses of each prompt, at least one of which is not masked.
+        config: Rule and block size.
 
     Raises:
-        ValueError: If features, utilities or weights are not finite, a prompt has no response, or
-            there is no user or one with another number of weights than there are features; and as
-            ``choose``.
+        ValueError: If features, utilities, weights or a covariance that is read are not finite, a
+            prompt has no response, or there is no user or one with another number of weights than
+            there are features. The user, or the prompt and response, are named.
     """
-    if np.ndim(weights) != 2 or not len(weights) or len(weights[0]) != np.shape(pool.features)[-1]:
+    weights, num_features = people.mean, np.shape(pool.features)[-1]
+    if np.ndim(weights) != 2 or not len(weights) or np.shape(weights)[1] != num_features:
         raise ValueError(
-            f"The responses have {np.shape(pool.features)[-1]} features; the weights must be one "
-            f"row of as many for each user, got shape {np.shape(weights)}."
+            f"The responses have {num_features} features; the weights must be one row of as many "
+            f"for each user, got shape {np.shape(weights)}."
         )
     mask = np.asarray(pool.mask, bool)
     empty = np.flatnonzero(~mask.any(axis=1))
@@ -155,23 +158,19 @@ def best_of_n(
             f"The reward of response {bad[0][1]} to prompt {bad[0][0]} is not finite "
             f"({len(bad)} responses in all)."
         )
-    for name, array in (("weights", weights), ("covariance", covariance)):
-        if array is not None:
-            bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-            if bad.size:
-                raise ValueError(f"The {name} of user {bad[0]} are not finite ({bad.size} users).")
-    return _choose_jit(
-        pool._replace(mask=mask),
-        weights,
-        covariance,
-        rule=rule,
-        caution=caution,
-        block_size=block_size,
-    )
+    is_read = {"weights": True, "covariance": config.rule != "mean"}
+    for (name, read), array in zip(is_read.items(), people, strict=True):
+        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+        if read and bad.size:
+            raise ValueError(f"The {name} of user {bad[0]} are not finite ({bad.size} users).")
+    return _best_of_n_jit(people, pool._replace(mask=mask), config=config)
 
 
 def kl_bound(num_responses: int) -> float:
     """``log N − (N−1)/N``, nats by which the best of N samples can differ from one sample.
+
+    Args:
+        num_responses: N.
 
     >>> round(kl_bound(16), 3)
     1.835

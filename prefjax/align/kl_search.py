@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Strength(NamedTuple):
-    """A strength and what it does.
+class BetaResult(NamedTuple):
+    """How strongly to steer, and the KL that this costs.
 
     Attributes:
-        beta: β.
-        kl: KL there, nats a response.
-        reached: Whether the KL is within the tolerance of the target.
+        beta: β of the decoders.
+        kl: Mean KL of responses there, in nats.
+        converged: Whether the KL is within the tolerance of the target.
     """
 
     beta: float
     kl: float
-    reached: bool
+    converged: bool
 
 
 def find_beta(
@@ -30,11 +30,11 @@ def find_beta(
     start: float = 1.0,
     tolerance: float = 0.05,
     max_steps: int = 20,
-) -> Strength:
-    """Bisection for ``measure(β) = target_kl``.
+) -> BetaResult:
+    """The β whose responses have a wanted KL, by bisection for ``measure(β) = target_kl``.
 
     Args:
-        measure: Mean KL of responses at a strength, in nats; always with the same key.
+        measure: Mean KL of responses at a β, in nats; always with the same key.
         target_kl: The wanted KL; 0 gives β = 0 without a measurement.
         start: First β tried.
         tolerance: Relative difference from the target that is good enough.
@@ -51,14 +51,14 @@ def find_beta(
     if not start > 0:
         raise ValueError(f"start must be positive, got {start}")
     if target_kl == 0:
-        return Strength(0.0, 0.0, True)
+        return BetaResult(0.0, 0.0, True)
     low, high, beta = 0.0, float("inf"), start
-    best = Strength(0.0, 0.0, False)
+    best = BetaResult(0.0, 0.0, False)
     for _ in range(max_steps):
         kl = measure(beta)
         if abs(kl - target_kl) < abs(best.kl - target_kl):
-            best = Strength(beta, kl, abs(kl - target_kl) <= tolerance * target_kl)
-        if best.reached:
+            best = BetaResult(beta, kl, abs(kl - target_kl) <= tolerance * target_kl)
+        if best.converged:
             break
         low, high = (beta, high) if kl < target_kl else (low, beta)
         beta = 2 * low if high == float("inf") else (low + high) / 2

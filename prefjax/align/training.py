@@ -2,20 +2,20 @@
 
 The model answers prompts with its own policy, the texts are scored once, its states along them are
 read once, and both heads are fitted to that. The responses to the last eighth of the prompts are
-kept out of the training; what the value head explains is measured on them.
+held out of the training; what the value head explains is measured on them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from prefjax import lm
-from prefjax.align.decode import DEFAULT_SAMPLING
 from prefjax.align.heads import AdvantageHead, ValueHead, value
-from prefjax.align.samples import draw, pad_prompts, states_after
+from prefjax.align.samples import DecodeConfig, Prompts, draw, pad_prompts, states_after
 from prefjax.align.temporal import (
     DEFAULT,
     TrainConfig,
@@ -27,19 +27,12 @@ from prefjax.align.temporal import (
 from prefjax.encoders import chat_prompt
 from prefjax.types import Array, PRNGKey
 
-_HELD_OUT = 8  # one prompt of so many is kept out
+_HELD_OUT = 8  # one prompt of so many is held out
 _ROWS = 96  # responses drawn and read together, which bounds the memory of the attention
 
 
-class Prompts(NamedTuple):
-    """Prompts in the chat template, padded on the left."""
-
-    tokens: Int[Array, "batch token"]
-    mask: Bool[Array, "batch token"]
-
-
-class Taught(NamedTuple):
-    """Trained heads and the samples.
+class HeadsResult(NamedTuple):
+    """Trained heads, and what they were trained on.
 
     Attributes:
         value: The value head.
@@ -56,30 +49,39 @@ class Taught(NamedTuple):
 
 
 def encode_prompts(model: lm.LanguageModel, prompts: Sequence[str], max_new_tokens: int) -> Prompts:
-    """Prompts as the model is asked to answer them.
+    """Prompts as the model is asked to answer them, in its chat template.
+
+    Args:
+        model: The language model, with a tokenizer.
+        prompts: Texts.
+        max_new_tokens: Tokens that will follow.
 
     Raises:
         ValueError: If a prompt leaves too little of the model's window; it is named.
     """
     rows = [model.tokenizer.encode(chat_prompt(p), add_special_tokens=False) for p in prompts]
-    return Prompts(*pad_prompts(rows, model.config, max_new_tokens))
+    return pad_prompts(rows, model.config, max_new_tokens)
 
 
 def decode_texts(model: lm.LanguageModel, drawn: Any) -> list[str]:
-    """Responses as text: of a ``Steered`` or a ``lm.Generation``."""
+    """Drawn responses as text.
+
+    Args:
+        model: The language model, with a tokenizer.
+        drawn: A ``Steered`` or a ``lm.Generation``.
+    """
     rows = zip(np.asarray(drawn.tokens), np.asarray(drawn.mask), strict=True)
-    return [model.tokenizer.decode(row[keep], skip_special_tokens=True) for row, keep in rows]
+    return [model.tokenizer.decode(row[real], skip_special_tokens=True) for row, real in rows]
 
 
-def collect(
+def collect_trajectories(
     key: PRNGKey,
     model: lm.LanguageModel,
     prompts: Sequence[str],
     score: Callable[[list[str]], Float[np.ndarray, "batch factor"]],
     *,
     num_samples: int,
-    max_new_tokens: int,
-    sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
+    decoding: DecodeConfig,
 ) -> Trajectories:
     """The model's own responses, scored, with its states along them.
 
@@ -91,13 +93,15 @@ def collect(
         prompts: Texts.
         score: φ of responses, in the order of the prompts, those of one prompt together.
         num_samples: Responses to each prompt.
-        max_new_tokens: Most tokens of a response.
-        sampling: The policy π0.
+        decoding: The policy π0, and the most tokens of a response; ids beyond the tokenizer are
+            left out.
 
     Raises:
         ValueError: If a prompt does not fit the window.
     """
-    asked = encode_prompts(model, prompts, max_new_tokens)
+    asked = encode_prompts(model, prompts, decoding.max_new_tokens)
+    num_ids = min(len(model.tokenizer), model.config.vocab_size)
+    decoding = replace(decoding, num_ids=num_ids)
     step, parts, texts = max(1, _ROWS // num_samples), [], []
     for start in range(0, len(prompts), step):
         block = Prompts(*(array[start : start + step] for array in asked))
@@ -105,14 +109,12 @@ def collect(
             jax.random.fold_in(key, start),
             model.params,
             model.config,
-            *block,
-            max_new_tokens=max_new_tokens,
+            block,
             num_samples=num_samples,
-            sampling=sampling,
-            num_ids=min(len(model.tokenizer), model.config.vocab_size),
+            decoding=decoding,
         )
-        repeated = (np.repeat(array, num_samples, axis=0) for array in block)
-        states = states_after(model.params, model.config, *repeated, drawn.tokens, drawn.mask)
+        repeated = block.repeated(num_samples)
+        states = states_after(model.params, model.config, repeated, drawn.tokens, drawn.mask)
         parts.append(tuple(map(np.asarray, (states, drawn.tokens, drawn.mask, drawn.ended))))
         texts += decode_texts(model, drawn)
     states, tokens, mask, ended = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -126,63 +128,53 @@ def collect(
     )
 
 
-def teach(
+def fit_heads(
     key: PRNGKey,
     model: lm.LanguageModel,
     prompts: Sequence[str],
     score: Callable[[list[str]], Float[np.ndarray, "batch factor"]],
     *,
     num_samples: int,
-    max_new_tokens: int,
-    sampling: lm.SamplingConfig = DEFAULT_SAMPLING,
+    decoding: DecodeConfig,
     config: TrainConfig = DEFAULT,
-) -> Taught:
-    """Train both heads; the last eighth of the prompts, at least one, is kept for ``explained``.
+) -> HeadsResult:
+    """Sample a model's responses, score them, and train both heads on them.
 
-    What a prompt adds to all of its responses tells no two of them apart and cannot be known of
-    another prompt. The heads learn φ above the mean of the prompt's other samples, ``centered``.
+    The last eighth of the prompts, at least one, is held out for ``explained``.
 
     Args:
-        key: Random key.
-        model: See ``collect``, as are ``prompts``, ``score``, ``num_samples``, ``max_new_tokens``
-            and ``sampling``.
-        prompts: See ``collect``.
-        score: See ``collect``.
-        num_samples: See ``collect``.
-        max_new_tokens: See ``collect``.
-        sampling: See ``collect``.
-        config: Training.
+        key: Random key of the samples, the starts and the batches.
+        model: The language model, with a tokenizer.
+        prompts: Texts, at least two.
+        score: φ of responses, in the order of the prompts, those of one prompt together.
+        num_samples: Responses to each prompt.
+        decoding: The policy π0, and the most tokens of a response.
+        config: How the heads are trained.
 
     Raises:
         ValueError: If there are fewer than two prompts, a prompt does not fit the window or a score
             is not finite.
     """
     if len(prompts) < 2:
-        raise ValueError(f"At least two prompts are needed, one to be kept, got {len(prompts)}.")
+        raise ValueError(f"At least two prompts are needed, one held out, got {len(prompts)}.")
     keys = jax.random.split(key, 3)
-    data = collect(
-        keys[0],
-        model,
-        prompts,
-        score,
-        num_samples=num_samples,
-        max_new_tokens=max_new_tokens,
-        sampling=sampling,
+    data = collect_trajectories(
+        keys[0], model, prompts, score, num_samples=num_samples, decoding=decoding
     )
     num_trained = (len(prompts) - -(-len(prompts) // _HELD_OUT)) * num_samples
     above = data._replace(features=centered(data.features, num_samples))
     trained = jax.tree.map(lambda array: array[:num_trained], above)
-    held = jax.tree.map(lambda array: array[num_trained:], above)
+    held_out = jax.tree.map(lambda array: array[num_trained:], above)
     embedding = model.params["embedding"]
     head, _ = fit_value(keys[1], trained, embedding, config)
     advantage, _ = fit_advantage(keys[2], trained, head, embedding, config)
     blocks = (
-        jax.tree.map(lambda array, i=i: array[i : i + _ROWS], held)
-        for i in range(0, len(held.states), _ROWS)
+        jax.tree.map(lambda array, i=i: array[i : i + _ROWS], held_out)
+        for i in range(0, len(held_out.states), _ROWS)
     )
     values = np.concatenate([value(head, summaries(block, embedding)) for block in blocks])
-    explained = explained_by_position(values, held.mask, held.features, 5)
-    return Taught(head, advantage, np.asarray(data.features), explained)
+    explained = explained_by_position(values, held_out.mask, held_out.features, 5)
+    return HeadsResult(head, advantage, np.asarray(data.features), explained)
 
 
 def centered(
