@@ -1,10 +1,10 @@
 """A second call with the same shapes compiles nothing, whatever is acted on and however."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from align_tiny import CONFIG, make_model, make_prompts
+from compilations import compilations
 
 from prefjax import align
 from prefjax.align import DecodeConfig
@@ -13,10 +13,6 @@ from prefjax.person import ResponsePool
 from prefjax.types import Gaussian
 
 NUM_FACTORS, DECODING = 2, DecodeConfig(4, num_candidates=3)
-COMPILED = []
-jax.monitoring.register_event_duration_secs_listener(
-    lambda event, *_, **__: COMPILED.append(event) if event.endswith("compile_duration") else None
-)
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +66,9 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_call_compiles_nothing(actions, name):
-    COMPILED.clear()
-    jax.block_until_ready(actions[name](0))
-    assert COMPILED
-    COMPILED.clear()
-    jax.block_until_ready(actions[name](1))
-    assert not COMPILED
-
-
-def test_the_count_sees_a_new_shape():
-    COMPILED.clear()
-    jnp.zeros(17).at[3].set(1).block_until_ready()
-    assert COMPILED
+    with compilations() as first:
+        jax.block_until_ready(actions[name](0))
+    assert first
+    with compilations() as second:
+        jax.block_until_ready(actions[name](1))
+    assert not second
