@@ -68,7 +68,7 @@ def run(family, key, data, answers, config):
     names = "turned", "personal", "unheard", "population"
     return {
         **{name: logits[i * size : (i + 1) * size] for i, name in enumerate(names)},
-        "alarms": family.alarms(params, data, config),
+        "diagnostics": family.diagnostics(params, data, config),
     }
 
 
@@ -120,7 +120,7 @@ def test_without_answers_everybody_is_the_population(base):
 def test_answers_are_heard(family, base):
     """By all but Bradley–Terry; and by MiCRo unless its alarm says that the heads have merged."""
     moved = np.abs(base["personal"] - base["population"])[BATCH.mask].max()
-    deaf = family.name == "bradley-terry" or base["alarms"].get("head_spread", 1.0) < 1e-2
+    deaf = family.name == "bradley-terry" or base["diagnostics"].get("head_spread", 1.0) < 1e-2
     assert (moved > 1e-3) == (not deaf)
 
 
@@ -209,12 +209,12 @@ def test_nobody_asked_is_anybody_silent():
     np.testing.assert_array_equal(state, np.zeros(INPUTS))
 
 
-def test_trials_are_at_most_eight_and_share_one_program():
+def test_config_grid_are_at_most_eight_and_share_one_program():
     for family in REGISTRY.values():
-        trials = family.trials(family.config)
-        assert 1 <= len(trials) <= 8
-        assert len({jax.tree.structure(trial) for trial in trials}) == 1
-        assert len({hash(trial) for trial in trials}) == len(trials)
+        config_grid = family.config_grid(family.config)
+        assert 1 <= len(config_grid) <= 8
+        assert len({jax.tree.structure(trial) for trial in config_grid}) == 1
+        assert len({hash(trial) for trial in config_grid}) == len(config_grid)
 
 
 def test_no_family_takes_a_size_of_zero():

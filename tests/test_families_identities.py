@@ -222,7 +222,7 @@ def test_looking_up_has_the_gradient_of_a_gather(world):
 
 
 def test_a_new_vector_of_p_rlhf_is_a_stationary_point(answers):
-    network = p_rlhf.start_network(KEY, INPUTS, 3, 8)
+    network = p_rlhf.init_network(KEY, INPUTS, 3, 8)
     params = p_rlhf.Params(network, jnp.zeros(3), jnp.zeros((1, 3)))
     found = p_rlhf.adapt(params, answers, p_rlhf.Config(size=3, user_penalty=0.5))
 
@@ -236,7 +236,7 @@ def test_a_new_vector_of_p_rlhf_is_a_stationary_point(answers):
 
 
 def test_vpl_hears_an_answer_of_weight_two_twice(answers):
-    encoder = vpl.start_encoder(KEY, INPUTS, 8, 3)
+    encoder = vpl.init_encoder(KEY, INPUTS, 8, 3)
     parts = answers.first, answers.second, answers.label
     once = vpl.encode(encoder, *parts, answers.sample_weight.at[0].set(2.0))
     again = (jnp.concatenate([part, part[:1]]) for part in (*parts, answers.sample_weight))
@@ -245,19 +245,19 @@ def test_vpl_hears_an_answer_of_weight_two_twice(answers):
     np.testing.assert_array_equal(vpl.divergence(nobody), 0.0)
 
 
-def test_alarms_ring_where_a_fit_has_collapsed(data):
-    read = vpl.start_encoder(KEY, INPUTS, 4, 3)
+def test_diagnostics_ring_where_a_fit_has_collapsed(data):
+    read = vpl.init_encoder(KEY, INPUTS, 4, 3)
     unread = {**read, "mean": jnp.zeros((4, 3)), "spread": jnp.zeros((4, 3))}
-    network = p_rlhf.start_network(KEY, INPUTS, 3, 4)
+    network = p_rlhf.init_network(KEY, INPUTS, 3, 4)
     active, none = (
-        vpl.alarms(vpl.Params(encoder, network), data, vpl.Config())["active_units"]
+        vpl.diagnostics(vpl.Params(encoder, network), data, vpl.Config())["active_units"]
         for encoder in (read, unread)
     )
     assert none == 0 < active
     alike = jnp.ones((INPUTS, 3)) * jnp.asarray([[1.0, 2.0, 0.5]])
     share = jnp.full((1, 3), 1 / 3)
     for basis, rank, cosine in ((alike, 1, 1), (jnp.eye(INPUTS)[:, :3], 3, 0)):
-        told = lore.alarms(lore.Params(basis, share, share[0]), data, lore.Config(num_basis=3))
+        told = lore.diagnostics(lore.Params(basis, share, share[0]), data, lore.Config(num_basis=3))
         np.testing.assert_allclose(told["effective_rank"], rank, rtol=1e-4)
         np.testing.assert_allclose(told["largest_cosine"], cosine, atol=1e-6)
     for weight, router, spread, entropy in (
@@ -265,6 +265,6 @@ def test_alarms_ring_where_a_fit_has_collapsed(data):
         (jnp.stack([jnp.ones(INPUTS), -jnp.ones(INPUTS)]), [[0.0, 0.0]], 1, 1),
     ):
         config = micro.Config(num_heads=2)
-        told = micro.alarms(micro.Params(weight, jnp.asarray(router)), data, config)
+        told = micro.diagnostics(micro.Params(weight, jnp.asarray(router)), data, config)
         np.testing.assert_allclose(told["router_entropy"], entropy, atol=1e-6)
         assert (told["head_spread"] > 0.1) == bool(spread)

@@ -8,17 +8,21 @@
     states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, family.config)
     logits = score(family, params, states, gather(inputs, tests))
 
-A new family is one file and one line of ``REGISTRY``.
+A new family is one file and one line of ``REGISTRY``; `prefjax.lab.check_family` says whether it
+keeps the contract.
 """
 
+from prefjax.families.answers import Answers, gather, make_answers, no_answers
 from prefjax.families.bradley_terry import BRADLEY_TERRY
 from prefjax.families.clusters import CLUSTERS
+from prefjax.families.config import FamilyConfig
 from prefjax.families.contract import (
-    Answers,
+    Adapt,
+    ConfigGrid,
+    Diagnostics,
     Family,
-    gather,
-    make_answers,
-    no_answers,
+    Fit,
+    Logit,
     score,
 )
 from prefjax.families.gpm import GPM
@@ -64,8 +68,14 @@ def get_family(name: str) -> Family:
 
 __all__ = [
     "REGISTRY",
+    "Adapt",
     "Answers",
+    "ConfigGrid",
+    "Diagnostics",
     "Family",
+    "FamilyConfig",
+    "Fit",
+    "Logit",
     "gather",
     "get_family",
     "make_answers",

@@ -9,7 +9,7 @@ References:
     Bradley and Terry (1952). Christiano et al. (arXiv 1706.03741), eq. 1.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -17,24 +17,23 @@ from jaxtyping import Float
 
 from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import Answers, Family, Number, no_alarms
-from prefjax.settings import check_settings
+from prefjax.families.answers import Answers
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.shapes import Context, Input, Scalar
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
         penalty: τ, the prior precision of one response's reward.
     """
 
-    penalty: Number = 10.0
-
-    def __post_init__(self):
-        check_settings(self)
+    penalty: Number = field(default=10.0, metadata=POSITIVE)
 
 
 class Params(NamedTuple):
@@ -43,9 +42,9 @@ class Params(NamedTuple):
     weights: Float[Array, " input"]
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """The optimum of the module's equation; ``key`` is not used."""
-    return Params(linear.population(data, config.penalty))
+    return Params(linear.population(problem, config.penalty))
 
 
 def adapt(params: Params, answers: Answers, config: Config) -> tuple[()]:
@@ -54,22 +53,17 @@ def adapt(params: Params, answers: Answers, config: Config) -> tuple[()]:
 
 
 def logit(
-    params: Params,
-    state: tuple[()],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+    params: Params, state: tuple[()], first: Input, second: Input, context: Context
+) -> Scalar:
     """``w·(e_a − e_b)``."""
     return (first - second) @ params.weights
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalties over four decades."""
-    return tuple(
-        replace(config, penalty=penalty)
-        for penalty in (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-    )
-
-
-BRADLEY_TERRY = Family("bradley-terry", Config(), fit, adapt, logit, no_alarms, trials)
+BRADLEY_TERRY = Family(
+    "bradley-terry",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)),
+)

@@ -28,11 +28,14 @@ from prefjax import basis
 from prefjax.basis import EMConfig, Problem
 from prefjax.basis import rows as layout
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Family, Number, clean
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, integer, make_grid
+from prefjax.families.contract import Family
 from prefjax.families.k_means import k_means, members
 from prefjax.families.mixture import hedge, mixture_logit
+from prefjax.families.population import user_rank
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
-from prefjax.settings import check_settings
 from prefjax.types import Array, Penalties, PRNGKey
 
 STANDARD_ERRORS = 2.0
@@ -41,13 +44,13 @@ COLD_STEPS, WARM_STEPS = 4, 2  # of Newton, from the center of a group and from 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
         penalty: τ of stage 3.
         code_penalty: Prior precision of a response's base reward in stage 1.
-        held: Part of the training answers from which the number of groups is chosen.
+        held_out: Part of the training answers from which the number of groups is chosen.
         max_clusters: Largest number of groups considered.
         num_clusters: The number of groups; None chooses it.
         code_size: d.
@@ -56,20 +59,15 @@ class Config:
         assign: A new person as a mixture of groups, or as the likeliest one.
     """
 
-    penalty: Number = 30.0
-    code_penalty: Number = 30.0
-    held: Number = 0.25
-    max_clusters: int = field(default=6, metadata=STATIC)
-    num_clusters: int | None = field(default=None, metadata=STATIC)
-    code_size: int = field(default=4, metadata=STATIC)
-    num_restarts: int = field(default=10, metadata=STATIC)
-    num_reassign: int = field(default=3, metadata=STATIC)
-    assign: Literal["posterior", "argmax"] = field(default="posterior", metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "max_clusters", "code_size", "num_restarts")
-        if self.num_clusters is not None:
-            check_settings(self, "num_clusters")
+    penalty: Number = field(default=30.0, metadata=POSITIVE)
+    code_penalty: Number = field(default=30.0, metadata=POSITIVE)
+    held_out: Number = 0.25
+    max_clusters: int = integer(6)
+    num_clusters: int | None = integer(None)
+    code_size: int = integer(4)
+    num_restarts: int = integer(10)
+    num_reassign: int = integer(3, least=0)
+    assign: Literal["posterior", "argmax"] = choice("posterior")
 
 
 class Params(NamedTuple):
@@ -81,7 +79,8 @@ class Params(NamedTuple):
         code: z of every training person.
         cluster: Group of every training person.
         num_clusters: The number of groups found.
-        held_loss: Held-out loss of 1, 2, … groups, in nats an answer; NaN if nothing was chosen.
+        held_out_loss: Held-out loss of 1, 2, … groups, in nats an answer; NaN if none was
+            chosen.
     """
 
     weights: Float[Array, "cluster input"]
@@ -89,26 +88,26 @@ class Params(NamedTuple):
     code: Float[Array, "user code"]
     cluster: Int[Array, " user"]
     num_clusters: Int[Array, ""]
-    held_loss: Float[Array, " candidate"]
+    held_out_loss: Float[Array, " candidate"]
 
 
 def _user_losses(
-    data: Problem, weights: Float[Array, "cluster input"]
+    problem: Problem, weights: Float[Array, "cluster input"]
 ) -> Float[Array, "user cluster"]:
     """Summed loss of every person's rows under every group's reward."""
-    logit = (linear.gaps(data) @ weights.T).reshape(*data.rows.label.shape, -1)
-    label = linear.labels(data).reshape(data.rows.label.shape)[..., None]
+    logit = (linear.gaps(problem) @ weights.T).reshape(*problem.rows.label.shape, -1)
+    label = linear.labels(problem).reshape(problem.rows.label.shape)[..., None]
     loss = softplus_loss(logit, jnp.broadcast_to(label, logit.shape))
-    by_chunk = jnp.sum(data.rows.sample_weight[..., None] * loss, axis=1)
-    return layout.sum_by_user(by_chunk, data.rows, len(data.count))
+    by_chunk = jnp.sum(problem.rows.sample_weight[..., None] * loss, axis=1)
+    return layout.sum_by_user(by_chunk, problem.rows, len(problem.count))
 
 
-def _stage_one(key: PRNGKey, data: Problem, config: Config):
+def _stage_one(key: PRNGKey, problem: Problem, config: Config):
     """Codes, centered, and the head that turns ``[z, 1]`` into a reward."""
     penalties = Penalties(config.code_penalty, 0.25 * config.code_penalty, 0.0)
     config_em = EMConfig(num_factors=config.code_size)
-    data = data._replace(standardizer=None)
-    fitted, people, _ = basis.fit_block(key, data, penalties, config=config_em)
+    problem = problem._replace(standardizer=None)
+    fitted, people, _ = basis.fit_block(key, problem, penalties, config=config_em)
     return people.mean, fitted.params["out"]["kernel"]
 
 
@@ -121,10 +120,10 @@ def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user
     return jnp.argmax(total <= jnp.min(total) + STANDARD_ERRORS * error) + 1
 
 
-def _groups(key: PRNGKey, data: Problem, code, head, num_clusters, config: Config) -> Params:
+def _groups(key: PRNGKey, problem: Problem, code, head, num_clusters, config: Config) -> Params:
     """Stages 2 and 3."""
     size = config.max_clusters
-    present = jnp.asarray(data.count) > 0
+    present = jnp.asarray(problem.count) > 0
     unit = code / jnp.maximum(jnp.linalg.norm(code, axis=1, keepdims=True), 1e-12)
     cluster = k_means(
         key, unit, num_clusters, present, max_clusters=size, num_restarts=config.num_restarts
@@ -135,26 +134,43 @@ def _groups(key: PRNGKey, data: Problem, code, head, num_clusters, config: Confi
         member = members(cluster, present, size)
         mean = member.T @ code / jnp.maximum(member.sum(0), 1)[:, None]
         center = mean @ head[:, :-1].T + head[:, -1][None]
-        given = member.T[:, data.rows.user][..., None] * data.rows.sample_weight[None]
+        row_weight = member.T[:, problem.rows.user][..., None] * problem.rows.sample_weight[None]
         num_steps = COLD_STEPS if start is None else WARM_STEPS
         return linear.solve(
-            data, given.reshape(size, -1), center, config.penalty, start=start, num_steps=num_steps
+            problem,
+            row_weight.reshape(size, -1),
+            center,
+            config.penalty,
+            start=start,
+            num_steps=num_steps,
         )
 
     def reassign(carry, _):
         _, weight = carry
-        losses = jnp.where(absent[None], jnp.inf, _user_losses(data, weight))
+        losses = jnp.where(absent[None], jnp.inf, _user_losses(problem, weight))
         cluster = jnp.argmin(losses, axis=1)
         return (cluster, rewards(cluster, weight)), None
 
-    begun = cluster, rewards(cluster, None)
-    (cluster, weight), _ = jax.lax.scan(reassign, begun, None, length=config.num_reassign)
+    init = cluster, rewards(cluster, None)
+    (cluster, weight), _ = jax.lax.scan(reassign, init, None, length=config.num_reassign)
     share = members(cluster, present, size).sum(0) + 1.0
     log_prior = jax.nn.log_softmax(jnp.where(absent, -jnp.inf, jnp.log(share)))
-    return Params(weight, log_prior, code, cluster, num_clusters, held_loss=jnp.full(size, jnp.nan))
+    return Params(
+        weight, log_prior, code, cluster, num_clusters, held_out_loss=jnp.full(size, jnp.nan)
+    )
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def _hold_out(key: PRNGKey, problem: Problem, part: Number) -> Bool[Array, "chunk slot"]:
+    """Rows held out at random: all that one person says about one pair, or none of it."""
+
+    def drawn(user, pair):
+        return jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, user), pair), part)
+
+    user = user_rank(problem)[problem.rows.user]
+    return jax.vmap(jax.vmap(drawn, in_axes=(None, 0)))(user, problem.rows.pair)
+
+
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """All three stages; ``key`` draws held-out answers and the starts of k-means.
 
     One scan runs stages 2 and 3 for 1, 2, … groups on what is not held out, and last for the number
@@ -162,41 +178,41 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     """
     if config.num_clusters is not None:
         config = replace(config, max_clusters=config.num_clusters)
-    held_key, code_key, group_key = jax.random.split(key, 3)
-    size, num_users, rows = config.max_clusters, len(data.count), data.rows
-    held = jax.random.bernoulli(held_key, config.held, rows.label.shape)
-    told = jnp.where(held, rows.sample_weight, 0.0)
-    given = jnp.stack([rows.sample_weight - told, rows.sample_weight])
+    held_out_key, code_key, group_key = jax.random.split(key, 3)
+    size, num_users, rows = config.max_clusters, problem.num_users, problem.rows
+    is_held_out = _hold_out(held_out_key, problem, config.held_out)
+    held_out = jnp.where(is_held_out, rows.sample_weight, 0.0)
+    fitted = jnp.stack([rows.sample_weight - held_out, rows.sample_weight])
 
     def with_weight(weight):
         count = layout.sum_by_user(weight.sum(1), rows, num_users)
-        return data._replace(rows=rows._replace(sample_weight=weight), count=count)
+        return problem._replace(rows=rows._replace(sample_weight=weight), count=count)
 
     codes, heads = jax.lax.map(
-        lambda weight: _stage_one(code_key, with_weight(weight), config), given
+        lambda weight: _stage_one(code_key, with_weight(weight), config), fitted
     )
 
-    chosen, asked = config.num_clusters is None, with_weight(told).count > 0
+    is_chosen, asked = config.num_clusters is None, with_weight(held_out).count > 0
 
     def candidate(by_user, place):
         last = jnp.asarray(place == size, jnp.int32)
-        final = _fewest(by_user, asked) if chosen else jnp.asarray(size)
+        final = _fewest(by_user, asked) if is_chosen else jnp.asarray(size)
         num_clusters = jnp.where(place == size, final, place + 1)
-        part = with_weight(given[last])
-        found = _groups(group_key, part, codes[last], heads[last], num_clusters, config)
-        losses = _user_losses(with_weight(told), found.weights)
-        own = jnp.take_along_axis(losses, found.cluster[:, None], axis=1)[:, 0]
-        return by_user.at[place].set(own, mode="drop"), found
+        part = with_weight(fitted[last])
+        params = _groups(group_key, part, codes[last], heads[last], num_clusters, config)
+        losses = _user_losses(with_weight(held_out), params.weights)
+        own = jnp.take_along_axis(losses, params.cluster[:, None], axis=1)[:, 0]
+        return by_user.at[place].set(own, mode="drop"), params
 
-    begun = jnp.zeros((size, num_users))
-    places = jnp.arange(size + 1) if chosen else jnp.asarray([size])
-    by_user, found = jax.lax.scan(candidate, begun, places)
-    found = jax.tree.map(lambda leaf: leaf[-1], found)
-    mean = by_user.sum(1) / jnp.maximum(jnp.sum(told), 1e-12)
-    return found._replace(held_loss=mean if chosen else jnp.full(size, jnp.nan))
+    init = jnp.zeros((size, num_users))
+    places = jnp.arange(size + 1) if is_chosen else jnp.asarray([size])
+    by_user, params = jax.lax.scan(candidate, init, places)
+    params = jax.tree.map(lambda leaf: leaf[-1], params)
+    mean = by_user.sum(1) / jnp.maximum(jnp.sum(held_out), 1e-12)
+    return params._replace(held_out_loss=mean if is_chosen else jnp.full(size, jnp.nan))
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " cluster"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Log posterior over groups; with ``argmax`` all of it on one, once there is an answer."""
     answers = clean(answers)
     logits = (answers.first - answers.second) @ params.weights.T
@@ -208,30 +224,23 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " cl
     return jnp.where(jnp.any(answers.sample_weight > 0), alone, posterior)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " cluster"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """Log odds of the mixture of groups."""
     return mixture_logit(state, params.weights @ (first - second))
 
 
-def alarms(params: Params, data: Problem, config: Config) -> dict[str, Array]:
+def diagnostics(params: Params, problem: Problem, config: Config) -> dict[str, Array]:
     """The number of groups, and the share of the smallest."""
     share = jnp.where(jnp.isfinite(params.log_prior), jnp.exp(params.log_prior), jnp.inf)
     return {"num_clusters": params.num_clusters, "smallest_share": jnp.min(share)}
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalties of the codes and of the groups."""
-    return tuple(
-        replace(config, penalty=penalty, code_penalty=code)
-        for penalty in (10.0, 30.0, 100.0, 300.0)
-        for code in (10.0, 100.0)
-    )
-
-
-CLUSTERS = Family("clusters", Config(), fit, adapt, logit, alarms, trials)
+CLUSTERS = Family(
+    "clusters",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(10.0, 30.0, 100.0, 300.0), code_penalty=(10.0, 100.0)),
+    diagnostics,
+)

@@ -15,7 +15,7 @@ References:
     arXiv 2410.02197, eq. 5–8.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,23 +24,18 @@ from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.basis import Problem
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-    population_mean,
-)
-from prefjax.families.descent import adam, inputs, mean_loss, pick
-from prefjax.settings import check_settings
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import adam, inputs, mean_loss, pick, sum_of_squares
+from prefjax.families.population import population_mean
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -53,14 +48,11 @@ class Config:
     """
 
     penalty: Number = 100.0
-    gate_penalty: Number = 0.3
-    temperature: Number = 1.0
+    gate_penalty: Number = field(default=0.3, metadata=POSITIVE)
+    temperature: Number = field(default=1.0, metadata=POSITIVE)
     learning_rate: Number = 0.05
-    num_planes: int = field(default=6, metadata=STATIC)
-    num_steps: int = field(default=300, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "num_planes", "num_steps", positive=("temperature",))
+    num_planes: int = integer(6)
+    num_steps: int = integer(300)
 
 
 class Params(NamedTuple):
@@ -79,74 +71,66 @@ class Params(NamedTuple):
     gates: Float[Array, "user plane"]
 
 
-def turns(
+def signed_areas(
     first: Float[Array, "*pairs coordinate"], second: Float[Array, "*pairs coordinate"]
 ) -> Float[Array, "*pairs plane"]:
     """The signed area that both vectors span in every plane: ``v_aᵀ R v_b`` by blocks."""
     return first[..., 0::2] * second[..., 1::2] - first[..., 1::2] * second[..., 0::2]
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """A and everybody's gates; ``key`` draws where A starts."""
-    table = inputs(data)
-    num_users, num_inputs, size = len(data.count), table.shape[1], 2 * config.num_planes
-    total = jnp.sum(data.rows.sample_weight)
+    table = inputs(problem)
+    num_users, num_inputs, size = problem.num_users, table.shape[1], 2 * config.num_planes
+    total = jnp.sum(problem.rows.sample_weight)
     root = jnp.sqrt(config.temperature)
 
     def loss(params):
         kernel, bias, gates = params
-        first, second = pick((table @ kernel + bias[None]) / root, data.rows)
-        areas = turns(first, second)
-        logit = jnp.sum(gates[data.rows.user][:, None, :] * areas, axis=-1)
-        ridge = config.penalty * jnp.sum(jnp.square(kernel))
-        ridge = ridge + config.gate_penalty * jnp.sum(jnp.square(gates - 1))
-        return mean_loss(logit, data.rows) + 0.5 * ridge / total
+        first, second = pick((table @ kernel + bias[None]) / root, problem.rows)
+        areas = signed_areas(first, second)
+        logit = jnp.sum(gates[problem.rows.user][:, None, :] * areas, axis=-1)
+        ridge = config.penalty * sum_of_squares(kernel)
+        ridge = ridge + config.gate_penalty * sum_of_squares(gates - 1)
+        return mean_loss(logit, problem.rows) + 0.5 * ridge / total
 
-    upright = jnp.tile(jnp.asarray([0.0, 1.0]), config.num_planes)
+    towards_one = jnp.tile(jnp.asarray([0.0, 1.0]), config.num_planes)
     start = jax.random.normal(key, (num_inputs, size)) / jnp.sqrt(num_inputs)
     kernel, bias, gates = adam(
         loss,
-        (start, upright, jnp.ones((num_users, config.num_planes))),
+        (start, towards_one, jnp.ones((num_users, config.num_planes))),
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
     )
     kernel = kernel / root
-    return Params(kernel, bias / root, population_mean(gates, data), gates)
+    return Params(kernel, bias / root, population_mean(gates, problem), gates)
 
 
 def _coordinates(params: Params, embedding: Float[Array, "*pairs input"]) -> jax.Array:
-    moved = jnp.asarray(embedding @ params.kernel)
-    return moved + jnp.broadcast_to(params.bias, moved.shape)
+    linear = jnp.asarray(embedding @ params.kernel)
+    return linear + jnp.broadcast_to(params.bias, linear.shape)
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " plane"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Gates of a new person, exactly."""
     answers = clean(answers)
-    areas = turns(_coordinates(params, answers.first), _coordinates(params, answers.second))
+    areas = signed_areas(_coordinates(params, answers.first), _coordinates(params, answers.second))
     precision = config.gate_penalty * jnp.eye(len(params.center))
     return logistic.fit(
         areas, answers.label, answers.sample_weight, mean=params.center, precision=precision
     ).weights
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " plane"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """``Σ_j g_j`` times the signed area in plane j."""
-    return turns(_coordinates(params, first), _coordinates(params, second)) @ state
+    return signed_areas(_coordinates(params, first), _coordinates(params, second)) @ state
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalties of the map and of the gates."""
-    return tuple(
-        replace(config, penalty=penalty, gate_penalty=gate)
-        for penalty in (1.0, 10.0, 100.0, 1000.0)
-        for gate in (0.3, 1.0)
-    )
-
-
-GPM = Family("gpm", Config(), fit, adapt, logit, no_alarms, trials)
+GPM = Family(
+    "gpm",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(1.0, 10.0, 100.0, 1000.0), gate_penalty=(0.3, 1.0)),
+)

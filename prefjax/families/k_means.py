@@ -27,6 +27,21 @@ def members(
     return jnp.where(present[:, None], jax.nn.one_hot(cluster, num_clusters), 0.0)
 
 
+def draw_index(
+    key: PRNGKey, log_weight: Float[Array, " point"], present: Bool[Array, " point"]
+) -> Int[Array, ""]:
+    """One point at random; points that do not count change nothing.
+
+    Args:
+        key: Seed of the draw.
+        log_weight: Log odds of each point.
+        present: The points that count.
+    """
+    rank = jnp.maximum(jnp.cumsum(present) - 1, 0)
+    noise = jax.vmap(lambda place: jax.random.gumbel(jax.random.fold_in(key, place)))(rank)
+    return jnp.argmax(jnp.where(present, log_weight + noise, -jnp.inf))
+
+
 def k_means(
     key: PRNGKey,
     points: Float[Array, "point code"],
@@ -55,19 +70,17 @@ def k_means(
 
     def restart(key):
         first_key, key = jax.random.split(key)
-        begun = jax.random.categorical(first_key, jnp.where(present, 0.0, -jnp.inf))
-        centers = jnp.broadcast_to(points[begun], (max_clusters, points.shape[1]))
-        nearest = squared_distances(points, points[begun][None])[:, 0]
+        first = draw_index(first_key, jnp.zeros(len(points)), present)
+        centers = jnp.broadcast_to(points[first], (max_clusters, points.shape[1]))
+        nearest = squared_distances(points, points[first][None])[:, 0]
 
-        def spread(carry, given):
+        def spread(carry, xs):
             centers, nearest = carry
-            place, key = given
-            chosen = jax.random.categorical(
-                key, jnp.where(present, jnp.log(nearest + 1e-12), -jnp.inf)
-            )
+            place, key = xs
+            chosen = draw_index(key, jnp.log(nearest + 1e-12), present)
             centers = centers.at[place].set(points[chosen])
-            moved = squared_distances(points, points[chosen][None])[:, 0]
-            return (centers, jnp.minimum(nearest, moved)), None
+            distance = squared_distances(points, points[chosen][None])[:, 0]
+            return (centers, jnp.minimum(nearest, distance)), None
 
         places = jnp.arange(1, max_clusters)
         keys = jax.random.split(key, max_clusters)[1:]

@@ -12,21 +12,23 @@ from jaxtyping import Float
 
 from prefjax.basis import Problem
 from prefjax.basis import rows as layout
-from prefjax.families.contract import Number
+from prefjax.families.config import Number
 from prefjax.types import Array
 
 NUM_STEPS = 12
 LONGEST = 1.79  # solves exp(x) − x − 1 = x²: a Newton step that moves no logit further is safe
 
 
-def gaps(data: Problem) -> Float[Array, "row input"]:
+def gaps(problem: Problem) -> Float[Array, "row input"]:
     """Δ of every slot, padding included."""
-    return layout.feature_gap(data.embeddings, data.rows).reshape(-1, data.embeddings.shape[1])
+    return layout.feature_gap(problem.embeddings, problem.rows).reshape(
+        -1, problem.embeddings.shape[1]
+    )
 
 
-def labels(data: Problem) -> Float[Array, " row"]:
+def labels(problem: Problem) -> Float[Array, " row"]:
     """Label of every slot, ½ where there is no weight."""
-    return jnp.where(data.rows.sample_weight > 0, data.rows.label, 0.5).reshape(-1)
+    return jnp.where(problem.rows.sample_weight > 0, problem.rows.label, 0.5).reshape(-1)
 
 
 def newton_step(
@@ -53,7 +55,7 @@ def newton_step(
 
 
 def solve(
-    data: Problem,
+    problem: Problem,
     sample_weight: Float[Array, "head row"],
     center: Float[Array, "head input"],
     penalty: Number,
@@ -64,29 +66,29 @@ def solve(
     """The module's optimum for every head.
 
     Args:
-        data: What is fitted.
+        problem: What is fitted.
         sample_weight: c.
         center: v.
         penalty: τ.
         start: Where the steps begin; v by default.
         num_steps: Newton steps, static; about six reach the optimum.
     """
-    gap, label = gaps(data), labels(data)
+    gap, label = gaps(problem), labels(problem)
     precision = jnp.broadcast_to(penalty, gap.shape[1:])
     start = center if start is None else start
 
     def one(sample_weight, center, start):
         offset = gap @ center
 
-        def step(moved, _):
-            return newton_step(moved, gap, offset, label, sample_weight, precision), None
+        def step(weights, _):
+            return newton_step(weights, gap, offset, label, sample_weight, precision), None
 
         return center + jax.lax.scan(step, start - center, None, length=num_steps)[0]
 
     return jax.vmap(one)(sample_weight, center, start)
 
 
-def population(data: Problem, penalty: Number) -> Float[Array, " input"]:
+def population(problem: Problem, penalty: Number) -> Float[Array, " input"]:
     """One reward for everybody, centered at zero."""
-    center = jnp.zeros((1, data.embeddings.shape[1]))
-    return solve(data, data.rows.sample_weight.reshape(1, -1), center, penalty)[0]
+    center = jnp.zeros((1, problem.embeddings.shape[1]))
+    return solve(problem, problem.rows.sample_weight.reshape(1, -1), center, penalty)[0]

@@ -15,7 +15,7 @@ References:
     arXiv 2504.14439, eq. 3–5.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -24,23 +24,19 @@ from jaxtyping import Float
 
 from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    population_mean,
-)
-from prefjax.families.descent import adam, inputs, mean_loss, pick
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import adam, inputs, mean_loss, pick, sum_of_squares
 from prefjax.families.person import simplex_weights
-from prefjax.settings import check_settings
+from prefjax.families.population import population_mean
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -53,16 +49,13 @@ class Config:
         num_steps: Of Adam.
     """
 
-    penalty: Number = 0.3
+    penalty: Number = field(default=0.3, metadata=POSITIVE)
     alignment: Number = 0.0
-    temperature: Number = 1.0
-    prior: Number = 1.0
+    temperature: Number = field(default=1.0, metadata=POSITIVE)
+    prior: Number = field(default=1.0, metadata=POSITIVE)
     learning_rate: Number = 0.1
-    num_basis: int = field(default=8, metadata=STATIC)
-    num_steps: int = field(default=200, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "num_basis", "num_steps", positive=("temperature",))
+    num_basis: int = integer(8)
+    num_steps: int = integer(200)
 
 
 class Params(NamedTuple):
@@ -84,24 +77,26 @@ def _cosine(columns: Float[Array, "input component"]) -> Float[Array, "component
     return unit.T @ unit
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """V and everybody's w by Adam; ``key`` draws where V starts."""
-    table = inputs(data)
-    num_users, num_inputs = len(data.count), table.shape[1]
-    reference = linear.population(data, config.penalty)
-    by_user = data.rows.sample_weight / jnp.maximum(data.count, 1e-12)[data.rows.user][:, None]
-    by_user = by_user / jnp.maximum(jnp.sum(data.count > 0), 1)
-    total = jnp.sum(data.rows.sample_weight)
+    table = inputs(problem)
+    num_users, num_inputs = problem.num_users, table.shape[1]
+    reference = linear.population(problem, config.penalty)
+    by_user = (
+        problem.rows.sample_weight / jnp.maximum(problem.count, 1e-12)[problem.rows.user][:, None]
+    )
+    by_user = by_user / jnp.maximum(jnp.sum(problem.count > 0), 1)
+    total = jnp.sum(problem.rows.sample_weight)
 
     def loss(params):
         basis, logits = params
-        first, second = pick(table @ basis / config.temperature, data.rows)
-        weight = jax.nn.softmax(logits)[data.rows.user][:, None, :]
+        first, second = pick(table @ basis / config.temperature, problem.rows)
+        weight = jax.nn.softmax(logits)[problem.rows.user][:, None, :]
         logit = jnp.sum(weight * (first - second), axis=-1)
         both = jnp.concatenate([basis, reference[:, None]], axis=1)
         aligned = jnp.mean(1 - _cosine(both)[-1, :-1])
-        ridge = 0.5 * config.penalty / total * jnp.sum(jnp.square(basis))
-        return mean_loss(logit, data.rows, by_user) + config.alignment * aligned + ridge
+        ridge = 0.5 * config.penalty / total * sum_of_squares(basis)
+        return mean_loss(logit, problem.rows, by_user) + config.alignment * aligned + ridge
 
     noise = jax.random.normal(key, (num_inputs, config.num_basis))
     start = reference[:, None] + noise / jnp.sqrt(num_inputs)
@@ -112,28 +107,22 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(basis / config.temperature, weight, population_mean(weight, data))
+    return Params(basis / config.temperature, weight, population_mean(weight, problem))
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Weights of a new person on the basis."""
     answers = clean(answers)
     features = (answers.first - answers.second) @ params.basis
     return simplex_weights(lambda w: features @ w, params.center, config.prior, answers)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " component"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """``w·Vᵀ(e_a − e_b) / c``."""
     return (first - second) @ params.basis @ state
 
 
-def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
+def diagnostics(params: Params, problem: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of the basis: effective rank near 1, or a largest cosine near 1."""
     values = jnp.linalg.svd(params.basis, compute_uv=False)
     share = jnp.square(values) / jnp.maximum(jnp.sum(jnp.square(values)), 1e-30)
@@ -142,13 +131,12 @@ def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array
     return {"effective_rank": jnp.exp(entropy), "largest_cosine": jnp.max(apart)}
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalty of the basis and prior of a person."""
-    return tuple(
-        replace(config, penalty=penalty, prior=prior)
-        for penalty in (0.03, 0.3, 3.0, 30.0)
-        for prior in (0.3, 3.0)
-    )
-
-
-LORE = Family("lore", Config(), fit, adapt, logit, alarms, trials)
+LORE = Family(
+    "lore",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.03, 0.3, 3.0, 30.0), prior=(0.3, 3.0)),
+    diagnostics,
+)

@@ -19,7 +19,7 @@ References:
     arXiv 2505.24846, eq. 4–8. Böhning (1992), Multinomial logistic regression algorithm.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -28,16 +28,19 @@ from jaxtyping import Float
 
 from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import STATIC, Answers, Family, Number, clean
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import standardize_context, sum_of_squares
 from prefjax.families.mixture import hedge, mixture_logit
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
-from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -50,16 +53,13 @@ class Config:
         num_steps: Rounds of EM from the best of them.
     """
 
-    penalty: Number = 1.0
-    router_penalty: Number = 10.0
+    penalty: Number = field(default=1.0, metadata=POSITIVE)
+    router_penalty: Number = field(default=10.0, metadata=POSITIVE)
     rate: Number = 1.0
     spread: Number = 2.0
-    num_heads: int = field(default=4, metadata=STATIC)
-    num_starts: int = field(default=6, metadata=STATIC)
-    num_steps: int = field(default=32, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "num_heads", "num_starts", "num_steps")
+    num_heads: int = integer(4)
+    num_starts: int = integer(6)
+    num_steps: int = integer(32)
 
 
 class Params(NamedTuple):
@@ -69,16 +69,17 @@ class Params(NamedTuple):
     router: Float[Array, "context_and_one head"]
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """Stage 1; ``key`` draws how the heads differ at every start."""
-    context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
-    rows, size = data.rows, config.num_heads
-    gap, label = linear.gaps(data), linear.labels(data)[:, None]
-    given = rows.sample_weight.reshape(-1, 1)
-    everybody = linear.population(data, config.penalty)
+    contexts, origin, scale = standardize_context(problem)
+    context = jnp.pad(contexts, ((0, 0), (0, 1)), constant_values=1.0)
+    rows, size = problem.rows, config.num_heads
+    gap, label = linear.gaps(problem), linear.labels(problem)[:, None]
+    row_weight = rows.sample_weight.reshape(-1, 1)
+    everybody = linear.population(problem, config.penalty)
     center = jnp.zeros((size, gap.shape[1]))
-    mass = jnp.bincount(rows.first.reshape(-1), given[:, 0], length=len(context) + 1)[:-1]
-    bound = 0.5 * (context * mass[:, None]).T @ context
+    num_asked = jnp.bincount(rows.first.reshape(-1), row_weight[:, 0], length=len(context) + 1)[:-1]
+    bound = 0.5 * (context * num_asked[:, None]).T @ context
     bound = bound + config.router_penalty * jnp.eye(len(bound))
 
     def route(router):
@@ -91,34 +92,36 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
         return routed - loss
 
     def step(params, _):
-        share = given * jax.nn.softmax(joint(params))
+        share = row_weight * jax.nn.softmax(joint(params))
         weight = linear.solve(
-            data, share.T, center, config.penalty, start=params.weights, num_steps=1
+            problem, share.T, center, config.penalty, start=params.weights, num_steps=1
         )
         wanted = jax.ops.segment_sum(share, rows.first.reshape(-1), len(context) + 1)[:-1]
-        slope = context.T @ (wanted - mass[:, None] * jnp.exp(route(params.router)))
+        slope = context.T @ (wanted - num_asked[:, None] * jnp.exp(route(params.router)))
         slope = slope - config.router_penalty * params.router
         router = params.router + jax.scipy.linalg.solve(bound, slope, assume_a="pos")
         return Params(weight, router), None
 
     def objective(params):
-        ridge = config.penalty * jnp.sum(jnp.square(params.weights))
-        ridge = ridge + config.router_penalty * jnp.sum(jnp.square(params.router))
-        return 0.5 * ridge - given[:, 0] @ jax.nn.logsumexp(joint(params), axis=1)
+        ridge = config.penalty * sum_of_squares(params.weights)
+        ridge = ridge + config.router_penalty * sum_of_squares(params.router)
+        return 0.5 * ridge - row_weight[:, 0] @ jax.nn.logsumexp(joint(params), axis=1)
 
-    def begin(key):
+    def from_start(key):
         scale = config.spread
         weight = everybody[None] + scale * jax.random.normal(key, center.shape)
-        begun = Params(weight, jnp.zeros((context.shape[1], size)))
-        params, _ = jax.lax.scan(step, begun, None, length=-(-config.num_steps // 8))
+        init = Params(weight, jnp.zeros((context.shape[1], size)))
+        params, _ = jax.lax.scan(step, init, None, length=-(-config.num_steps // 8))
         return params, objective(params)
 
-    starts, costs = jax.vmap(begin)(jax.random.split(key, config.num_starts))
+    starts, costs = jax.vmap(from_start)(jax.random.split(key, config.num_starts))
     best = jax.tree.map(lambda leaf: leaf[jnp.argmin(costs)], starts)
-    return jax.lax.scan(step, best, None, length=config.num_steps)[0]
+    weights, router = jax.lax.scan(step, best, None, length=config.num_steps)[0]
+    slopes = router[:-1] / scale
+    return Params(weights, jnp.concatenate([slopes, router[-1:] - (origin @ slopes)[None]]))
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " head"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Stage 2: the person's log weights, zero mean information before the first answer."""
     answers = clean(answers)
     logits = (answers.first - answers.second) @ params.weights.T
@@ -126,49 +129,43 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " he
     return hedge(even, logits, answers.label, answers.sample_weight, config.rate)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " head"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """Log odds of the mixture that the router and the person make."""
     routed = jnp.append(context, 1.0) @ params.router
     return mixture_logit(state + routed, params.weights @ (first - second))
 
 
-def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
+def diagnostics(params: Params, problem: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of the router: entropy of its mean weights, 1 if even and 0 if one head rules.
 
     ``routing_information`` is what the prompt tells of the head: mutual information over log K.
     ``head_spread`` is the standard deviation between heads of a response's reward; at 0 the heads
     have merged and no answer changes anything.
     """
-    context = jnp.pad(data.context, ((0, 0), (0, 1)), constant_values=1.0)
+    context = jnp.pad(problem.context, ((0, 0), (0, 1)), constant_values=1.0)
     weight = jax.nn.softmax(context @ params.router)
 
     def entropy(share):
         return -jnp.sum(share * jnp.log(jnp.maximum(share, 1e-30)), axis=-1)
 
     most = jnp.log(jnp.maximum(config.num_heads, 2))
-    mean = entropy(weight.mean(0))
-    told = mean - jnp.mean(entropy(weight))
-    apart = jnp.var(data.embeddings @ params.weights.T, axis=1)
+    share = problem.compared / jnp.maximum(jnp.sum(problem.compared), 1)
+    mean = entropy(share @ weight)
+    shared = mean - jnp.sum(share * entropy(weight))
+    apart = jnp.var(problem.embeddings @ params.weights.T, axis=1)
     return {
         "router_entropy": mean / most,
-        "routing_information": told / most,
-        "head_spread": jnp.sqrt(jnp.mean(apart)),
+        "routing_information": shared / most,
+        "head_spread": jnp.sqrt(share @ apart),
     }
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalty of the heads and rate of a person's weights."""
-    return tuple(
-        replace(config, penalty=penalty, rate=rate)
-        for penalty in (0.1, 1.0, 10.0, 100.0)
-        for rate in (0.3, 1.0)
-    )
-
-
-MICRO = Family("micro", Config(), fit, adapt, logit, alarms, trials)
+MICRO = Family(
+    "micro",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.1, 1.0, 10.0, 100.0), rate=(0.3, 1.0)),
+    diagnostics,
+)

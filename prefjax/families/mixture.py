@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import Number
+from prefjax.families.config import Number
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array
 

@@ -15,7 +15,7 @@ References:
     arXiv 2402.05133, eq. 6–8 (user model, individualized preferences) and the loss of section 5.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -23,24 +23,19 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.basis import Problem
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-)
-from prefjax.families.descent import adam, chunks, inputs
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import adam, get_batch, inputs, sum_of_squares
 from prefjax.families.person import minimize
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
-from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -55,16 +50,13 @@ class Config:
     """
 
     penalty: Number = 1.0
-    user_penalty: Number = 1.0
+    user_penalty: Number = field(default=1.0, metadata=POSITIVE)
     share: Number = 0.5
     learning_rate: Number = 0.03
-    size: int = field(default=8, metadata=STATIC)
-    hidden: int = field(default=32, metadata=STATIC)
-    num_steps: int = field(default=400, metadata=STATIC)
-    batch: int = field(default=32, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "size", "hidden", "num_steps", "batch")
+    size: int = integer(8)
+    hidden: int = integer(32)
+    num_steps: int = integer(400)
+    batch: int = integer(32)
 
 
 class Network(NamedTuple):
@@ -81,7 +73,7 @@ class Params(NamedTuple):
     """Reward and people.
 
     Attributes:
-        network: r, of embeddings in their own units.
+        network: r, of standardized embeddings.
         generic: q_0.
         own: o of every training person.
     """
@@ -98,11 +90,21 @@ def reward(
 ) -> Float[Array, "*pairs"]:
     """r(e, q)."""
     hidden = embedding @ network.inward + person @ network.person
-    bent = jnp.tanh(hidden + jnp.broadcast_to(network.shift, hidden.shape))
-    return embedding @ network.straight + bent @ network.outward
+    curved = jnp.tanh(hidden + jnp.broadcast_to(network.shift, hidden.shape))
+    return embedding @ network.straight + curved @ network.outward
 
 
-def start_network(key: PRNGKey, num_inputs: int, size: int, hidden: int) -> Network:
+def reward_gap(
+    network: Network,
+    first: Float[Array, "*pairs input"],
+    second: Float[Array, "*pairs input"],
+    person: Float[Array, "*pairs code"],
+) -> Float[Array, "*pairs"]:
+    """r(e_a, q) − r(e_b, q)."""
+    return reward(network, first, person) - reward(network, second, person)
+
+
+def init_network(key: PRNGKey, num_inputs: int, size: int, hidden: int) -> Network:
     """A network whose hidden units have about unit size."""
     inward, person, outward = jax.random.split(key, 3)
     return Network(
@@ -114,51 +116,50 @@ def start_network(key: PRNGKey, num_inputs: int, size: int, hidden: int) -> Netw
     )
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """Everything by Adam; ``key`` draws the start and the chunks of every step."""
-    table, total = inputs(data), jnp.sum(data.rows.sample_weight)
+    table, total = inputs(problem), jnp.sum(problem.rows.sample_weight)
     start_key, step_key = jax.random.split(key)
-    num_chunks = len(data.rows.user)
+    num_chunks = len(problem.rows.user)
 
     def loss(params, key, progress):
         network, generic, own = params
         index = jax.random.randint(key, (min(config.batch, num_chunks),), 0, num_chunks)
-        rows = chunks(data, table, index)
+        rows = get_batch(problem, table, index)
 
         def mean(person):
             code = jnp.broadcast_to(person, (*rows.label.shape, config.size))
-            logit = reward(network, rows.first, code) - reward(network, rows.second, code)
+            logit = reward_gap(network, rows.first, rows.second, code)
             losses = rows.sample_weight * softplus_loss(logit, rows.label)
             return jnp.sum(losses) / jnp.maximum(jnp.sum(rows.sample_weight), 1e-12)
 
         everybody = generic[None, None, :]
-        told = mean(everybody + own[rows.user][:, None, :])
-        squares = jnp.sum(jnp.square(network.straight)) + jnp.sum(jnp.square(network.inward))
-        ridge = config.penalty * squares + config.user_penalty * jnp.sum(jnp.square(own))
-        return config.share * told + (1 - config.share) * mean(everybody) + 0.5 * ridge / total
+        personal = mean(everybody + own[rows.user][:, None, :])
+        ridge = config.penalty * sum_of_squares((network.straight, network.inward))
+        ridge = ridge + config.user_penalty * sum_of_squares(own)
+        return config.share * personal + (1 - config.share) * mean(everybody) + 0.5 * ridge / total
 
     network, generic, own = adam(
         loss,
         (
-            start_network(start_key, table.shape[1], config.size, config.hidden),
+            init_network(start_key, table.shape[1], config.size, config.hidden),
             jnp.zeros(config.size),
-            jnp.zeros((len(data.count), config.size)),
+            jnp.zeros((problem.num_users, config.size)),
         ),
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
-        keys=jax.random.split(step_key, config.num_steps),
+        key=step_key,
     )
     return Params(network, generic, own)
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " code"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """What sets a new person apart from the generic one."""
     answers = clean(answers)
 
     def logits(own):
         code = jnp.broadcast_to(params.generic + own, (len(answers.label), config.size))
-        first = reward(params.network, answers.first, code)
-        return first - reward(params.network, answers.second, code)
+        return reward_gap(params.network, answers.first, answers.second, code)
 
     def prior(own):
         return 0.5 * config.user_penalty * own @ own
@@ -166,25 +167,16 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " co
     return minimize(logits, prior, jnp.zeros(config.size), answers)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " code"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """``r(e_a, q_0 + o) − r(e_b, q_0 + o)``."""
-    person = params.generic + state
-    return reward(params.network, first, person) - reward(params.network, second, person)
+    return reward_gap(params.network, first, second, params.generic + state)
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalties of the network and of a person."""
-    return tuple(
-        replace(config, penalty=penalty, user_penalty=own)
-        for penalty in (0.1, 1.0, 10.0, 100.0)
-        for own in (0.3, 3.0)
-    )
-
-
-P_RLHF = Family("p-rlhf", Config(), fit, adapt, logit, no_alarms, trials)
+P_RLHF = Family(
+    "p-rlhf",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.1, 1.0, 10.0, 100.0), user_penalty=(0.3, 3.0)),
+)

@@ -15,7 +15,7 @@ References:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
@@ -23,18 +23,13 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.basis import Problem
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-    population_mean,
-)
-from prefjax.families.descent import adam, inputs, mean_loss, pick
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import adam, inputs, mean_loss, pick, sum_of_squares
 from prefjax.families.person import simplex_weights
-from prefjax.settings import check_settings
+from prefjax.families.population import draw_by_user, population_mean
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.types import Array, PRNGKey
 
 Map: TypeAlias = Mapping[str, Float[Array, "_ _"]]
@@ -43,7 +38,7 @@ Map: TypeAlias = Mapping[str, Float[Array, "_ _"]]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -58,16 +53,13 @@ class Config:
     """
 
     penalty: Number = 1.0
-    prior: Number = 1.0
+    prior: Number = field(default=1.0, metadata=POSITIVE)
     learning_rate: Number = 0.05
-    num_prototypes: int = field(default=8, metadata=STATIC)
-    size: int = field(default=8, metadata=STATIC)
-    hidden: int = field(default=0, metadata=STATIC)
-    loss: Literal["logistic", "hinge"] = field(default="logistic", metadata=STATIC)
-    num_steps: int = field(default=400, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "num_prototypes", "size", "num_steps")
+    num_prototypes: int = integer(8)
+    size: int = integer(8)
+    hidden: int = integer(0, least=0)
+    loss: Literal["logistic", "hinge"] = choice("logistic")
+    num_steps: int = integer(400)
 
 
 class Params(NamedTuple):
@@ -86,7 +78,7 @@ class Params(NamedTuple):
     center: Float[Array, " component"]
 
 
-def start_map(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Map:
+def init_map(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Map:
     """F drawn so that responses at unit scale have coordinates of about unit size."""
     straight, inward, outward = jax.random.split(key, 3)
     return {
@@ -96,10 +88,17 @@ def start_map(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Map:
     }
 
 
+def init_logits(
+    key: PRNGKey, problem: Problem, num_prototypes: int
+) -> Float[Array, "user component"]:
+    """ω at the start: almost even, and different for every person."""
+    return draw_by_user(key, problem, lambda key: 0.1 * jax.random.normal(key, (num_prototypes,)))
+
+
 def apply_map(params: Map, embedding: Float[Array, "*pairs input"]) -> jax.Array:
     """``We + W₂ gelu(W₁ e)``."""
-    bent = jax.nn.gelu(embedding @ params["inward"]) @ params["outward"]
-    return jnp.asarray(embedding @ params["straight"] + bent)
+    curved = jax.nn.gelu(embedding @ params["inward"]) @ params["outward"]
+    return jnp.asarray(embedding @ params["straight"] + curved)
 
 
 def distance(
@@ -109,12 +108,11 @@ def distance(
     return jnp.sqrt(jnp.sum(jnp.square(point - ideal), axis=-1) + 1e-12)
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """F, P and everybody's w by Adam; ``key`` draws where they start."""
-    table = inputs(data)
+    table = inputs(problem)
     map_key, prototype_key, weight_key = jax.random.split(key, 3)
-    shape = config.num_prototypes, config.size
-    rows, total = data.rows, jnp.sum(data.rows.sample_weight)
+    rows, total = problem.rows, jnp.sum(problem.rows.sample_weight)
     sign = jnp.where(rows.sample_weight > 0, 2 * rows.label - 1, 0.0)
 
     def loss(params):
@@ -123,8 +121,7 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
         ideal = (jax.nn.softmax(logits) @ prototypes)[rows.user][:, None, :]
         ideal = jnp.broadcast_to(ideal, first.shape)
         logit = distance(second, ideal) - distance(first, ideal)
-        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(mapping))
-        ridge = 0.5 * config.penalty / total * squares
+        ridge = 0.5 * config.penalty / total * sum_of_squares(mapping)
         if config.loss == "hinge":
             return jnp.sum(rows.sample_weight * jnp.maximum(0.0, 1 - sign * logit)) / total + ridge
         return mean_loss(logit, rows) + ridge
@@ -132,18 +129,18 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     mapping, prototypes, logits = adam(
         loss,
         (
-            start_map(map_key, table.shape[1], config.hidden, config.size),
-            jax.random.normal(prototype_key, shape),
-            0.1 * jax.random.normal(weight_key, (len(data.count), config.num_prototypes)),
+            init_map(map_key, table.shape[1], config.hidden, config.size),
+            jax.random.normal(prototype_key, (config.num_prototypes, config.size)),
+            init_logits(weight_key, problem, config.num_prototypes),
         ),
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
-    return Params(mapping, prototypes, weight, population_mean(weight, data))
+    return Params(mapping, prototypes, weight, population_mean(weight, problem))
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Weights of a new person on the prototypes."""
     answers = clean(answers)
     first, second = apply_map(params.map, answers.first), apply_map(params.map, answers.second)
@@ -155,26 +152,18 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " co
     return simplex_weights(logits, params.center, config.prior, answers)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " component"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """How much farther from the ideal point the second response is."""
     ideal = state @ params.prototypes
-    far = distance(apply_map(params.map, second), ideal)
-    return far - distance(apply_map(params.map, first), ideal)
+    points = apply_map(params.map, second), apply_map(params.map, first)
+    return distance(points[0], ideal) - distance(points[1], ideal)
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalty of the map and prior of a person."""
-    return tuple(
-        replace(config, penalty=penalty, prior=prior)
-        for penalty in (0.3, 3.0, 30.0, 300.0)
-        for prior in (0.3, 3.0)
-    )
-
-
-PAL_A = Family("pal-a", Config(), fit, adapt, logit, no_alarms, trials)
+PAL_A = Family(
+    "pal-a",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.3, 3.0, 30.0, 300.0), prior=(0.3, 3.0)),
+)

@@ -13,7 +13,7 @@ References:
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -21,33 +21,28 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.basis import Problem
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-    population_mean,
-)
-from prefjax.families.descent import adam, inputs, mean_loss, pick
-from prefjax.families.pal_a import Map, apply_map, start_map
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import adam, inputs, mean_loss, pick, standardize_context
+from prefjax.families.pal_a import Map, apply_map, init_logits, init_map
 from prefjax.families.person import simplex_weights
-from prefjax.settings import check_settings
+from prefjax.families.population import population_mean
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.types import Array, PRNGKey
 
 MAX_LOG_TEMPERATURE = math.log(100.0)
-START_LOG_TEMPERATURE = math.log(1 / 0.07)
+INIT_LOG_TEMPERATURE = math.log(1 / 0.07)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
         penalty: Ridge of τ times the directions, in rows.
-        prior: Strength of w's prior, in answers.
+        prior: κ of w's prior, in answers.
         learning_rate: Of Adam.
         num_prototypes: K.
         size: Dimension of the directions.
@@ -57,16 +52,13 @@ class Config:
     """
 
     penalty: Number = 1000.0
-    prior: Number = 1.0
+    prior: Number = field(default=1.0, metadata=POSITIVE)
     learning_rate: Number = 0.03
-    num_prototypes: int = field(default=8, metadata=STATIC)
-    size: int = field(default=8, metadata=STATIC)
-    hidden: int = field(default=0, metadata=STATIC)
-    context_hidden: int = field(default=8, metadata=STATIC)
-    num_steps: int = field(default=200, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "num_prototypes", "size", "context_hidden", "num_steps")
+    num_prototypes: int = integer(8)
+    size: int = integer(8)
+    hidden: int = integer(0, least=0)
+    context_hidden: int = integer(8)
+    num_steps: int = integer(200)
 
 
 class Heads(NamedTuple):
@@ -96,13 +88,15 @@ class Params(NamedTuple):
     center: Float[Array, " component"]
 
 
-def bend(heads: Heads, context: Float[Array, "*pairs context"]) -> Float[Array, "*pairs hidden"]:
+def hidden_units(
+    heads: Heads, context: Float[Array, "*pairs context"]
+) -> Float[Array, "*pairs hidden"]:
     """Hidden units over the prompt, which all g_k share."""
-    moved = context @ heads.inward
-    return jax.nn.gelu(moved + jnp.broadcast_to(heads.shift, moved.shape))
+    linear = context @ heads.inward
+    return jax.nn.gelu(linear + jnp.broadcast_to(heads.shift, linear.shape))
 
 
-def ideal(
+def ideal_direction(
     heads: Heads, weights: Float[Array, " component"], hidden: Float[Array, "*pairs hidden"]
 ) -> Float[Array, "*pairs point"]:
     """a_u(x) of one person, the heads mixed before they read the hidden units of a prompt."""
@@ -123,22 +117,21 @@ def temperature(log_temperature: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.exp(jnp.minimum(log_temperature, MAX_LOG_TEMPERATURE))
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """Everything by Adam; ``key`` draws where it starts."""
-    table, rows = inputs(data), data.rows
+    table, rows = inputs(problem), problem.rows
     map_key, inward_key, outward_key, constant_key, weight_key = jax.random.split(key, 5)
-    size = jnp.mean(jnp.sum(jnp.square(data.context), axis=1))
-    root = jnp.sqrt(jnp.maximum(size, 1e-12))
-    context = jnp.pad(data.context / root, ((0, 1), (0, 0)))
+    contexts, center, scale = standardize_context(problem)
+    context = jnp.pad(contexts, ((0, 1), (0, 0)))
     shape, hidden = (config.num_prototypes, config.size), config.context_hidden
     total = jnp.sum(rows.sample_weight)
 
     def loss(params):
         mapping, heads, log_temperature, logits = params
         first, second = pick(apply_map(mapping, table), rows)
-        prompts = pick(bend(heads, context), rows)[0]
+        prompts = pick(hidden_units(heads, context), rows)[0]
         weight = jax.nn.softmax(logits)[rows.user]
-        aim = jax.vmap(ideal, in_axes=(None, 0, 0))(heads, weight, prompts)
+        aim = jax.vmap(ideal_direction, in_axes=(None, 0, 0))(heads, weight, prompts)
         tau = temperature(log_temperature)
         logit = tau * (cosine(first, aim) - cosine(second, aim))
         ridge = 0.5 * config.penalty / total * jnp.square(tau)
@@ -153,60 +146,52 @@ def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
     mapping, heads, log_temperature, logits = adam(
         loss,
         (
-            start_map(map_key, table.shape[1], config.hidden, config.size),
+            init_map(map_key, table.shape[1], config.hidden, config.size),
             heads,
-            jnp.asarray(START_LOG_TEMPERATURE),
-            0.1 * jax.random.normal(weight_key, (len(data.count), config.num_prototypes)),
+            jnp.asarray(INIT_LOG_TEMPERATURE),
+            init_logits(weight_key, problem, config.num_prototypes),
         ),
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
     )
     weight = jax.nn.softmax(logits)
+    inward = heads.inward / scale
     return Params(
         map=mapping,
-        heads=heads._replace(inward=heads.inward / root),
+        heads=heads._replace(inward=inward, shift=heads.shift - center @ inward),
         log_temperature=log_temperature,
         weights=weight,
-        center=population_mean(weight, data),
+        center=population_mean(weight, problem),
     )
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " component"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """Weights of a new person on the directions."""
     answers = clean(answers)
     first, second = apply_map(params.map, answers.first), apply_map(params.map, answers.second)
-    prompts = bend(params.heads, answers.context)
+    prompts = hidden_units(params.heads, answers.context)
     tau = temperature(params.log_temperature)
 
     def logits(weight):
-        aim = ideal(params.heads, weight, prompts)
+        aim = ideal_direction(params.heads, weight, prompts)
         return tau * (cosine(first, aim) - cosine(second, aim))
 
     return simplex_weights(logits, params.center, config.prior, answers)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " component"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """τ times how much better the first response is aligned with the ideal direction."""
-    aim = ideal(params.heads, state, bend(params.heads, context))
+    aim = ideal_direction(params.heads, state, hidden_units(params.heads, context))
     near = cosine(apply_map(params.map, first), aim)
     near = near - cosine(apply_map(params.map, second), aim)
     return temperature(params.log_temperature) * near
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Learning rate, ridge of the temperature and prior of a person."""
-    return tuple(
-        replace(config, learning_rate=rate, penalty=penalty, prior=prior)
-        for rate in (0.1, 0.03)
-        for penalty in (100.0, 1000.0)
-        for prior in (0.3, 3.0)
-    )
-
-
-PAL_B = Family("pal-b", Config(), fit, adapt, logit, no_alarms, trials)
+PAL_B = Family(
+    "pal-b",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(learning_rate=(0.1, 0.03), penalty=(100.0, 1000.0), prior=(0.3, 3.0)),
+)

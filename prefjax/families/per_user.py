@@ -13,7 +13,7 @@ References:
     arXiv 2503.06358, section 5 and Fig. 11 (the baseline without a shared basis).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import jax
@@ -23,21 +23,16 @@ from jaxtyping import Float
 from prefjax import logistic
 from prefjax.basis import Problem
 from prefjax.families import linear
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    clean,
-    no_alarms,
-)
-from prefjax.settings import check_settings
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.types import Array, PRNGKey
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -46,12 +41,9 @@ class Config:
         population_penalty: τ of the population's reward.
     """
 
-    penalty: Number = 1.0
-    population_penalty: Number = 10.0
-    around: Literal["zero", "population"] = field(default="zero", metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self)
+    penalty: Number = field(default=1.0, metadata=POSITIVE)
+    population_penalty: Number = field(default=10.0, metadata=POSITIVE)
+    around: Literal["zero", "population"] = choice("zero")
 
 
 class Params(NamedTuple):
@@ -66,15 +58,15 @@ class Params(NamedTuple):
     precision: Float[Array, ""]
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """The prior; ``key`` is not used."""
-    center = jnp.zeros(data.embeddings.shape[1])
+    center = jnp.zeros(problem.embeddings.shape[1])
     if config.around == "population":
-        center = linear.population(data, config.population_penalty)
+        center = linear.population(problem, config.population_penalty)
     return Params(center=center, precision=jnp.asarray(config.penalty))
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " input"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """w_u, exactly."""
     answers = clean(answers)
     gap = answers.first - answers.second
@@ -94,22 +86,16 @@ def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " in
     return params.center + (moved if basis is None else basis @ moved)
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " input"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """``w_u·(e_a − e_b)``."""
     return (first - second) @ state
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalties over three decades."""
-    return tuple(
-        replace(config, penalty=penalty) for penalty in (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-    )
-
-
-PER_USER = Family("per-user", Config(), fit, adapt, logit, no_alarms, trials)
+PER_USER = Family(
+    "per-user",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)),
+)

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.families.contract import Answers, Number
+from prefjax.families.answers import Answers
+from prefjax.families.config import Number
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array
 
@@ -61,14 +62,14 @@ def minimize(
         return code, value, damping, gain, number + 1
 
     damping = jnp.full_like(start[0], 0.1)
-    begun = start, objective(start), damping, jnp.full_like(damping, jnp.inf), 0
-    return jax.lax.while_loop(unfinished, step, begun)[0]
+    init = start, objective(start), damping, jnp.full_like(damping, jnp.inf), 0
+    return jax.lax.while_loop(unfinished, step, init)[0]
 
 
 def simplex_weights(
     logits: Callable[[jax.Array], Array],
     center: Float[Array, " component"],
-    strength: Number,
+    penalty: Number,
     answers: Answers,
 ) -> Float[Array, " component"]:
     """Weights on the simplex under ``κ KL(w ‖ w̄)``; without answers exactly w̄.
@@ -76,13 +77,13 @@ def simplex_weights(
     Args:
         logits: s of every answered pair as a function of w.
         center: w̄, positive.
-        strength: κ > 0, in answers.
+        penalty: κ > 0, in answers.
         answers: Labels and weights; rows of weight 0 must be clean.
     """
     start = jnp.log(center)
 
     def divergence(code):
-        return strength * jax.nn.softmax(code) @ (jax.nn.log_softmax(code) - start)
+        return penalty * jax.nn.softmax(code) @ (jax.nn.log_softmax(code) - start)
 
     code = minimize(lambda code: logits(jax.nn.softmax(code)), divergence, start, answers)
     return jnp.where(jnp.any(answers.sample_weight > 0), jax.nn.softmax(code), center)

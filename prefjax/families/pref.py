@@ -8,8 +8,8 @@ MAP under the population prior, with its Laplace covariance: the logit is modera
 it is, without answers as after them.
 
 Held-out training users are new to the fit, not to embeddings that were made from everybody's
-answers: there they find their own answers again and the learned penalty is too weak. The trials
-are therefore given penalties, to be chosen on people who did not make the embeddings.
+answers: there they find their own answers again and the learned penalty is too weak. The grid
+therefore has given penalties, to be chosen on people who did not make the embeddings.
 
 The published method is `prefjax.families.pref_map`.
 
@@ -17,24 +17,25 @@ References:
     arXiv 2503.06358, eq. 1–5; `prefjax.basis.penalties` for what is learned and how.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import jax
-from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.basis import EMConfig, Problem, SearchConfig, fit_block, search_utility
 from prefjax.basis import fit as fit_default
-from prefjax.families.contract import STATIC, Answers, Family, Number, clean, no_alarms
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.shapes import Context, Input, Scalar
 from prefjax.numerics import positive_inverse, precision
 from prefjax.person.laplace import moderated_logit, predict_logit
-from prefjax.settings import check_settings
-from prefjax.types import Array, Gaussian, Penalties, PRNGKey, RewardBasis
+from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -43,29 +44,26 @@ class Config:
         search: Candidate penalties.
     """
 
-    penalty: Number | None = None
-    em: EMConfig = field(default=EMConfig(), metadata=STATIC)
-    search: SearchConfig = field(default=SearchConfig(), metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self)
+    penalty: Number | None = field(default=None, metadata=POSITIVE)
+    em: EMConfig = choice(EMConfig())
+    search: SearchConfig = choice(SearchConfig())
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> RewardBasis:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
     """The basis with penalties learned; ``key`` draws the held-out training users.
 
     Args:
         key: Seed of the held-out draws and of the start.
-        data: What is fitted; the basis is one of its standardized embeddings.
+        problem: What is fitted; the basis is one of its standardized embeddings.
         config: Settings.
     """
-    data = data._replace(standardizer=None)
+    problem = problem._replace(standardizer=None)
     if config.penalty is None:
-        basis, _, _ = fit_default(key, data, config=config.em, search_config=config.search)
+        basis, _, _ = fit_default(key, problem, config=config.em, search_config=config.search)
         return basis
-    utility = search_utility(key, data, config=config.em, search_config=config.search)
+    utility = search_utility(key, problem, config=config.em, search_config=config.search)
     penalties = Penalties(config.penalty, utility, 1.0)
-    basis, _, _ = fit_block(key, data, penalties, config=config.em)
+    basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     return basis
 
 
@@ -86,22 +84,19 @@ def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
 
 
 def logit(
-    params: RewardBasis,
-    state: Gaussian,
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+    params: RewardBasis, state: Gaussian, first: Input, second: Input, context: Context
+) -> Scalar:
     """``m / √(1 + πsv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, s the posterior scale."""
     described = (first - second) @ params.params["out"]["kernel"]
     mean, variance = predict_logit(state, described[:-1], described[-1])
     return moderated_logit(mean, params.posterior_scale * variance)
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Eight given penalties, the last of which leave hardly anything personal."""
-    given = (4.0, 12.0, 36.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-    return tuple(replace(config, penalty=penalty) for penalty in given)
-
-
-PREF = Family("pref", Config(), fit, adapt, logit, no_alarms, trials)
+PREF = Family(
+    "pref",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(4.0, 12.0, 36.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)),
+)

@@ -19,20 +19,15 @@ import jax.numpy as jnp
 
 from prefjax.basis import EMConfig, Problem, fit_block
 from prefjax.families import pref
-from prefjax.families.contract import (
-    STATIC,
-    Answers,
-    Family,
-    Number,
-    no_alarms,
-)
-from prefjax.settings import check_settings
+from prefjax.families.answers import Answers
+from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice
+from prefjax.families.contract import Family
 from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -42,20 +37,17 @@ class Config:
         em: J and how a fit runs.
     """
 
-    penalty: Number = 1.0
-    utility_penalty: Number = 0.1
-    beta: Number = 1.0
-    em: EMConfig = field(default=EMConfig(), metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self)
+    penalty: Number = field(default=1.0, metadata=POSITIVE)
+    utility_penalty: Number = field(default=0.1, metadata=POSITIVE)
+    beta: Number = field(default=1.0, metadata=POSITIVE)
+    em: EMConfig = choice(EMConfig())
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> RewardBasis:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
     """The basis by joint MAP with the ridge prior; ``key`` only breaks ties in the start."""
     penalties = Penalties(config.penalty, config.utility_penalty, 0.0)
-    data = data._replace(standardizer=None)
-    basis, _, _ = fit_block(key, data, penalties, config=config.em)
+    problem = problem._replace(standardizer=None)
+    basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     eye = jnp.eye(config.em.num_factors)
     return basis._replace(population=Gaussian(0 * eye[0], eye / config.beta))
 
@@ -65,7 +57,7 @@ def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
     return pref.adapt(params, answers, pref.Config())
 
 
-def trials(config: Config) -> tuple[Config, ...]:
+def config_grid(config: Config) -> tuple[Config, ...]:
     """Penalty of the base rewards and β."""
     return tuple(
         replace(config, penalty=penalty, utility_penalty=0.1 * penalty, beta=beta)
@@ -74,4 +66,4 @@ def trials(config: Config) -> tuple[Config, ...]:
     )
 
 
-PREF_MAP = Family("pref-map", Config(), fit, adapt, pref.logit, no_alarms, trials)
+PREF_MAP = Family("pref-map", Config(), fit, adapt, pref.logit, config_grid)

@@ -17,7 +17,7 @@ References:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -25,11 +25,20 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.basis import Problem
-from prefjax.families.contract import STATIC, Answers, Family, Number, clean
-from prefjax.families.descent import adam, chunks, deal, inputs, shuffle
-from prefjax.families.p_rlhf import Network, reward, start_network
+from prefjax.families.answers import Answers, clean
+from prefjax.families.config import FamilyConfig, Number, integer, make_grid
+from prefjax.families.contract import Family
+from prefjax.families.descent import (
+    adam,
+    get_batch,
+    inputs,
+    sample_batch,
+    shuffle_rows,
+    sum_of_squares,
+)
+from prefjax.families.p_rlhf import Network, init_network, reward_gap
+from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
-from prefjax.settings import check_settings
 from prefjax.types import Array, PRNGKey
 
 ACTIVE_VARIANCE = 0.005
@@ -39,7 +48,7 @@ MAX_LOG_VARIANCE = 8.0
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Config:
+class Config(FamilyConfig):
     """Settings.
 
     Attributes:
@@ -58,16 +67,13 @@ class Config:
     penalty: Number = 3.0
     beta: Number = 0.01
     learning_rate: Number = 0.01
-    size: int = field(default=8, metadata=STATIC)
-    hidden: int = field(default=32, metadata=STATIC)
-    context: int = field(default=24, metadata=STATIC)
-    targets: int = field(default=24, metadata=STATIC)
-    cycles: int = field(default=4, metadata=STATIC)
-    num_steps: int = field(default=1000, metadata=STATIC)
-    batch: int = field(default=32, metadata=STATIC)
-
-    def __post_init__(self):
-        check_settings(self, "size", "hidden", "context", "targets", "cycles", "num_steps", "batch")
+    size: int = integer(8)
+    hidden: int = integer(32)
+    context: int = integer(24)
+    targets: int = integer(24)
+    cycles: int = integer(4)
+    num_steps: int = integer(1000)
+    batch: int = integer(32)
 
 
 Encoder: TypeAlias = Mapping[str, Float[Array, "_ _"]]
@@ -75,7 +81,7 @@ Encoder: TypeAlias = Mapping[str, Float[Array, "_ _"]]
 
 
 class Params(NamedTuple):
-    """Encoder and reward, of embeddings in their own units."""
+    """Encoder and reward, of standardized embeddings."""
 
     encoder: Encoder
     network: Network
@@ -88,7 +94,7 @@ class Latent(NamedTuple):
     log_variance: Float[Array, " latent"]
 
 
-def start_encoder(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Encoder:
+def init_encoder(key: PRNGKey, num_inputs: int, hidden: int, size: int) -> Encoder:
     """Matrices that keep unit size; a token begins as a function of what won minus what lost."""
     shapes = {
         "winner": (num_inputs, hidden),
@@ -134,14 +140,14 @@ def encode(
     tokens = tokens @ encoder["token"]
     attention = (tokens @ encoder["query"]) @ (tokens @ encoder["key"]).T
     attention = attention / jnp.sqrt(tokens.shape[1])
-    heard = jnp.any(sample_weight > 0)
-    loud = jnp.where(heard, sample_weight, 1.0)
-    share = jnp.where(loud > 0, jnp.log(jnp.where(loud > 0, loud, 1.0)), -jnp.inf)
+    answered = jnp.any(sample_weight > 0)
+    weight = jnp.where(answered, sample_weight, 1.0)
+    share = jnp.where(weight > 0, jnp.log(jnp.where(weight > 0, weight, 1.0)), -jnp.inf)
     attention = jax.nn.softmax(attention + share[None, :], axis=1)
     mixed = jax.nn.gelu(tokens + attention @ (tokens @ encoder["value"]))
-    pooled = loud @ mixed / jnp.sum(loud)
-    mean = jnp.where(heard, pooled @ encoder["mean"], 0.0)
-    spread = jnp.where(heard, pooled @ encoder["spread"] - 4.0, 0.0)
+    pooled = weight @ mixed / jnp.sum(weight)
+    mean = jnp.where(answered, pooled @ encoder["mean"], 0.0)
+    spread = jnp.where(answered, pooled @ encoder["spread"] - 4.0, 0.0)
     return Latent(mean, jnp.clip(spread, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
 
 
@@ -157,74 +163,67 @@ def annealed(progress: Float[Array, ""], cycles: int) -> Float[Array, ""]:
     return 0.5 * (1 - jnp.cos(jnp.pi * jnp.minimum(2 * place, 1.0)))
 
 
-def fit(key: PRNGKey, data: Problem, config: Config) -> Params:
+def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """Encoder and reward by Adam; ``key`` draws the start, the contexts and z."""
-    table, total = inputs(data), jnp.sum(data.rows.sample_weight)
-    encoder_key, network_key, deck_key, step_key = jax.random.split(key, 4)
-    deck = shuffle(deck_key, data, NUM_ORDERS)
+    table, total = inputs(problem), jnp.sum(problem.rows.sample_weight)
+    encoder_key, network_key, order_key, step_key = jax.random.split(key, 4)
+    index = shuffle_rows(order_key, problem, NUM_ORDERS)
 
     def one(params, key):
         row_key, size_key, noise_key = jax.random.split(key, 3)
-        rows = deal(row_key, deck, data, table, config.context + config.targets)
+        rows = sample_batch(row_key, index, problem, table, config.context + config.targets)
         first, second, label, weight = rows.first, rows.second, rows.label, rows.sample_weight
         longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
         count = jax.random.randint(size_key, (), 0, longest + 1)
         asked = jnp.arange(len(label)) < count
-        heard = jnp.where(asked, weight, 0.0)
-        context = (part[: config.context] for part in (first, second, label, heard))
+        given = jnp.where(asked, weight, 0.0)
+        context = (part[: config.context] for part in (first, second, label, given))
         latent = encode(params.encoder, *context)
         noise = jax.random.normal(noise_key, latent.mean.shape)
         z = latent.mean + jnp.exp(0.5 * latent.log_variance) * noise
         code = jnp.broadcast_to(z, (len(label), len(z)))
-        logit = reward(params.network, first, code) - reward(params.network, second, code)
-        told = jnp.where(asked, 0.0, weight)
-        return told @ softplus_loss(logit, label), jnp.sum(told), divergence(latent)
+        logit = reward_gap(params.network, first, second, code)
+        target = jnp.where(asked, 0.0, weight)
+        return target @ softplus_loss(logit, label), jnp.sum(target), divergence(latent)
 
     def loss(params, key, progress):
         losses, count, kl = jax.vmap(one, in_axes=(None, 0))(
             params, jax.random.split(key, config.batch)
         )
         read = params.network.straight, params.network.inward, params.encoder["winner"]
-        squares = sum(jnp.sum(jnp.square(leaf)) for leaf in (*read, params.encoder["loser"]))
+        squares = sum_of_squares((*read, params.encoder["loser"]))
         beta = config.beta * annealed(progress, config.cycles)
         bound = (jnp.sum(losses) + beta * jnp.sum(kl)) / jnp.maximum(jnp.sum(count), 1e-12)
         return bound + 0.5 * config.penalty / total * squares
 
-    start = Params(
-        start_encoder(encoder_key, table.shape[1], config.hidden, config.size),
-        start_network(network_key, table.shape[1], config.size, config.hidden),
+    init = Params(
+        init_encoder(encoder_key, table.shape[1], config.hidden, config.size),
+        init_network(network_key, table.shape[1], config.size, config.hidden),
     )
     return adam(
         loss,
-        start,
+        init,
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
-        keys=jax.random.split(step_key, config.num_steps),
+        key=step_key,
     )
 
 
-def adapt(params: Params, answers: Answers, config: Config) -> Float[Array, " latent"]:
+def adapt(params: Params, answers: Answers, config: Config) -> State:
     """μ of a new person: one forward pass."""
     answers = clean(answers)
     parts = answers.first, answers.second, answers.label, answers.sample_weight
     return encode(params.encoder, *parts).mean
 
 
-def logit(
-    params: Params,
-    state: Float[Array, " latent"],
-    first: Float[Array, " input"],
-    second: Float[Array, " input"],
-    context: Float[Array, " context"],
-) -> Float[Array, ""]:
+def logit(params: Params, state: State, first: Input, second: Input, context: Context) -> Scalar:
     """``r(e_a, z) − r(e_b, z)``."""
-    return reward(params.network, first, state) - reward(params.network, second, state)
+    return reward_gap(params.network, first, second, state)
 
 
-def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array]:
+def diagnostics(params: Params, problem: Problem, config: Config) -> dict[str, jax.Array]:
     """Collapse of z: units whose μ differs between training contexts, and the mean KL in nats."""
-    table = jnp.concatenate([data.embeddings, jnp.zeros_like(data.embeddings[:1])])
-    batch = chunks(data, table, jnp.arange(len(data.rows.user)))
+    batch = get_batch(problem, inputs(problem), jnp.arange(len(problem.rows.user)))
     size = config.context
     first, second, label, weight = (
         part[:, :size] for part in (batch.first, batch.second, batch.label, batch.sample_weight)
@@ -236,13 +235,12 @@ def alarms(params: Params, data: Problem, config: Config) -> dict[str, jax.Array
     return {"active_units": active, "kl": jnp.mean(jax.vmap(divergence)(latent))}
 
 
-def trials(config: Config) -> tuple[Config, ...]:
-    """Penalty of the reward and β."""
-    return tuple(
-        replace(config, penalty=penalty, beta=beta)
-        for penalty in (0.3, 1.0, 3.0, 10.0)
-        for beta in (0.003, 0.03)
-    )
-
-
-VPL = Family("vpl", Config(), fit, adapt, logit, alarms, trials)
+VPL = Family(
+    "vpl",
+    Config(),
+    fit,
+    adapt,
+    logit,
+    make_grid(penalty=(0.3, 1.0, 3.0, 10.0), beta=(0.003, 0.03)),
+    diagnostics,
+)
