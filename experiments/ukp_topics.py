@@ -96,7 +96,7 @@ def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray
     data = stack_data(sets, tables, num_users=num_users)
     fit, predict = jax.jit(family.fit), predictor(family)
     longest = max(MOST_HELD, int(np.bincount(topic).max()))
-    trials = list(family.trials(family.config))
+    grid = list(family.config_grid(family.config))
     logit = np.full(len(topic), np.nan)
 
     def guess(params, answers, tested: np.ndarray, trial) -> np.ndarray:
@@ -118,10 +118,10 @@ def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray
         held = np.flatnonzero((topic != fold) & (topic % 5 == (fold + 1) % 5))
         held = np.random.default_rng(fold).permutation(held)[:MOST_HELD]
         losses = []
-        for trial in trials if len(trials) > 1 else ():
+        for trial in grid if len(grid) > 1 else ():
             guessed = guess(fit(key, inner, trial), heard, held, trial)
             losses.append(float(np.mean(metrics.nll(jnp.asarray(guessed), rows.label[held]))))
-        chosen = trials[int(np.argmin(losses))] if losses else trials[0]
+        chosen = grid[int(np.argmin(losses))] if losses else grid[0]
         tested = np.flatnonzero(topic == fold)
         logit[tested] = guess(fit(key, outer, chosen), all_heard, tested, chosen)
     return logit

@@ -143,13 +143,13 @@ def test_a_stopped_comparison_goes_on(compared):
         np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
 
 
-def test_a_cell_of_other_settings_or_trials_is_computed_again(tmp_path, compared, monkeypatch):
+def test_a_cell_of_other_settings_or_grid_is_computed_again(tmp_path, compared, monkeypatch):
     _, _, cells = compared
     for one in cells:
         if "error" not in one.about:
             compare.save_cell(tmp_path, one)
     family = families.get_family("per-user")
-    fewer = family._replace(trials=lambda config: family.trials(config)[:2])
+    fewer = family._replace(config_grid=lambda config: family.config_grid(config)[:2])
     monkeypatch.setitem(families.REGISTRY, "per-user", fewer)
     said = []
     compare.run_cells(PLAN, tmp_path, say=said.append, make=small)
@@ -222,10 +222,10 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
 
 
-def test_alarms_are_in_the_report():
+def test_diagnostics_are_in_the_report():
     def cell(seed, rank):
         scores = {"": compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
-        about = {"alarms": {"effective_rank": rank}}
+        about = {"diagnostics": {"effective_rank": rank}}
         return compare.Cell("d", "e", seed, "lore", np.arange(2), scores, about)
 
     cells = [cell(0, 1.0), cell(1, 4.0)]

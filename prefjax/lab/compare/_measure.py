@@ -1,6 +1,6 @@
 """One family on one draw: choose its settings, fit it, and score new people by answers given.
 
-The settings are among those of `Family.trials`, at most eight, listed from weak to strong: the last
+The settings are among those of `Family.config_grid`, at most eight, from weak to strong: the last
 one whose AUC for held-out training people, averaged over all numbers of answers, cannot be told
 from the best (one standard error of the difference, over people). The family is then fitted to all
 training people, and with the same settings to nulls:
@@ -195,10 +195,10 @@ def scores_of(
     return Measured(np.asarray(auc)[:, :num_users], np.asarray(nll)[:, :num_users])
 
 
-def strongest(auc: Float[np.ndarray, "trial user"]) -> int:
-    """The last trial whose mean is within one standard error of the best, in pairs over people.
+def strongest(auc: Float[np.ndarray, "config user"]) -> int:
+    """The last config whose mean is within one standard error of the best, in pairs over people.
 
-    People without both labels among their tests are NaN and do not count; nor does a trial that is
+    People without both labels among their tests are NaN and do not count; nor does a config that is
     NaN for everybody.
     """
     counted = auc[:, ~np.isnan(auc).all(axis=0)]
@@ -213,23 +213,23 @@ def strongest(auc: Float[np.ndarray, "trial user"]) -> int:
 def choose(
     key: PRNGKey, family: Family, cases: Cases, num_answers: tuple[int, ...]
 ) -> tuple[Any, list[float]]:
-    """The trial that suits held-out training people, and the mean AUC of every trial.
+    """The config that suits held-out training people, and the mean AUC of every config.
 
-    A family with one trial needs no fit here; the list is then empty.
+    A family with one config needs no fit here; the list is then empty.
     """
-    trials = family.trials(family.config)
-    if len(trials) == 1:
-        return trials[0], []
+    grid = family.config_grid(family.config)
+    if len(grid) == 1:
+        return grid[0], []
     fit, _ = programs(family, num_answers, cases.votes)
     tuned = []
-    for config in trials:
+    for config in grid:
         params = fit(key, cases.inner.data, config)
         held = scores_of(
             family, params, config, cases.inner, cases.num_held, num_answers, votes=cases.votes
         )
         tuned.append(held.auc.mean(axis=0))
     auc = np.stack(tuned)
-    return trials[strongest(auc)], [float(np.nanmean(row)) for row in auc]
+    return grid[strongest(auc)], [float(np.nanmean(row)) for row in auc]
 
 
 def measure(
@@ -250,7 +250,7 @@ def measure(
 
     Returns:
         Scores by control, the family's own under ``""``; and what is to be kept of the fit:
-        the AUC of every trial, the chosen config, and the alarms.
+        the AUC of every config, the chosen config, and the diagnostics.
     """
     fit, _ = programs(family, num_answers, cases.votes)
     config, tuned = choose(key, family, cases, num_answers)
@@ -270,11 +270,11 @@ def measure(
     ):
         if name in controls:
             results[name] = scores(fit(key, case.data, config), case)
-    alarms = jax.jit(family.alarms)(params, cases.outer.data, config)
+    diagnostics = jax.jit(family.diagnostics)(params, cases.outer.data, config)
     kept = {
-        "trials": tuned,
+        "config_grid": tuned,
         "config": repr(config),
-        "alarms": {name: float(value) for name, value in alarms.items()},
+        "diagnostics": {name: float(value) for name, value in diagnostics.items()},
     }
     return results, kept
 

@@ -1,4 +1,4 @@
-"""A comparison in Markdown: scores, what answers bring, whether nulls are null, and alarms."""
+"""A comparison in Markdown: scores, what answers bring, whether nulls are null, diagnostics."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -31,7 +31,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
             _differences(some, number),
-            *_alarms([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
+            *_diagnostics([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
         ]
     failed = [cell for cell in cells if "error" in cell.about]
     if failed:
@@ -49,7 +49,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
 
 
 def manifest(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """What ran: an entry a cell, with its commit, seconds, config, alarms or why it failed."""
+    """What ran: an entry a cell, with its commit, seconds, config, diagnostics or why it failed."""
     return [
         {
             "dataset": cell.dataset,
@@ -117,14 +117,14 @@ COLLAPSED = {
     "head_spread": "0: heads alike",
     "num_clusters": "1: one group",
 }
-"""Value of an alarm at which a family has collapsed, and to what."""
+"""Value of a diagnostic at which a family has collapsed, and to what."""
 
 
-def _alarms(cells: Sequence[Cell]) -> list[str]:
-    """What the families tell of their own fits, over draws; nothing where none has an alarm."""
+def _diagnostics(cells: Sequence[Cell]) -> list[str]:
+    """What the families tell of their own fits, over draws; nothing where none has a diagnostic."""
     found: dict[tuple[str, str], list[float]] = {}
     for cell in cells:
-        for name, value in cell.about.get("alarms", {}).items():
+        for name, value in cell.about.get("diagnostics", {}).items():
             found.setdefault((cell.method, name), []).append(value)
     if not found:
         return []
@@ -133,7 +133,8 @@ def _alarms(cells: Sequence[Cell]) -> list[str]:
         f"{max(values):.3g} | {COLLAPSED.get(name, '')} |"
         for (method, name), values in found.items()
     ]
-    head = ["| method | alarm | mean of draws | least | most | collapsed at |", "|---" * 6 + "|"]
+    titles = "| method | diagnostic | mean of draws | least | most | collapsed at |"
+    head = [titles, "|---" * 6 + "|"]
     return ["Alarms: what shows a known way to collapse.", "\n".join([*head, *lines])]
 
 

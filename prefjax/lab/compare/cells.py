@@ -225,7 +225,7 @@ def _settings(plan: Plan, family: Family) -> dict[str, Any]:
     return {
         "num_answers": list(plan.num_answers),
         "controls": list(plan.controls),
-        "trials": [repr(trial) for trial in family.trials(family.config)],
+        "config_grid": [repr(trial) for trial in family.config_grid(family.config)],
     }
 
 

@@ -1,7 +1,7 @@
 """Cells on disk: one file for each data set, encoder, seed and method.
 
 A comparison that was stopped thus goes on where it was. A cell remembers the settings it was
-computed under, the trials of its family among them; under others it is computed again. A cell that
+computed under, the grid of its family among them; under others it is computed again. A cell that
 failed holds the reason and is tried again.
 """
 
@@ -29,8 +29,8 @@ class Cell(NamedTuple):
         method: Name of the family, or a baseline.
         users: Index of every new person in the data set.
         scores: By control, the method's own under ``""``; empty if it failed.
-        about: Settings, commit of the code, seconds, chosen config, AUC of the trials, alarms, and
-            ``error`` if any.
+        about: Settings, commit of the code, seconds, chosen config, AUC of the grid, diagnostics,
+            and ``error`` if any.
     """
 
     dataset: str
