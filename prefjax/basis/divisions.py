@@ -1,7 +1,8 @@
 """Which users, and which of their answers, are held out where penalties are chosen.
 
 All draws are keyed by user, group and response, never by the number of a row, so that neither the
-order nor the repetition of rows changes them, nor do users or responses that no row shows.
+order nor the repetition of rows changes them. Users and responses are counted among those that some
+row shows; others, wherever they stand, change no draw.
 """
 
 from functools import partial
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from prefjax.basis import control
 from prefjax.basis import rows as layout
@@ -20,6 +21,11 @@ NUM_PARTS = 4
 """Folds that the users are cut into; one of them is held out at a time."""
 
 
+def _rank(present: Bool[Array, " any"]) -> Int[jax.Array, " any"]:
+    """Place of every user or response among those that are present."""
+    return jnp.maximum(jnp.cumsum(jnp.asarray(present)) - 1, 0)
+
+
 def held_out_folds(key: PRNGKey, problem: Problem, num_folds: int) -> Bool[jax.Array, "fold user"]:
     """Which users each of the first ``num_folds`` of `NUM_PARTS` equal folds holds out.
 
@@ -28,8 +34,8 @@ def held_out_folds(key: PRNGKey, problem: Problem, num_folds: int) -> Bool[jax.A
         problem: Users without rows are in no fold.
         num_folds: Number of folds, static.
     """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(problem.num_users))
     present = jnp.asarray(problem.count) > 0
+    keys = jax.vmap(partial(jax.random.fold_in, key))(_rank(present))
     place = jnp.where(present, jax.vmap(jax.random.uniform)(keys), jnp.inf)
     rank = jnp.argsort(jnp.argsort(place))
     fold = jnp.where(present, rank % NUM_PARTS, -1)
@@ -59,6 +65,7 @@ def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> D
         num_divisions: Independent divisions, static.
     """
     rows = problem.rows
+    user = _rank(jnp.asarray(problem.count) > 0)[rows.user]
 
     def drawn(key, user, *labels):
         for label in (user, *labels):
@@ -67,11 +74,13 @@ def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> D
 
     def by_slot(key, *labels):
         of_chunk = jax.vmap(drawn, in_axes=(None, None, *(0 for _ in labels)))
-        return jax.vmap(of_chunk, in_axes=(None, 0, *(0 for _ in labels)))(key, rows.user, *labels)
+        return jax.vmap(of_chunk, in_axes=(None, 0, *(0 for _ in labels)))(key, user, *labels)
 
     def once(key):
         if problem.group is None:
-            predicted = by_slot(key, rows.first, rows.second)
+            rank = _rank(problem.compared)
+            rank = jnp.append(rank, rank[-1] + 1)  # the zero baseline comes last
+            predicted = by_slot(key, rank[rows.first], rank[rows.second])
             return ~predicted, predicted
         group = jnp.append(jnp.asarray(problem.group), -1)  # the zero baseline has no group
         first, second = group[rows.first], group[rows.second]
