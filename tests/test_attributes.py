@@ -6,6 +6,8 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -305,3 +307,30 @@ def test_worlds_are_written_and_read_as_they_are(tmp_path):
         assert back.responses == world.dataset.responses
         for column, expected in zip(back.comparisons, world.dataset.comparisons, strict=True):
             np.testing.assert_array_equal(column, expected)
+
+
+def write_pool(folder, ids=(7, 9), rows=((7, "a", "one"), (7, "b", "two"), (9, "a", " "))):
+    instructions = {"instruction_id": list(ids), "instruction": [f"ask {name}" for name in ids]}
+    names = ("instruction_id", "model", "output")
+    outputs = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    for name, columns in (("instructions", instructions), ("outputs", outputs)):
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    return folder
+
+
+def test_a_pool_is_read_by_its_ids_and_damage_is_named(tmp_path):
+    pool = attributes.load_pool(write_pool(tmp_path))
+    assert pool.responses == ("one", "two")
+    np.testing.assert_array_equal(pool.prompt_index, [0, 0])
+    for change, words in (
+        ({"ids": (7, 7)}, "lists an instruction_id twice"),
+        ({"rows": ((8, "a", "one"),)}, r"without a text: \[8\]"),
+        ({"rows": ((7, "a", "one"), (7, "a", "two"))}, "two outputs of one model"),
+        ({"rows": ((7, "a", " "),)}, "no output with a word"),
+        ({"rows": ((7, "a", None),)}, r"outputs\.parquet: column output has no value in row 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            attributes.load_pool(write_pool(tmp_path, **change))
+    (tmp_path / "outputs.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"outputs\.parquet cannot be read as Parquet"):
+        attributes.load_pool(tmp_path)

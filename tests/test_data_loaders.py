@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from prefjax.data import DATASETS, SETS, four_cells, load_dataset, load_split
+from prefjax.data import DATASETS, SETS, four_cells, load_dataset, load_split, sets
 from prefjax.data.audit import audit, audit_split
 from prefjax.data.sets import jester, polis
 from prefjax.types import BASELINE
@@ -137,3 +137,16 @@ def test_a_foreign_numpy_file_is_named(tmp_path):
     np.savez(tmp_path / "ratings.npz", ratings=np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="with 2 axes, found shape"):
         jester.load_ratings(tmp_path)
+
+
+def test_a_module_with_a_record_is_a_named_set(tmp_path, monkeypatch):
+    (tmp_path / "coffee.py").write_text(
+        "from prefjax.data.sets import polis\n"
+        "from prefjax.data.sets._record import NamedSet\n"
+        "from prefjax.data.shared_items import SharedItemsConfig\n"
+        "SET = NamedSet('coffee', polis.load, SharedItemsConfig(), '1: likes it', 'MIT', 'here')\n"
+    )
+    monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
+    found = sets._find_sets()
+    assert set(found) == {*SETS, "coffee"}
+    assert found["coffee"].label == "1: likes it"

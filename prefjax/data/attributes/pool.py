@@ -8,12 +8,10 @@ holds ``instructions.parquet(instruction_id, dataset, instruction)`` and
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from prefjax.data.attributes.choice import ChoiceConfig
@@ -21,7 +19,11 @@ from prefjax.data.attributes.judge import fit_scale, raw_scores, saturate
 from prefjax.data.attributes.people import gaussian_users, trait_users
 from prefjax.data.attributes.world import World, WorldConfig, simulate_comparisons
 from prefjax.data.dataset import Dataset
+from prefjax.data.files import naming, read_parquet, source_folder, texts
 
+NAME = "alpaca_eval_pool"
+SOURCE = "GitHub tatsu-lab/alpaca_eval, CC BY-NC 4.0"
+_FILES = ("instructions.parquet", "outputs.parquet")
 POOL_WORLD = WorldConfig(choice=ChoiceConfig(sharpness=2.0))
 """Sharper judgment than in the simulated world: answers of one prompt differ less here."""
 
@@ -55,28 +57,34 @@ def load_pool(folder: Path | None = None) -> TextPool:
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If a file is damaged or of another schema, or the two contradict each other.
     """
-    if folder is None:
-        folder = Path(os.environ.get("PREFJAX_DATA", "")) / "alpaca_eval_pool"
-    if not (folder / "outputs.parquet").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no outputs.parquet. Get the AlpacaEval outputs (tatsu-lab/alpaca_eval, "
-            "CC BY-NC 4.0) and let PREFJAX_DATA name the folder above alpaca_eval_pool."
-        )
-    instructions = pq.read_table(folder / "instructions.parquet").to_pydict()
-    outputs = pq.read_table(folder / "outputs.parquet").to_pydict()
-    index = {name: place for place, name in enumerate(instructions["instruction_id"])}
-    columns = (outputs["instruction_id"], outputs["model"], outputs["output"])
-    rows = [
-        (index[instruction], model, text)
-        for instruction, model, text in zip(*columns, strict=True)
-        if text.strip()
-    ]
-    prompt_index, model, responses = zip(*rows, strict=True)
+    folder = source_folder(NAME, folder, _FILES, SOURCE)
+    instructions = read_parquet(
+        folder / "instructions.parquet", {"instruction_id": "integer", "instruction": "text"}
+    )
+    outputs = read_parquet(
+        folder / "outputs.parquet", {"instruction_id": "integer", "model": "text", "output": "text"}
+    )
+    ids = instructions["instruction_id"].to_pylist()
+    index = {instruction: place for place, instruction in enumerate(ids)}
+    columns = (outputs[name].to_pylist() for name in ("instruction_id", "model", "output"))
+    rows = [row for row in zip(*columns, strict=True) if row[2].strip()]
+    with naming(folder):
+        if len(index) < len(ids):
+            raise ValueError("instructions.parquet lists an instruction_id twice.")
+        unknown = sorted({row[0] for row in rows} - index.keys())
+        if unknown:
+            raise ValueError(f"outputs to instructions without a text: {unknown[:5]}.")
+        if len({row[:2] for row in rows}) < len(rows):
+            raise ValueError("outputs.parquet has two outputs of one model to one instruction.")
+        if not rows:
+            raise ValueError("outputs.parquet has no output with a word.")
+    instruction, model, responses = zip(*rows, strict=True)
     return TextPool(
-        prompts=tuple(instructions["instruction"]),
+        prompts=texts(instructions, "instruction"),
         responses=responses,
-        prompt_index=np.array(prompt_index, np.int32),
+        prompt_index=np.array([index[name] for name in instruction], np.int32),
         model=model,
     )
 
