@@ -15,3 +15,10 @@ import jax  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_sessionstart() -> None:
+    """All tests and all workers share the programs that any of them compiled."""
+    from prefjax.parallel import use_compilation_cache
+
+    use_compilation_cache()

@@ -54,6 +54,7 @@ from prefjax.lab.compare import (
     tidy_rows,
     with_earlier,
 )
+from prefjax.parallel import use_compilation_cache
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
         prog="python -m experiments.compare",
     )
     preset = next(name for name in argv if name in PRESETS)
+    use_compilation_cache()
     try:
         check(config.plan)
     except (ValueError, OSError, ModuleNotFoundError) as error:

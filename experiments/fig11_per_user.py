@@ -14,14 +14,11 @@ J, here 64 over 6.
 
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import metrics
 from prefjax.data.cut import first_rows
-from prefjax.families import get_family
-from prefjax.lab import compare, plots, runs
+from prefjax.lab import compare, plots, row, runs
 
 
 @dataclass(frozen=True)
@@ -63,36 +60,15 @@ def shortened(source: compare.Source) -> compare.Source:
 
 def run(config: Config) -> runs.Result:
     """Both curves, with intervals over people, and the ratio."""
-    seeds = list(range(config.num_seeds))
+    seeds = range(config.num_seeds)
     sources = [shortened(compare.make_planted(config.planted, seed).source) for seed in seeds]
-    cases = compare.make_cases(sources, seeds)
     rows, means = [], {}
     for name, numbers in (("pref", config.few), ("per-user", config.many)):
-        family = get_family(name)
-        fit, _ = compare.programs(family, numbers, False)
-        people = []
-        for seed, case in zip(seeds, cases, strict=True):
-            key = jax.random.key(seed)
-            chosen, _ = compare.choose(key, family, case, numbers)
-            params = fit(key, case.outer.data, chosen)
-            people.append(
-                compare.scores_of(family, params, chosen, case.outer, case.num_new, numbers).auc.T
-            )
-        value, low, high, _ = metrics.mean_interval(np.concatenate(people))
-        means[name] = value
-        rows += [
-            {
-                "method": name,
-                "dataset": "planted",
-                "questions": "random",
-                "num_answers": number,
-                "metric": "auc_user",
-                "value": value[place],
-                "low": low[place],
-                "high": high[place],
-            }
-            for place, number in enumerate(numbers)
-        ]
+        cells = compare.run_families([name], sources, seeds, numbers, dataset="planted")
+        tidy = compare.tidy_rows(cells, numbers)
+        some = [one for one in tidy if one["metric"] == "auc_user"]
+        means[name] = np.array([one["value"] for one in some])
+        rows += some
     target, number = means["pref"][-1], config.few[-1]
     reached = np.flatnonzero(np.maximum.accumulate(means["per-user"]) >= target)
     if reached.size and reached[0] > 0:
@@ -101,15 +77,8 @@ def run(config: Config) -> runs.Result:
             target, means["per-user"][after - 1 : after + 1], config.many[after - 1 : after + 1]
         )
         line = f"a model of one person alone needs {needed:.0f}: × {needed / number:.1f}"
-        rows.append(
-            {
-                "method": "per-user",
-                "dataset": "planted",
-                "num_answers": number,
-                "metric": "answers_ratio",
-                "value": needed / number,
-            }
-        )
+        ratio = needed / number
+        rows.append(row("per-user", "planted", "answers_ratio", ratio, num_answers=number))
     else:
         line = f"a model of one person alone does not reach it in {config.many[-1]}"
     summary = f"PReF has AUC {target:.3f} after {number} answers; {line}. People are simulated."

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from prefjax.lab import compare, plots, runs
+from prefjax.lab import compare, plots, runs, show
 
 PRISM_SHAPED = compare.PlantedConfig(
     num_users=1500,
@@ -55,6 +55,8 @@ PRESETS = {
     "paper": Config(),
 }
 
+LINES = {("minus_bradley_terry", number) for number in (5, 10)}
+
 
 def run(config: Config) -> runs.Result:
     """Curves on both worlds, with intervals over people."""
@@ -76,11 +78,9 @@ def run(config: Config) -> runs.Result:
     rows = compare.tidy_rows(cells, config.num_answers)
     lines = [
         f"{row['dataset']}: {row['method']} − Bradley–Terry after {row['num_answers']} answers "
-        f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        + show(row, "+")
         for row in rows
-        if row["metric"] == "minus_bradley_terry"
-        and row["num_answers"] in (5, 10)
-        and row["method"] != "bradley-terry"
+        if (row["metric"], row["num_answers"]) in LINES and row["method"] != "bradley-terry"
     ]
     table = plots.make_table(runs.tidy(rows))
     return runs.Result(rows=rows, summary="\n".join([table, "", *lines, "People are simulated."]))

@@ -25,8 +25,8 @@ seeds grows. Side by side, on the same rows:
 people after 20 answers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,16 +35,14 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import basis, metrics
-from prefjax.basis import EMConfig, Strength
-from prefjax.basis.rows import gap
-from prefjax.basis.svd import start as singular_start
-from prefjax.data.attributes import WorldConfig, make_world, split_world
-from prefjax.encoders import make_hashed
-from prefjax.families import Data, gather, get_family, make_data, pref, score
+from prefjax.basis import EMConfig, Problem, rows, svd
+from prefjax.basis._fit import fit_utility
+from prefjax.basis.heads import linear_params
+from prefjax.data.attributes import WorldConfig
+from prefjax.families import Family, gather, get_family
 from prefjax.families.descent import adam, mean_loss
-from prefjax.lab import compare, plots, runs
-from prefjax.types import GaussianPrior
+from prefjax.lab import compare, plots, row, runs
+from prefjax.types import Gaussian, PRNGKey, RewardBasis
 
 
 @dataclass(frozen=True)
@@ -76,131 +74,103 @@ class Config:
 
 PRESETS = {"smoke": Config(num_seeds=3, num_steps=300), "paper": Config()}
 NUM_FACTORS = 6
+EM = EMConfig(num_factors=NUM_FACTORS)
+MOST_SEEN = 60
+"""Training answers by which a training person is known."""
 
 
-def joint(key: Any, data: Data, config: Config, strength: float) -> pref.Params:
-    """Joint MAP to its optimum, from the start by SVD."""
-    fitted = basis.fit_block(
-        key,
-        data.rows,
-        data.embeddings,
-        Strength(jnp.float32(strength), jnp.float32(0.1 * strength), jnp.float32(0.0)),
-        num_users=len(data.count),
-        num_responses=len(data.embeddings),
-        config=EMConfig(num_factors=NUM_FACTORS),
-    )
-    return ridge(jnp.asarray(fitted.head), config.penalty)
-
-
-def descent(key: Any, data: Data, config: Config, strength: float, start: str) -> pref.Params:
+def descent(
+    key: PRNGKey, data: Problem, _: Any, *, config: Config, penalty: float, start: str
+) -> RewardBasis:
     """Joint MAP by Adam, from the singular directions or from noise."""
-    table = data.embeddings / jnp.sqrt(data.scale)
-    shape = table.shape[1], NUM_FACTORS
-    num_users = len(data.count)
-    head_key, user_key, begin_key = jax.random.split(key, 3)
+    table, total = data.embeddings, jnp.sum(data.rows.sample_weight)
+    assert table is not None
+    head_key, user_key, start_key = jax.random.split(key, 3)
     if start == "svd":
-        begun = singular_start(
-            begin_key,
-            data.rows,
-            table,
-            Strength(jnp.float32(1.0), jnp.float32(0.1), jnp.float32(0.0)),
-            num_users,
-            len(table),
-            EMConfig(num_factors=NUM_FACTORS),
-        )
-        head, weight = jnp.asarray(begun.head), jnp.asarray(begun.mean)
+        state = svd.start(start_key, data, fit_utility(data, jnp.float32(0.1), EM), EM)
+        init = jnp.asarray(state.head), jnp.asarray(state.mean)
     else:
-        head = jax.random.normal(head_key, (shape[0], shape[1] + 1)) / jnp.sqrt(shape[0])
-        weight = jax.random.normal(user_key, (num_users, shape[1]))
-    total = jnp.sum(data.rows.sample_weight)
+        num_inputs = table.shape[1]
+        shape = num_inputs, NUM_FACTORS + 1
+        head = jax.random.normal(head_key, shape) / jnp.sqrt(num_inputs)
+        init = head, jax.random.normal(user_key, (data.num_users, NUM_FACTORS))
 
-    def loss(params):
-        head, weight = params
-        described = gap(table @ head, data.rows)
-        own = weight[data.rows.user][:, None, :]
-        logit = jnp.sum(described[..., :-1] * own, axis=-1) + described[..., -1]
+    def loss(params: tuple[jax.Array, jax.Array]) -> jax.Array:
+        head, weights = params
+        gap = rows.feature_gap(table @ head, data.rows)
+        own = weights[data.rows.user][:, None, :]
+        logit = jnp.sum(gap[..., :-1] * own, axis=-1) + gap[..., -1]
         squares = jnp.sum(jnp.square(head[:, :-1])) + 0.1 * jnp.sum(jnp.square(head[:, -1]))
-        penalty = strength * (squares + jnp.sum(jnp.square(weight)))
-        return mean_loss(logit, data.rows) + 0.5 * penalty / total
+        decay = penalty * (squares + jnp.sum(jnp.square(weights)))
+        return mean_loss(logit, data.rows) + 0.5 * decay / total
 
-    head, _ = adam(
-        loss, (head, weight), num_steps=config.num_steps, learning_rate=config.learning_rate
-    )
-    return ridge(head / jnp.sqrt(data.scale), config.penalty)
-
-
-def ridge(head: jax.Array, beta: float) -> pref.Params:
-    """Base rewards with the zero-mean prior of eq. 5."""
-    eye = beta * jnp.eye(NUM_FACTORS)
-    return pref.Params(head=head, prior=GaussianPrior(jnp.zeros(NUM_FACTORS), eye))
+    head, _ = adam(loss, init, num_steps=config.num_steps, learning_rate=config.learning_rate)
+    eye = jnp.eye(NUM_FACTORS) / config.penalty
+    return RewardBasis(linear_params(head), Gaussian(jnp.zeros(NUM_FACTORS), eye), jnp.zeros(()))
 
 
-def default(key: Any, data: Data, config: Config) -> pref.Params:
-    """The default fit."""
-    family = get_family("pref")
-    return family.fit(key, data, family.config)
-
-
-def methods(config: Config) -> dict[str, Callable[..., pref.Params]]:
-    """Fits by name; each is ``fit(key, data, config)``."""
+def methods(config: Config) -> list[Family]:
+    """The fits side by side."""
     strong, weak = config.penalty, config.weakened * config.penalty
-    return {
-        "pref": default,
-        "pref-map": partial(joint, strength=strong),
-        "pref-map, no penalty": partial(joint, strength=weak),
-        "adam": partial(descent, strength=strong, start="svd"),
-        "adam, random start": partial(descent, strength=strong, start="random"),
-        "adam, no penalty": partial(descent, strength=weak, start="svd"),
-    }
+    pref, pref_map = get_family("pref"), get_family("pref-map")
+
+    def joint(name: str, penalty: float) -> Family:
+        given = {"penalty": penalty, "utility_penalty": 0.1 * penalty, "beta": strong, "em": EM}
+        return compare.as_given(pref_map, replace(pref_map.config, **given))._replace(name=name)
+
+    def by_adam(name: str, penalty: float, start: str) -> Family:
+        fit = partial(descent, config=config, penalty=penalty, start=start)
+        return compare.as_given(pref)._replace(name=name, fit=fit)
+
+    return [
+        compare.as_given(pref),
+        joint("pref-map", strong),
+        joint("pref-map, no penalty", weak),
+        by_adam("adam", strong, "svd"),
+        by_adam("adam, random start", strong, "random"),
+        by_adam("adam, no penalty", weak, "svd"),
+    ]
+
+
+def people(config: Config) -> dict[str, tuple[compare.Case, tuple[int]]]:
+    """Seen and new people of the world, and after how many answers they are scored."""
+    world, seed = config.world, config.world_seed
+    source = compare.attributes("hashed", seed, world, num_inputs=config.num_inputs)
+    new = compare.make_cases([source], [seed])[0].outer._replace(people=None)
+    split = source.draw.split
+    seen = new._replace(
+        answers=gather(new.inputs, split.by_user("train", MOST_SEEN)),
+        tests=gather(new.inputs, split.by_user("validation", world.test_length)),
+        num_users=len(split.known_users),
+    )
+    return {"seen": (seen, (MOST_SEEN,)), "new": (new, (config.num_answers,))}
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation over seeds."""
+    return f"{np.mean(values):.3f}, spread {np.std(values, ddof=1):.4f}"
 
 
 def run(config: Config) -> runs.Result:
     """AUC of seen and of new people under every fit and seed."""
-    world = make_world(config.world, config.world_seed)
-    split = split_world(world, new_users=0.2, seed=config.world_seed)
-    texts = make_hashed().encode(world.dataset.responses)
-    table = compare.text_block(texts, world.seen.reshape(-1), config.num_inputs)
-    data = make_data(split.train, table, num_users=len(split.known_users), unit=split.group)
-    family = get_family("pref")
-    practice = gather(table, split.by_user("train", 60))
-    people = {
-        "seen": (practice, gather(table, split.by_user("validation", config.world.test_length))),
-        "new": (
-            gather(table, split.by_user("calibration", config.num_answers)),
-            gather(table, split.by_user("test")),
-        ),
-    }
-
-    @jax.jit
-    def auc(params, answers, tests):
-        states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, family.config)
-        logit = score(family, params, states, tests)
-        each = jax.vmap(metrics.auc)(logit, tests.label, tests.sample_weight > 0)
-        return jnp.nanmean(each)
-
-    rows, lines = [], ["| method | seen people | new people |", "|---|---|---|"]
-    for name, fit in methods(config).items():
-        compiled = jax.jit(partial(fit, config=config))
-        values = {kind: [] for kind in people}
+    cases = people(config)
+    data = cases["new"][0].data
+    found, lines = [], ["| method | seen people | new people |", "|---|---|---|"]
+    for family in methods(config):
+        values: dict[str, list[float]] = {kind: [] for kind in cases}
         for seed in range(config.num_seeds):
-            params = compiled(jax.random.key(seed), data)
-            for kind, (answers, tests) in people.items():
-                value = float(auc(params, answers, tests))
-                values[kind].append(value)
-                rows.append(
-                    {
-                        "method": name,
-                        "dataset": f"attributes, {kind} people",
-                        "seed": seed,
-                        "num_answers": config.num_answers,
-                        "metric": "auc_user",
-                        "value": value,
-                    }
-                )
-        shown = (f"{np.mean(v):.3f}, spread {np.std(v, ddof=1):.4f}" for v in values.values())
-        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+            key = jax.random.key(seed)
+            params = compare.fit(key, family, data)
+            for kind, (case, numbers) in cases.items():
+                states = compare.states_of(key, family, params, case, numbers)
+                auc = compare.scores_of(family, params, states, case, numbers).auc
+                values[kind].append(float(np.nanmean(auc)))
+                name, told = f"attributes, {kind} people", {"num_answers": config.num_answers}
+                value = values[kind][-1]
+                found.append(row(family.name, name, "auc_user", value, seed=seed, **told))
+        lines.append(f"| {family.name} | {' | '.join(map(spread, values.values()))} |")
     lines.append("\nSpread is the standard deviation over seeds of the fit. People are simulated.")
-    return runs.Result(rows=rows, summary="\n".join(lines))
+    return runs.Result(rows=found, summary="\n".join(lines))
 
 
 def plot(result: runs.Result) -> Figure:

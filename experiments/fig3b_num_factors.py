@@ -15,11 +15,8 @@ nothing with too many.
 
 from dataclasses import dataclass, field, replace
 
-import jax
-import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import metrics
 from prefjax.basis import EMConfig
 from prefjax.data.attributes import WorldConfig
 from prefjax.families import Family, get_family
@@ -57,43 +54,27 @@ def with_factors(name: str, num_factors: int) -> Family:
     """A family with J base rewards."""
     family = get_family(name)
     config = replace(family.config, em=EMConfig(num_factors=num_factors))
-    return family._replace(config=replace(config, **PENALTIES) if name == "pref-map" else config)
+    return compare.as_given(family, replace(config, **PENALTIES) if name == "pref-map" else config)
 
 
 def run(config: Config) -> runs.Result:
     """AUC by J, with intervals over people."""
     seeds = range(config.num_seeds)
     sources = [compare.attributes("hashed", seed, config.world) for seed in seeds]
-    cases = compare.make_cases(sources, list(seeds))
-    rows, lines = [], ["| method | J | " + " | ".join(map(str, config.num_answers)) + " |"]
-    lines.append("|---" * (len(config.num_answers) + 2) + "|")
+    numbers = config.num_answers
+    rows, lines = [], ["| method | J | " + " | ".join(map(str, numbers)) + " |"]
+    lines.append("|---" * (len(numbers) + 2) + "|")
     for name in config.families:
         for num_factors in config.factors:
-            family = with_factors(name, num_factors)
-            fit, _ = compare.programs(family, config.num_answers, False)
-            people = []
-            for seed, case in zip(seeds, cases, strict=True):
-                params = fit(jax.random.key(seed), case.outer.data, family.config)
-                scores = compare.scores_of(
-                    family, params, family.config, case.outer, case.num_new, config.num_answers
-                )
-                people.append(scores.auc.T)
-            value, low, high, _ = metrics.mean_interval(np.concatenate(people))
-            rows += [
-                {
-                    "method": name,
-                    "dataset": "attributes",
-                    "questions": "random",
-                    "num_answers": number,
-                    "num_factors": num_factors,
-                    "metric": "auc_user",
-                    "value": value[place],
-                    "low": low[place],
-                    "high": high[place],
-                }
-                for place, number in enumerate(config.num_answers)
+            family = [with_factors(name, num_factors)]
+            cells = compare.run_families(family, sources, seeds, numbers, dataset="attributes")
+            some = [
+                row | {"num_factors": num_factors}
+                for row in compare.tidy_rows(cells, numbers)
+                if row["metric"] == "auc_user"
             ]
-            shown = (f"{v:.3f} ± {(h - v):.3f}" for v, h in zip(value, high, strict=True))
+            rows += some
+            shown = (f"{row['value']:.3f} ± {row['high'] - row['value']:.3f}" for row in some)
             lines.append(f"| {name} | {num_factors} | " + " | ".join(shown) + " |")
     lines.append("\nAUC by number of answers; the people are simulated.")
     return runs.Result(rows=rows, summary="\n".join(lines))

@@ -10,26 +10,20 @@ PReF is fitted to the training people of the Attributes world (simulated people,
 in text). New people are then asked pairs of answers to the prompts that everybody saw, at random or
 chosen by a rule, and scored on prompts that nobody saw. The gap: after how many random answers is
 the AUC as good as after n chosen ones? Published, on other texts and people: 15 against over 40,
-a ratio of 2.7. Intervals are bootstrap over seeds.
+a ratio of 2.7. Intervals are bootstrap over people.
 """
 
 from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from prefjax import metrics
-from prefjax.data.attributes import World, WorldConfig, choose, make_world, split_world
-from prefjax.encoders import make_hashed
-from prefjax.families import get_family, make_data
-from prefjax.lab import compare, plots, runs
-from prefjax.person import ElicitConfig, ResponsePool, elicit, gap_at
-from prefjax.types import Array, GaussianPrior, Items, PRNGKey, UserBatch
+from prefjax.data.attributes import WorldConfig
+from prefjax.families import get_family
+from prefjax.lab import compare, curve, interval_of, plots, row, runs
+from prefjax.metrics import Interval
 
 
 @dataclass(frozen=True)
@@ -60,74 +54,27 @@ class Config:
 PRESETS = {"smoke": Config(num_seeds=2, num_random=40, num_chosen=15), "paper": Config()}
 
 
-class Told(NamedTuple):
-    """What one seed is computed from.
-
-    Attributes:
-        key: Drives questions and answers.
-        items: What the model knows of every response.
-        prior: Of a new person.
-        seen: Responses of each seen prompt, the pool of questions.
-        attributes: What the judge measured in every response.
-        weights: True weights of the new people.
-        test: Their answers on new prompts.
-    """
-
-    key: PRNGKey
-    items: Items
-    prior: GaussianPrior
-    seen: Int[Array, "prompt response"]
-    attributes: Float[Array, "response attribute"]
-    weights: Float[Array, "user attribute"]
-    test: UserBatch
-
-
-@partial(jax.jit, static_argnames=("config", "rule", "num_questions"))
-def interview(told: Told, config: Config, rule: str, num_questions: int):
-    """AUC of every new person after 0, 1, … answers: [answers, user]."""
-    features, utility = (jnp.asarray(part) for part in told.items)
-    mask = jnp.ones(told.seen.shape, bool)
-    pool = ResponsePool(features[told.seen], utility[told.seen], mask)
-    truth = ResponsePool(jnp.asarray(told.attributes)[told.seen], jnp.zeros(mask.shape), mask)
-    settings = ElicitConfig(num_questions=num_questions, rule=rule)
-
-    def one(person, weight, test):
-        ask_key, answer_key = jax.random.split(jax.random.fold_in(told.key, person))
-
-        def answer(_, index):
-            # Noise of the person and the question, so that every rule hears the same answer.
-            noise = jax.random.fold_in(answer_key, index)
-            return choose(noise, gap_at(truth, index).features @ weight, config.world.choice)
-
-        path = jnp.asarray(elicit(ask_key, pool, answer, told.prior, settings).weights)
-        logit = path @ (features[test.first] - features[test.second]).T
-        logit = logit + (utility[test.first] - utility[test.second])[None]
-        return jax.vmap(metrics.auc, in_axes=(0, None, None))(logit, test.label, test.mask)
-
-    return jax.vmap(one)(jnp.arange(len(told.weights)), told.weights, told.test).T
-
-
-def curves_of_seed(seed: int, config: Config) -> dict[str, np.ndarray]:
-    """AUC by rule, ``[answers, user]``."""
-    world: World = make_world(config.world, seed)
-    split = split_world(world, new_users=config.new_users, seed=seed)
-    texts = make_hashed().encode(world.dataset.responses)
-    table = compare.text_block(texts, world.seen.reshape(-1), config.num_inputs)
-    family = get_family("pref")
-    data = make_data(split.train, table, num_users=len(split.known_users), unit=split.group)
-    params = jax.jit(family.fit)(jax.random.key(seed), data, family.config)
-    described = table @ np.asarray(params.head)
-    told = Told(
-        key=jax.random.key(seed),
-        items=Items(described[:, :-1], described[:, -1]),
-        prior=params.prior,
-        seen=world.seen,
-        attributes=world.attributes.astype(np.float32),
-        weights=world.weights[split.new_users].astype(np.float32),
-        test=jax.tree.map(jnp.asarray, split.by_user("test", config.world.test_length)),
-    )
+def curves_of(config: Config) -> dict[str, Float[np.ndarray, "user answers"]]:
+    """AUC of the new people of all seeds by rule, without those whom no test can score."""
+    sizes = {"new_users": config.new_users, "num_inputs": config.num_inputs}
+    sources = [
+        compare.attributes("hashed", seed, config.world, max_answers=config.num_random, **sizes)
+        for seed in range(config.num_seeds)
+    ]
+    family = compare.as_given(get_family("pref"))
     asked = {"random": config.num_random} | dict.fromkeys(config.rules, config.num_chosen)
-    return {rule: np.asarray(interview(told, config, rule, n)) for rule, n in asked.items()}
+    found: dict[str, list[np.ndarray]] = {rule: [] for rule in asked}
+    for seed, cases in enumerate(compare.make_cases(sources, range(config.num_seeds))):
+        key, case = jax.random.key(seed), cases.outer
+        params = compare.fit(key, family, case.data)
+        for rule, number in asked.items():
+            numbers = tuple(range(number + 1))
+            states = compare.states_of(key, family, params, case, numbers, questions=rule)
+            auc = compare.scores_of(family, params, states, case._replace(people=None), numbers).auc
+            found[rule].append(auc.T)
+    curves = {rule: np.concatenate(some) for rule, some in found.items()}
+    scored = ~np.any([np.isnan(auc).any(axis=1) for auc in curves.values()], axis=0)
+    return {rule: auc[scored] for rule, auc in curves.items()}
 
 
 def answers_needed(curve: np.ndarray, target: float) -> float:
@@ -145,12 +92,16 @@ def answers_needed(curve: np.ndarray, target: float) -> float:
     return after - 1 + float((target - low) / (high - low))
 
 
-def gap(random: np.ndarray, chosen: np.ndarray, number: int) -> tuple[float, float, float]:
-    """Random answers worth ``number`` chosen ones, with a bootstrap interval over seeds.
+def gap(
+    random: Float[np.ndarray, "user answers"],
+    chosen: Float[np.ndarray, "user chosen_answers"],
+    number: int,
+) -> tuple[float, float, float]:
+    """Random answers worth ``number`` chosen ones, with a bootstrap interval over people.
 
     Args:
-        random: ``[seed, answers]``.
-        chosen: The same of the rule.
+        random: AUC of every person after 0, 1, … random answers.
+        chosen: The same after chosen ones.
         number: Chosen answers.
     """
     rng = np.random.default_rng(0)
@@ -162,40 +113,29 @@ def gap(random: np.ndarray, chosen: np.ndarray, number: int) -> tuple[float, flo
 
 def run(config: Config) -> runs.Result:
     """Both curves and what the choice of questions is worth."""
-    each = [curves_of_seed(seed, config) for seed in range(config.num_seeds)]
-    means = {rule: np.stack([np.nanmean(e[rule], axis=1) for e in each]) for rule in each[0]}
+    curves = curves_of(config)
     rows = [
-        {
-            "method": "pref",
-            "dataset": "attributes",
-            "questions": rule,
-            "seed": seed,
-            "num_answers": number,
-            "metric": "auc_user",
-            "value": value,
-        }
-        for rule, curves in means.items()
-        for (seed, number), value in np.ndenumerate(curves)
-        if number <= 20 or number % 5 == 0
+        one
+        for rule, auc in curves.items()
+        for one in curve(
+            *("pref", "attributes", "auc_user"),
+            range(auc.shape[1]),
+            interval_of("auc_user", auc),
+            questions=rule,
+        )
+        if one["num_answers"] <= 20 or one["num_answers"] % 5 == 0
     ]
     lines = ["Simulated people. Random answers that are worth as much as chosen ones:"]
     for rule in config.rules:
         for number in config.gaps:
-            worth, low, high = gap(means["random"], means[rule], number)
+            worth = gap(curves["random"], curves[rule], number)
+            ratio = Interval(*(np.asarray(end) / number for end in worth), np.asarray(0))
+            told = {"questions": rule, "num_answers": number}
+            rows.append(row("pref", "attributes", "answers_ratio", ratio, **told))
+            value, low, high = (float(end) for end in ratio[:3])
             lines.append(
-                f"{number} {plots.label(rule)}: {worth:.1f} random "
-                f"(ratio {worth / number:.2f} [{low / number:.2f}, {high / number:.2f}])"
-            )
-            ends = {"value": worth / number, "low": low / number, "high": high / number}
-            rows.append(
-                {
-                    "method": "pref",
-                    "dataset": "attributes",
-                    "questions": rule,
-                    "num_answers": number,
-                    "metric": "answers_ratio",
-                    **ends,
-                }
+                f"{number} {plots.label(rule)}: {worth[0]:.1f} random "
+                f"(ratio {value:.2f} [{low:.2f}, {high:.2f}])"
             )
     return runs.Result(rows=rows, summary="\n".join(lines))
 
@@ -203,17 +143,11 @@ def run(config: Config) -> runs.Result:
 def plot(result: runs.Result) -> Figure:
     """AUC by number of answers, with the gap at the largest number drawn in."""
     figure = plots.learning_curves(result.table)
-    found = [row for row in result.rows if row["metric"] == "answers_ratio"]
-    last = found[-1]
+    *_, last = (row for row in result.rows if row["metric"] == "answers_ratio")
     number, worth = last["num_answers"], last["num_answers"] * last["value"]
-    values = [
-        row["value"]
-        for row in result.rows
-        if (row["metric"], row["questions"], row["num_answers"])
-        == ("auc_user", last["questions"], number)
-    ]
     if np.isfinite(worth):
-        height = float(np.mean(values))
+        at = {(one["metric"], one["questions"], one["num_answers"]): one for one in result.rows}
+        height = at["auc_user", last["questions"], number]["value"]
         axes = figure.axes[0]
         axes.annotate(
             "", (worth, height), (number, height), arrowprops={"arrowstyle": "<->", "lw": 0.8}

@@ -15,11 +15,9 @@ components .513 .553 .640 .677 .677; 24 components .604 .581 .710 .732 .732; 64 
 
 from dataclasses import dataclass, field
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import metrics
 from prefjax.data.attributes import WorldConfig
 from prefjax.families import get_family
 from prefjax.lab import compare, plots, runs
@@ -61,43 +59,31 @@ def reduced(source: compare.Source, part: float, width: int, seed: int) -> compa
     train = draw.split.train
     weight = np.where(kept, train.sample_weight, 0.0).astype(np.float32)
     split = draw.split._replace(train=train._replace(sample_weight=weight))
-    return source._replace(draw=draw._replace(split=split, embeddings=draw.embeddings[:, :width]))
+    draw = draw._replace(split=split, embeddings=draw.embeddings[:, :width])
+    # Nothing is chosen on the inner draw: the outer one takes its place.
+    return source._replace(draw=draw, inner=draw)
 
 
 def run(config: Config) -> runs.Result:
     """AUC by size of the training set and of the encoder, with intervals over people."""
-    family, numbers = get_family(config.family), (config.num_answers,)
-    fit, _ = compare.programs(family, numbers, False)
+    family, numbers = compare.as_given(get_family(config.family)), (config.num_answers,)
     rows, lines = [], ["| encoder | components | part of the rows | AUC |", "|---" * 4 + "|"]
+    kinds = [(part, seed) for part in config.parts for seed in range(config.num_seeds)]
     for encoder in config.encoders:
-        seeds = range(config.num_seeds)
-        sources = [compare.attributes(encoder, seed, config.world) for seed in seeds]
+        whole = [compare.attributes(encoder, s, config.world) for s in range(config.num_seeds)]
         for width in config.widths:
+            sources = [reduced(whole[seed], part, width, seed) for part, seed in kinds]
+            seeds = [seed for _, seed in kinds]
+            cells = compare.run_families([family], sources, seeds, numbers, dataset="attributes")
             for part in config.parts:
-                some = [reduced(s, part, width, n) for n, s in enumerate(sources)]
-                people = []
-                # The inner draw is not used: it takes the place of the outer one.
-                some = [s._replace(inner=s.draw) for s in some]
-                for seed, case in zip(seeds, compare.make_cases(some, list(seeds)), strict=True):
-                    params = fit(jax.random.key(seed), case.outer.data, family.config)
-                    scores = compare.scores_of(
-                        family, params, family.config, case.outer, case.num_new, numbers
-                    )
-                    people.append(scores.auc[0])
-                value, low, high, _ = metrics.mean_interval(np.concatenate(people))
-                rows.append(
-                    {
-                        "method": f"{encoder}, {width} components",
-                        "dataset": "attributes",
-                        "num_answers": config.num_answers,
-                        "part": part,
-                        "metric": "auc_user",
-                        "value": value,
-                        "low": low,
-                        "high": high,
-                    }
+                some = [c for c, kind in zip(cells, kinds, strict=True) if kind[0] == part]
+                (found,) = (
+                    row for row in compare.tidy_rows(some, numbers) if row["metric"] == "auc_user"
                 )
-                lines.append(f"| {encoder} | {width} | {part} | {value:.3f} ± {high - value:.3f} |")
+                name = f"{encoder}, {width} components"
+                rows.append({**found, "method": name, "encoder": encoder, "part": part})
+                value, half = found["value"], found["high"] - found["value"]
+                lines.append(f"| {encoder} | {width} | {part} | {value:.3f} ± {half:.3f} |")
     lines.append(f"\nAfter {config.num_answers} answers; the people are simulated.")
     return runs.Result(rows=rows, summary="\n".join(lines))
 

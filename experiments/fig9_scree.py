@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax.data import load_split
-from prefjax.lab import compare, plots, runs
+from prefjax.lab import compare, plots, row, runs
 from prefjax.lab.compare.represent import residual_matrix
 from prefjax.types import Comparisons
 
@@ -86,31 +86,18 @@ def run(config: Config) -> runs.Result:
             f"{np.array2string(nulls.mean(axis=0)[:8], precision=2)}"
         )
         rows += [
-            {
-                "method": method,
-                "dataset": name,
-                "control": control,
-                "num_factors": place + 1,
-                "metric": "singular_value",
-                "value": value,
-            }
-            for method, control, line in (
-                ("spectrum", None, values),
-                ("spectrum", "shuffled-users", nulls.mean(axis=0)),
-            )
-            for place, value in enumerate(line)
-        ] + [{"method": "spectrum", "dataset": name, "metric": "above_null", "value": above}]
+            row("spectrum", name, "singular_value", value, control=control, num_factors=place)
+            for control, line in ((None, values), ("shuffled-users", nulls.mean(axis=0)))
+            for place, value in enumerate(line, start=1)
+        ]
+        rows.append(row("spectrum", name, "above_null", above))
     return runs.Result(rows=rows, arrays=arrays, summary="\n".join(lines))
 
 
 def plot(result: runs.Result) -> Figure:
     """The spectrum of the first set, with the number of values above the null marked."""
     name = result.rows[0]["dataset"]
-    above = next(
-        row["value"]
-        for row in result.rows
-        if (row["dataset"], row["metric"]) == (name, "above_null")
-    )
+    above = next(one["value"] for one in result.rows if one["metric"] == "above_null")
     figure = plots.scree(result.arrays[f"{name}_values"], chosen=int(above) or None)
     null = result.arrays[f"{name}_null"]
     figure.axes[0].plot(np.arange(1, len(null) + 1), null, color="#999999", linestyle=":")

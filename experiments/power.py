@@ -16,15 +16,15 @@ person's answers are as many as the others gave.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from prefjax import metrics
 from prefjax.families import get_family
-from prefjax.lab import compare, plots, runs
+from prefjax.lab import compare, interval_of, plots, row, runs
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ PRESETS = {
 
 
 def study(config: Config, people: int, answers: int, sharpness: float) -> np.ndarray:
-    """Personal − population of every repeat: value, low, high."""
+    """Personal − population of every repeat: value, low, high, people."""
     world = compare.PlantedConfig(
         num_users=people,
         rows_per_user=answers,
@@ -66,56 +66,34 @@ def study(config: Config, people: int, answers: int, sharpness: float) -> np.nda
         shared=config.shared,
         num_inputs=16,
     )
-    seeds = list(range(config.num_repeats))
+    seeds = range(config.num_repeats)
     sources = [compare.make_planted(world, seed).source for seed in seeds]
-    family, numbers = get_family(config.family), (0, answers)
-    fit, _ = compare.programs(family, numbers, False)
-    found = []
-    for seed, case in zip(seeds, compare.make_cases(sources, seeds), strict=True):
-        params = fit(jax.random.key(seed), case.outer.data, family.config)
-        auc = compare.scores_of(
-            family, params, family.config, case.outer, case.num_new, numbers
-        ).auc
-        found.append(metrics.paired_difference(auc[1], auc[0])[:3])
-    return np.array(found)
+    family, numbers = compare.as_given(get_family(config.family)), (0, answers)
+    cells = compare.run_families([family], sources, seeds, numbers, dataset="planted")
+    gains = [np.diff(cell.scores["random", ""].auc, axis=0)[0] for cell in cells]
+    return np.array([interval_of("minus_population", gain) for gain in gains])
 
 
-def share_above(low: np.ndarray) -> tuple[float, float, float]:
+def share_above(low: np.ndarray) -> metrics.Interval:
     """Share of repeats whose lower end lies above 0, with Wilson's interval."""
     found = binomtest(int(np.sum(low > 0)), len(low))
     ends = found.proportion_ci(method="wilson")
-    return float(found.statistic), float(ends.low), float(ends.high)
+    return metrics.Interval(*map(np.asarray, (found.statistic, ends.low, ends.high, len(low))))
 
 
 def run(config: Config) -> runs.Result:
     """Power of every kind of study."""
-    rows, lines = (
-        [],
-        ["| personal logit | answers each | people | gain | power |", "|---" * 5 + "|"],
-    )
-    for sharpness in config.sharpness:
-        for answers in config.answers:
-            for people in config.people:
-                found = study(config, people, answers, sharpness)
-                power, low, high = share_above(found[:, 1])
-                gain = float(np.mean(found[:, 0]))
-                shared = {
-                    "method": f"{answers} answers each",
-                    "dataset": f"personal logit {sharpness}",
-                    "num_answers": answers,
-                    "num_people": people,
-                }
-                rows += [
-                    {
-                        **shared,
-                        "metric": "power",
-                        "value": power,
-                        "low": low,
-                        "high": high,
-                    },
-                    {**shared, "metric": "minus_population", "value": gain},
-                ]
-                lines.append(f"| {sharpness} | {answers} | {people} | {gain:+.3f} | {power:.2f} |")
+    rows, lines = [], ["| personal logit | answers each | people | gain | power |"]
+    lines.append("|---" * 5 + "|")
+    for sharpness, answers, people in product(config.sharpness, config.answers, config.people):
+        found = study(config, people, answers, sharpness)
+        power, gain = share_above(found[:, 1]), float(np.mean(found[:, 0]))
+        name, dataset = f"{answers} answers each", f"personal logit {sharpness}"
+        size = {"num_answers": answers, "num_people": people}
+        rows.append(row(name, dataset, "power", power, **size))
+        rows.append(row(name, dataset, "minus_population", gain, **size))
+        shown = f"{gain:+.3f} | {float(power.value):.2f} |"
+        lines.append(f"| {sharpness} | {answers} | {people} | {shown}")
     lines.append(
         f"\nShare of {config.num_repeats} simulated studies whose interval over the new people "
         "lies above 0."

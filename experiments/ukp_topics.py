@@ -17,20 +17,24 @@ Penalties of Bradley–Terry are chosen in each fold on every fifth of the 31 tr
 """
 
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from prefjax import metrics
+from prefjax.basis import stack_problems, standardize
 from prefjax.data import ukpconvarg
+from prefjax.data.cut import select_rows
 from prefjax.data.group import group_by_user
-from prefjax.families import Family, gather, get_family, stack_data
-from prefjax.lab import compare, plots, runs
-from prefjax.lab.compare.sources import encode
-from prefjax.types import Comparisons
+from prefjax.families import Answers, Family, gather, get_family
+from prefjax.lab import compare, interval_of, plots, row, runs
+from prefjax.types import Array, Comparisons
 
 
 @dataclass(frozen=True)
@@ -60,82 +64,84 @@ PRESETS = {
 }
 
 
-MOST_HELD = 2000
+MOST_HELD_OUT = 2000
 """Rows of held-out topics on which penalties are chosen."""
 
 
-def pick(rows: Comparisons, chosen: np.ndarray) -> Comparisons:
-    """The chosen rows."""
-    return Comparisons(*(column[chosen] for column in rows))
-
-
-def predictor(family: Family):
-    """Compiled logits of flat rows, each under its worker's state."""
-
-    @jax.jit
-    def predict(params, answers, user, first, second, config):
-        states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, config)
-        own = jax.tree.map(lambda leaf: leaf[user], states)
-        nothing = jnp.zeros((len(first), 0))
-        in_axes = (None, 0 if jax.tree.leaves(own) else None, 0, 0, 0)
-        return jax.vmap(family.logit, in_axes=in_axes)(params, own, first, second, nothing)
-
-    return predict
+@partial(jax.jit, static_argnames=("family",))
+def predict(
+    params: Any,
+    answers: Answers,
+    user: Int[Array, " row"],
+    first: Float[Array, "row input"],
+    second: Float[Array, "row input"],
+    config: Any,
+    *,
+    family: Family,
+) -> Float[jax.Array, " row"]:
+    """Logits of flat rows, each under its worker's state."""
+    states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, config)
+    own = jax.tree.map(lambda leaf: leaf[user], states)
+    context = jnp.zeros((len(first), 0))
+    in_axes = (None, 0 if jax.tree.leaves(own) else None, 0, 0, 0)
+    return jax.vmap(family.logit, in_axes=in_axes)(params, own, first, second, context)
 
 
 def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray, config: Config):
     """Logit of every row of the folds that are run, NaN elsewhere."""
     family, num_users = get_family(name), int(rows.user.max()) + 1
     folds = range(config.max_topics)
-    sets, tables = [], []
-    for fold in folds:
-        inner = (topic != fold) & (topic % 5 != (fold + 1) % 5)
-        for kept in (inner, topic != fold):
-            sets.append(pick(rows, kept))
-            tables.append(table)
-    data = stack_data(sets, tables, num_users=num_users)
-    fit, predict = jax.jit(family.fit), predictor(family)
-    longest = max(MOST_HELD, int(np.bincount(topic).max()))
+    is_inner = [topic % 5 != (fold + 1) % 5 for fold in folds]
+    sets = [
+        select_rows(rows, (topic != fold) & chosen)
+        for fold in folds
+        for chosen in (is_inner[fold], np.ones(len(topic), bool))
+    ]
+    data = stack_problems(sets, [table] * len(sets), num_users=num_users)
+    longest = max(MOST_HELD_OUT, int(np.bincount(topic).max()))
     grid = list(family.config_grid(family.config))
     logit = np.full(len(topic), np.nan)
 
-    def guess(params, answers, tested: np.ndarray, trial) -> np.ndarray:
-        padded = pick(rows, np.pad(tested, (0, longest - len(tested))))
-        pairs = table[padded.first], table[padded.second]
-        return np.asarray(predict(params, answers, padded.user, *pairs, trial))[: len(tested)]
+    def guess(fold: int, place: int, tested: np.ndarray, trial: Any) -> np.ndarray:
+        """Logits of some rows by what another set of rows teaches."""
+        problem = jax.tree.map(itemgetter(place), data)
+        inputs = standardize(problem.standardizer, table)
+        heard = group_by_user(sets[place], num_users, length=config.max_answers, longer="truncate")
+        params = compare.fit(jax.random.key(fold), family, problem, trial)
+        padded = select_rows(rows, np.pad(tested, (0, longest - len(tested))))
+        pairs = inputs[padded.first], inputs[padded.second]
+        told = padded.user, *pairs, trial
+        return np.asarray(predict(params, gather(inputs, heard), *told, family=family))[
+            : len(tested)
+        ]
 
     for fold in folds:
-        places = 2 * fold, 2 * fold + 1
-        inner, outer = (jax.tree.map(itemgetter(place), data) for place in places)
-        heard, all_heard = (
-            gather(
-                table,
-                group_by_user(sets[place], num_users, length=config.max_answers, longer="truncate"),
-            )
-            for place in places
-        )
-        key = jax.random.key(fold)
-        held = np.flatnonzero((topic != fold) & (topic % 5 == (fold + 1) % 5))
-        held = np.random.default_rng(fold).permutation(held)[:MOST_HELD]
+        held_out = np.flatnonzero((topic != fold) & ~is_inner[fold])
+        held_out = np.random.default_rng(fold).permutation(held_out)[:MOST_HELD_OUT]
         losses = []
         for trial in grid if len(grid) > 1 else ():
-            guessed = guess(fit(key, inner, trial), heard, held, trial)
-            losses.append(float(np.mean(metrics.nll(jnp.asarray(guessed), rows.label[held]))))
+            guessed = guess(fold, 2 * fold, held_out, trial)
+            losses.append(float(np.mean(metrics.nll(guessed, rows.label[held_out]))))
         chosen = grid[int(np.argmin(losses))] if losses else grid[0]
         tested = np.flatnonzero(topic == fold)
-        logit[tested] = guess(fit(key, outer, chosen), all_heard, tested, chosen)
+        logit[tested] = guess(fold, 2 * fold + 1, tested, chosen)
     return logit
+
+
+def over_topics(metric: str, values: np.ndarray, topic: np.ndarray) -> metrics.Interval:
+    """Mean over rows, with the half-width of the interval over topics."""
+    means = [values[topic == one].mean() for one in np.unique(topic)]
+    value, spread = values.mean(), interval_of(metric, np.array(means))
+    half = spread.high - spread.value
+    return spread._replace(value=value, low=value - half, high=value + half)
 
 
 def run(config: Config) -> runs.Result:
     """Accuracy and cross-entropy of every method."""
     dataset = ukpconvarg.load(part="crowdsample")
-    rows = dataset.comparisons
-    table = compare.text_block(
-        encode(dataset.responses, config.encoder),
-        np.arange(dataset.num_responses),
-        config.num_inputs,
-    )
+    rows, everything = dataset.comparisons, np.arange(dataset.num_responses)
+    texts = compare.sources.encode(dataset.responses, config.encoder)
+    table = compare.text_block(texts, everything, config.num_inputs)
     topic = dataset.prompt_index[rows.first]
     run_here = topic < config.max_topics
     often = np.bincount(rows.user)[rows.user] > config.many
@@ -143,28 +149,15 @@ def run(config: Config) -> runs.Result:
     for name in config.families:
         logit = logits_of(name, rows, topic, table, config)
         for who, mask in (("all", run_here), (f"over {config.many} pairs", run_here & often)):
-            right = np.asarray(metrics.correct(logit[mask], rows.label[mask]))
-            loss = np.asarray(metrics.nll(jnp.asarray(logit[mask]), rows.label[mask]))
-            measures = {"accuracy": right, "nll": loss}
+            told = logit[mask], rows.label[mask]
+            measures = {"accuracy": metrics.correct(*told), "nll": metrics.nll(*told)}
+            shown = []
             for metric, values in measures.items():
-                means = [values[topic[mask] == t].mean() for t in np.unique(topic[mask])]
-                spread = metrics.mean_interval(np.array(means))
-                half = float(spread.high - spread.value)
-                value = float(values.mean())
-                found.append(
-                    {
-                        "method": name,
-                        "dataset": f"ukpconvarg, {who}",
-                        "metric": metric,
-                        "encoder": config.encoder,
-                        "value": value,
-                        "low": value - half,
-                        "high": value + half,
-                    }
-                )
-            lines.append(
-                f"| {name} | {who} | {mask.sum()} | {right.mean():.3f} | {loss.mean():.3f} |"
-            )
+                interval = over_topics(metric, np.asarray(values), topic[mask])
+                dataset_name = f"ukpconvarg, {who}"
+                found.append(row(name, dataset_name, metric, interval, encoder=config.encoder))
+                shown.append(f"{float(interval.value):.3f}")
+            lines.append(f"| {name} | {who} | {mask.sum()} | {' | '.join(shown)} |")
     return runs.Result(rows=found, summary="\n".join(lines))
 
 

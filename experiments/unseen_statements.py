@@ -14,7 +14,7 @@ for every encoder, on the same rows and principal components:
     pref              the linear head, its ridge chosen on held-out training statements
     pref, head mlp    the same with a hidden layer beside the linear map
 
-Intervals are Student's t over splits. ``hashed`` is fitted to the training statements (tf-idf).
+Intervals are Student's t over people. ``hashed`` is fitted to the training statements (tf-idf).
 ``minilm`` needs the package that its error names. Reads the votes below ``PREFJAX_DATA``.
 
 A split takes one to two minutes, embedding apart. Expected on Polis, five splits, personal −
@@ -29,23 +29,22 @@ Attributes world, three splits, linear head, AUC after 10 answers: ``hashed`` .6
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from operator import itemgetter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
 
-from prefjax import basis, encoders, metrics
-from prefjax.basis import EMConfig, HeadConfig, Rows
+from prefjax import basis, encoders
+from prefjax.basis import EMConfig, HeadConfig, Problem
+from prefjax.basis.heads import linear_params
 from prefjax.data import Dataset, Split, load_dataset, split_new_prompts
 from prefjax.data.attributes import make_world
 from prefjax.data.same_text import group_responses
-from prefjax.lab import plots, runs
-from prefjax.person import adapt
-from prefjax.types import BASELINE, UserBatch
+from prefjax.families import gather, get_family
+from prefjax.lab import compare, plots, runs, show
+from prefjax.types import BASELINE, RewardBasis
 
 
 @dataclass(frozen=True)
@@ -122,125 +121,82 @@ def embed(
     seen = [text for text, new in zip(dataset.responses, is_unseen, strict=True) if not new]
     encoder = encoders.fit_hashed(seen) if name == "hashed" else encoders.get_encoder(name)
     embedding = encoders.encode_responses(encoder, dataset, progress=True)
-    width = min(config.num_inputs, embedding.shape[1], int(np.sum(~is_unseen)))
-    axes = PCA(width, svd_solver="full").fit(embedding[~is_unseen])
-    values = axes.transform(embedding)
-    return (values / np.sqrt(np.mean(np.sum(values**2, axis=1)))).astype(np.float32)
+    width = min(config.num_inputs, embedding.shape[1], len(seen))
+    return compare.text_block(embedding, np.flatnonzero(~is_unseen), width)
 
 
-def gaps(table: Float[np.ndarray, "response *feature"], batch: UserBatch) -> np.ndarray:
-    """First minus second entry of a table for every pair of a batch."""
-    extended = np.concatenate([table, np.zeros_like(table[:1])])
-    return extended[batch.first] - extended[np.where(batch.second == BASELINE, -1, batch.second)]
-
-
-_fit_learned = jax.jit(
-    lambda key, rows, unit, **static: basis.fit(key, rows, None, unit=unit, **static),
-    static_argnames=("num_users", "num_responses", "config"),
-)
-_adapt = jax.jit(adapt)
 _regress = jax.jit(basis.regress_chosen, static_argnames=("config", "num_folds"))
 
 
-@partial(jax.jit, static_argnames="mirrored")
-def score(features, utility, weight, label, mask, mirrored):
-    """AUC of every new person: [user]."""
-    logit = jnp.einsum("upj,uj->up", features, weight) + utility
-    return jax.vmap(partial(metrics.auc, mirrored=mirrored))(logit, label, mask)
-
-
-def all_splits(name: str, config: Config) -> Iterator[dict]:
-    """Every split of a set; their training rows are padded alike and share one program."""
+def cells_of(name: str, config: Config) -> Iterator[compare.Cell]:
+    """Every split, encoder and head of a set; splits share their programs."""
     datasets = [load(name, seed) for seed in range(config.num_splits)]
     splits = [divide(dataset, seed, config) for seed, dataset in enumerate(datasets)]
-    trains = [split.train for split in splits]
-    stacked = basis.stack_rows(trains, datasets[0].num_responses)
+    data = basis.stack_problems(
+        [split.train for split in splits],
+        [None] * len(splits),
+        num_users=len(splits[0].known_users),
+        num_responses=datasets[0].num_responses,
+        group=[split.group for split in splits],
+    )
     for seed, (dataset, split) in enumerate(zip(datasets, splits, strict=True)):
-        rows = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), stacked)
-        for record in one_split(dataset, split, rows, seed, config):
-            yield {"dataset": name, "seed": seed, **record}
+        problem = jax.tree.map(itemgetter(seed), data)
+        for cell in one_split(dataset, split, problem, seed, config):
+            yield cell._replace(dataset=name)
 
 
 def one_split(
-    dataset: Dataset, split: Split, rows: Rows, seed: int, config: Config
-) -> Iterator[dict]:
-    """Mean AUC of the new people by encoder, head and number of answers."""
-    key, group = jax.random.key(seed), split.group
-    answers = split.by_user("calibration", max(config.num_answers))
-    tests = split.by_user("test", MOST_TESTS)
-    mirrored = not np.any(tests.second[tests.mask] == BASELINE)
-    fitted, _ = _fit_learned(
-        key,
-        rows,
-        group,
-        num_users=len(split.known_users),
-        num_responses=dataset.num_responses,
-        config=EMConfig(num_factors=config.num_factors),
-    )
-    target = np.concatenate([fitted.items.features, fitted.items.utility[:, None]], axis=1)
-    second = split.train.second
-    known = np.isin(np.arange(len(target)), [*split.train.first, *second[second != BASELINE]])
+    dataset: Dataset, split: Split, problem: Problem, seed: int, config: Config
+) -> Iterator[compare.Cell]:
+    """Scores of the new people by encoder and head; the method is ``pref, <head>``."""
+    key, numbers, pref = jax.random.key(seed), config.num_answers, get_family("pref")
+    answers, tests = split.by_user("calibration", max(numbers)), split.by_user("test", MOST_TESTS)
+    votes = bool(np.any(tests.second[tests.mask] == BASELINE))
+    factors = EMConfig(num_factors=config.num_factors)
+    fitted, _, _ = basis.fit(key, problem, config=factors)
+    target = np.asarray(fitted.params["out"]["kernel"])
+    known = np.isin(np.arange(len(target)), compare.shown(split.train))
+    group = split.group
     fold = np.random.default_rng(seed).integers(0, NUM_FOLDS, int(group.max()) + 1)[group]
-
-    def auc(table, weight) -> float:
-        """Mean over the new people, on the unseen statements."""
-        there = gaps(np.asarray(table), tests)
-        parts = there[..., :-1], there[..., -1], np.asarray(weight, np.float32)
-        return float(np.nanmean(score(*parts, tests.label, tests.mask, mirrored)))
-
+    # What is regressed on is features and utility already; a person's mean is all that is used.
+    head = linear_params(np.eye(target.shape[1], dtype=np.float32))
+    person = RewardBasis(head, fitted.population, np.float32(0.0))
     for encoder in config.encoders:
         embedding = embed(encoder, dataset, split.is_new_response, config)
         for name in config.heads:
             hidden = (config.hidden,) if name == "mlp" else ()
             structure = HeadConfig(num_factors=config.num_factors, hidden=hidden)
-            data = embedding, target, known, fold, np.asarray(RIDGES, np.float32)
-            predicted = _regress(key, *data, config=structure, num_folds=NUM_FOLDS)
-            population = auc(predicted, np.zeros((len(tests.label), config.num_factors)))
-            about = {"encoder": encoder, "head": name}
-            yield {**about, "method": "population", "value": population}
-            here = gaps(np.where(known[:, None], target, predicted), answers)
-            for count in config.num_answers:
-                seen = answers.sample_weight * (np.arange(answers.label.shape[1]) < count)[None]
-                person = _adapt(
-                    here[..., :-1], here[..., -1], answers.label, seen, prior=fitted.prior
-                )
-                value = auc(predicted, person.weights)
-                gain = value - population
-                curve = {"method": "pref", "num_answers": count}
-                yield {**about, **curve, "value": value, "gain": gain}
-
-
-def summarize(records: list[dict]) -> tuple[list[dict], list[str]]:
-    """Tidy rows with intervals over splits, and a line for each."""
-    curves: dict[tuple, list[dict]] = {}
-    names = ("dataset", "encoder", "method", "head", "num_answers")
-    for record in records:
-        curves.setdefault(tuple(record.get(name) for name in names), []).append(record)
-    rows, lines = [], []
-    for curve, entries in curves.items():
-        about = dict(zip(names, curve, strict=True))
-        count = "population" if curve[4] is None else f"{curve[4]} answers"
-        text = f"{curve[0]:<20} {curve[1]:<11} {curve[3]:<7} {count:<10}"
-        for metric, field in (("auc_user", "value"), ("personal_minus_population", "gain")):
-            values = np.array([entry[field] for entry in entries if field in entry])
-            if not len(values):
-                continue
-            value, low, high, _ = metrics.mean_interval(values)
-            numbers = {"value": float(value), "low": float(low), "high": float(high)}
-            rows.append({**about, "questions": "random", "metric": metric, **numbers})
-            each = " ".join(f"{v:+.3f}" for v in values) if field == "gain" else ""
-            text += f"  {field} {value:+.3f} [{low:+.3f}, {high:+.3f}] {each}"
-        lines.append(text)
-    return rows, lines
+            told = embedding, target, known, fold, np.asarray(RIDGES, np.float32)
+            predicted = _regress(key, *told, config=structure, num_folds=NUM_FOLDS)
+            table = np.where(known[:, None], target, predicted)
+            case = compare.Case(
+                data=problem,
+                inputs=table,
+                context=problem.context,
+                answers=gather(table, answers),
+                tests=gather(table, tests),
+                num_users=len(split.new_users),
+                votes=votes,
+            )
+            states = compare.states_of(key, pref, person, case, numbers)
+            scores = {("random", ""): compare.scores_of(pref, person, states, case, numbers)}
+            yield compare.Cell("", encoder, seed, f"pref, {name}", split.new_users, scores, {})
 
 
 def run(config: Config) -> runs.Result:
     """Every set, split, encoder and head."""
     for name in config.encoders:
         encoders.get_encoder(name)  # what is not installed is missed before the first fit
-    records = [record for name in config.datasets for record in all_splits(name, config)]
-    rows, lines = summarize(records)
-    return runs.Result(rows=rows, summary="\n".join(lines), metrics=records)
+    cells = [cell for name in config.datasets for cell in cells_of(name, config)]
+    rows, lines = [], []
+    for row in compare.tidy_rows(cells, config.num_answers):
+        method, head = row["method"].split(", ")
+        rows.append(row | {"method": method, "head": head})
+        if row["metric"] in ("auc_user", "minus_population"):
+            number = f"{row['num_answers']} answers"
+            name = f"{row['dataset']:<20} {row['encoder']:<11} {head:<7} {number:<10}"
+            lines.append(f"{name}  {row['metric']:<16} {show(row, '+')}")
+    return runs.Result(rows=rows, summary="\n".join(lines))
 
 
 def plot(result: runs.Result) -> Figure:

@@ -19,19 +19,17 @@ null. Published on TL;DR, without an interval: 53.2 / 52.7 against 52.1 %. That 
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from prefjax import metrics
 from prefjax.data import tldr
-from prefjax.families import get_family
+from prefjax.families import Family, get_family
 from prefjax.families.worker_map import adjusted_rand, heat_map, t_sne
-from prefjax.lab import compare, plots, runs
-from prefjax.lab.compare._measure import Cases
-from prefjax.lab.compare.sources import real
+from prefjax.lab import compare, interval_of, plots, row, runs, show
 
 
 @dataclass(frozen=True)
@@ -60,28 +58,27 @@ class Config:
 PRESETS = {"smoke": Config(groups=(2,), num_seeds=1, people=80), "paper": Config()}
 
 
-def look(seed: int, cases: Cases, config: Config) -> dict:
+def look(seed: int, cases: compare.Cases, config: Config) -> dict[str, dict[str, Any]]:
     """The groups of one draw, the null beside, and what they bring to new people."""
-    numbers = (config.num_answers,)
-    clusters, one = get_family("clusters"), get_family("bradley-terry")
-    fit, _ = compare.programs(clusters, numbers, False)
-    fit_one, _ = compare.programs(one, numbers, False)
+    numbers, names = (config.num_answers,), ("clusters", "bradley-terry")
+    clusters, one = (compare.as_given(get_family(name)) for name in names)
     found = {}
-    for kind, case in (("", cases.outer), ("shuffled-users", cases.shuffled_users)):
+    for kind, case in (("", cases.outer), *cases.nulls.items()):
+
+        def auc(family: Family, params: Any, case: compare.Case = case) -> np.ndarray:
+            states = compare.states_of(jax.random.key(seed), family, params, case, numbers)
+            return compare.scores_of(family, params, states, case, numbers).auc[0]
+
         params, again = (
-            fit(jax.random.key(n), case.data, clusters.config) for n in (seed, seed + 1000)
+            compare.fit(jax.random.key(n), clusters, case.data) for n in (seed, seed + 1000)
         )
-        single = fit_one(jax.random.key(seed), case.data, one.config)
-        grouped, shared = (
-            compare.scores_of(family, fitted, family.config, case, cases.num_new, numbers).auc[0]
-            for family, fitted in ((clusters, params), (one, single))
-        )
+        single = compare.fit(jax.random.key(seed), one, case.data)
         found[kind] = {
             "num_clusters": int(params.num_clusters),
             "cluster": np.asarray(params.cluster),
             "code": np.asarray(params.code),
             "seeds_agree": adjusted_rand(params.cluster, again.cluster),
-            "gain": grouped - shared,
+            "gain": auc(clusters, params) - auc(one, single),
         }
     return found
 
@@ -99,10 +96,10 @@ def run(config: Config) -> runs.Result:
         worlds[f"planted, {groups} groups"] = [
             compare.make_planted(planted, seed) for seed in range(config.num_seeds)
         ]
-    rows, lines, arrays = [], [], {}
+    rows, lines, arrays, nulls = [], [], {}, ("shuffled-users",)
     for name, made in worlds.items():
-        seeds = list(range(len(made)))
-        all_cases = compare.make_cases([world.source for world in made], seeds)
+        seeds = range(len(made))
+        all_cases = compare.make_cases([world.source for world in made], seeds, nulls)
         looks = [look(n, cases, config) for n, cases in zip(seeds, all_cases, strict=True)]
         rand, groups_of_new = [], []
         for world, found in zip(made, looks, strict=True):
@@ -120,8 +117,8 @@ def run(config: Config) -> runs.Result:
             "cosine": heat_map(code, cluster).cosine,
         }
     if config.folder is not None:
-        source = real(tldr.SET, "hashed", 0, config.folder)
-        found = look(0, compare.make_cases([source], [0])[0], config)
+        source = compare.real(tldr.SET, "hashed", 0, config.folder)
+        found = look(0, compare.make_cases([source], [0], nulls)[0], config)
         summary, measured = describe("tldr", [found], [], [])
         lines.append(summary)
         rows += measured
@@ -130,44 +127,33 @@ def run(config: Config) -> runs.Result:
 
 
 def describe(name: str, looks: list[dict], rand: list[float], groups: list[np.ndarray]):
-    """One line and tidy rows of one kind of world."""
+    """One line and rows of one kind of world."""
     rows, parts = [], [name + ":"]
     for kind in ("", "shuffled-users"):
-        number = [found[kind]["num_clusters"] for found in looks]
-        gain = metrics.mean_interval(np.concatenate([found[kind]["gain"] for found in looks]))
-        measures = {
-            "num_clusters": (np.mean(number), None, None),
-            "seeds_agree": (np.mean([found[kind]["seeds_agree"] for found in looks]), None, None),
-            "minus_bradley_terry": tuple(float(end) for end in gain[:3]),
+        some = [found[kind] for found in looks]
+        gain = np.concatenate([found["gain"] for found in some])
+        measures: dict[str, Any] = {
+            "num_clusters": np.mean([found["num_clusters"] for found in some]),
+            "seeds_agree": np.mean([found["seeds_agree"] for found in some]),
+            "minus_bradley_terry": interval_of("minus_bradley_terry", gain),
         }
         if kind == "" and rand:
-            measures["adjusted_rand"] = (np.mean(rand), None, None)
-            smallest = np.concatenate(
-                [
-                    found[""]["gain"][group == np.argmin(np.bincount(group))]
-                    for found, group in zip(looks, groups, strict=True)
-                ]
-            )
-            measures["minority_gain"] = tuple(
-                float(end) for end in metrics.mean_interval(smallest)[:3]
-            )
-        rows += [
-            {
-                "method": "clusters",
-                "dataset": name,
-                "control": kind or None,
-                "metric": metric,
-                "value": value,
-                "low": low,
-                "high": high,
-            }
-            for metric, (value, low, high) in measures.items()
+            smallest = [
+                found["gain"][group == np.argmin(np.bincount(group))]
+                for found, group in zip(some, groups, strict=True)
+            ]
+            measures["adjusted_rand"] = np.mean(rand)
+            measures["minority_gain"] = interval_of("minority_gain", np.concatenate(smallest))
+        these = [
+            row("clusters", name, metric, value, control=kind or None)
+            for metric, value in measures.items()
         ]
-        shown = ", ".join(
-            f"{metric} {value:.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
-            for metric, (value, low, high) in measures.items()
+        rows += these
+        shown = (
+            f"{one['metric']} " + (f"{one['value']:.3f}" if one["low"] is None else show(one, "+"))
+            for one in these
         )
-        parts.append(f"{kind or 'found'}: {shown}")
+        parts.append(f"{kind or 'found'}: {', '.join(shown)}")
     return "\n  ".join(parts), rows
 
 

@@ -2,22 +2,26 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from experiments import compare as command
-from prefjax import families
+from prefjax import basis, families
+from prefjax.basis import rows as layout
 from prefjax.data import split_new_prompts
 from prefjax.data.attributes import WorldConfig
 from prefjax.lab import compare
-from prefjax.lab.compare._measure import shuffle_labels, shuffle_users, strongest, wrong_user
+from prefjax.lab.compare._measure import another, strongest
+from prefjax.lab.compare.cases import shuffle_labels, shuffle_users
 from prefjax.lab.compare.cells import LENGTH_ONLY
 from prefjax.lab.compare.store import cell_path
 from prefjax.types import BASELINE, Comparisons
 
 SMALL = WorldConfig(num_prompts=12, responses_per_prompt=4, pairs_per_prompt=6, pairs_per_user=40)
+OWN = "random", ""
 PLAN = compare.Plan(families=("bradley-terry", "per-user"), seeds=(0, 1), num_answers=(0, 5))
 
 
@@ -95,11 +99,12 @@ def test_nulls_keep_the_rows_and_lose_what_is_named():
     jax.tree.map(np.testing.assert_array_equal, labels.tests, draw.tests)
 
 
-def test_nobody_keeps_their_own_answers_as_the_wrong_user():
-    (cases,) = compare.make_cases([small("attributes", "hashed", 0)], [0])
-    other = wrong_user(cases.outer, cases.num_new)
-    label = np.asarray(cases.outer.answers.label)
-    np.testing.assert_array_equal(other.answers.label[: cases.num_new], np.roll(label, 1, axis=0))
+def test_nobody_keeps_their_own_state_as_the_wrong_user():
+    states = {"weights": np.arange(24.0).reshape(2, 4, 3)}
+    wrong = another(states, 3)["weights"]
+    np.testing.assert_array_equal(wrong[:, :3], np.roll(states["weights"][:, :3], 1, axis=1))
+    np.testing.assert_array_equal(wrong[:, 3], states["weights"][:, 3])
+    assert another((), 3) == ()
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +145,7 @@ def test_a_stopped_comparison_goes_on(compared):
     assert [line.split(": ")[0] for line in said] == ["attributes, hashed, seed 1, per-user"]
     scores = {(cell.method, cell.seed): cell.scores for cell in cells}
     for cell in again:
-        np.testing.assert_array_equal(cell.scores[""].auc, scores[cell.method, cell.seed][""].auc)
+        np.testing.assert_array_equal(cell.scores[OWN].auc, scores[cell.method, cell.seed][OWN].auc)
 
 
 def test_a_cell_of_other_settings_or_grid_is_computed_again(tmp_path, compared, monkeypatch):
@@ -171,13 +176,13 @@ def test_a_part_of_a_comparison_is_reported_beside_the_rest(tmp_path, compared):
         compare.save_cell(tmp_path, one._replace(encoder="qwen:Qwen/Qwen2.5-0.5B"))
     part = replace(PLAN, families=("per-user",), encoders=("qwen:Qwen/Qwen2.5-0.5B",), seeds=(1,))
     (own, *_) = ran = compare.run_cells(part, tmp_path, say=lambda line: None, make=small)
-    found = compare.with_earlier(ran, part, tmp_path)
+    found = compare.with_earlier(ran, part, tmp_path, make=small)
     assert (own.method, own.seed, own.encoder) == ("per-user", 1, "qwen:Qwen/Qwen2.5-0.5B")
     assert {(c.method, c.seed) for c in found} == {(c.method, c.seed) for c in good}
     other = replace(part, num_answers=(0, 3))
-    assert compare.with_earlier([], other, tmp_path) == []
+    assert compare.with_earlier([], other, tmp_path, make=small) == []
     (tmp_path / "cells" / "notes.npz").write_bytes(b"of another kind")
-    assert len(compare.with_earlier([], part, tmp_path)) == len(good)
+    assert len(compare.with_earlier([], part, tmp_path, make=small)) == len(good)
 
 
 def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):
@@ -188,7 +193,7 @@ def test_missing_data_is_a_reason_in_the_table(tmp_path, monkeypatch):
 
 
 def cell(method, seed, auc, dataset="d"):
-    scores = {"": compare.Measured(np.array(auc), np.zeros((2, 3)))}
+    scores = {OWN: compare.Measured(np.array(auc), np.zeros((2, 3)))}
     return compare.Cell(dataset, "e", seed, method, np.array([4, 5, 6]), scores, {})
 
 
@@ -224,7 +229,7 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
 
 def test_diagnostics_are_in_the_report():
     def cell(seed, rank):
-        scores = {"": compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
+        scores = {OWN: compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
         about = {"diagnostics": {"effective_rank": rank}}
         return compare.Cell("d", "e", seed, "lore", np.arange(2), scores, about)
 
@@ -240,6 +245,8 @@ def test_diagnostics_are_in_the_report():
         ({"datasets": ("prisms",)}, "attributes"),
         ({"encoders": ("bert",)}, "hashed"),
         ({"controls": ("none",)}, "wrong-user"),
+        ({"questions": ("random", "best")}, "d_optimal"),
+        ({"questions": ("d_optimal",)}, "must begin with 'random'"),
     ],
 )
 def test_unknown_names_list_the_valid_ones(change, names):
@@ -271,8 +278,10 @@ def test_where_nothing_could_be_computed_the_report_says_why(tmp_path, monkeypat
     assert "utterances.jsonl" in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_differences_are_shown_at_a_number_of_answers_that_is_measured(compared):
+def test_differences_are_shown_at_a_number_of_answers_that_is_measured(compared, monkeypatch):
     folder, *_ = compared
+    sources = {"attributes": lambda encoder, seed: small("attributes", encoder, seed)}
+    monkeypatch.setattr(compare.sources, "SOURCES", sources)
     config = command.Config(PLAN, number=20)
     assert "Differences of AUC after 5 answers" in command.compare(config, folder).summary
 
@@ -305,3 +314,133 @@ def test_the_strongest_trial_that_cannot_be_told_from_the_best_is_taken():
     auc[:, 3] = np.nan
     assert strongest(auc) == 2
     assert strongest(np.full((4, 5), np.nan)) == 3
+
+
+def test_rows_padded_to_one_size_change_no_sum():
+    rng = np.random.default_rng(0)
+    sets = [
+        Comparisons(
+            user=rng.integers(0, 5, size).astype(np.int32),
+            first=rng.integers(0, 9, size).astype(np.int32),
+            second=rng.integers(-1, 9, size).astype(np.int32),
+            label=rng.random(size, np.float32),
+            sample_weight=np.ones(size, np.float32),
+        )
+        for size in (20, 150)
+    ]
+    stacked = basis.stack_rows(sets, 9)
+    table = rng.standard_normal((9, 2)).astype(np.float32)
+    extended = np.concatenate([table, np.zeros((1, 2), np.float32)])
+    for index, comparisons in enumerate(sets):
+        gap = extended[comparisons.first] - extended[comparisons.second]
+        by_user, by_response = np.zeros((5, 2)), np.zeros((10, 2))
+        np.add.at(by_user, comparisons.user, gap)
+        np.add.at(by_response, comparisons.first, gap)
+        np.add.at(by_response, comparisons.second, -gap)
+        rows = jax.tree.map(lambda column, index=index: np.asarray(column)[index], stacked)
+        gaps = layout.feature_gap(table, rows) * rows.sample_weight[..., None]
+        np.testing.assert_allclose(
+            layout.sum_by_user(gaps.sum(1), rows, 5), by_user, rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            layout.sum_by_response(gaps, rows, 9), by_response[:9], rtol=1e-5, atol=1e-5
+        )
+
+
+def changed(dataset, encoder, seed):
+    """The same set with one label turned over in the rows of the first training person."""
+    source = small(dataset, encoder, seed)
+    train = source.draw.split.train
+    label = np.array(train.label)
+    label[0] = 1 - label[0]
+    split = source.draw.split._replace(train=train._replace(label=label))
+    return source._replace(draw=source.draw._replace(split=split))
+
+
+def another_encoder(dataset, encoder, seed):
+    source = small(dataset, encoder, seed)
+    return source._replace(draw=source.draw._replace(embeddings=1 + source.draw.embeddings))
+
+
+@pytest.mark.parametrize("make", [changed, another_encoder])
+def test_results_of_other_data_are_not_reused(tmp_path, compared, make):
+    _, _, cells = compared
+    for one in cells:
+        if "error" not in one.about:
+            compare.save_cell(tmp_path, one)
+    part = replace(PLAN, families=("bradley-terry",), seeds=(0,))
+    assert len(compare.with_earlier([], part, tmp_path, make=small)) == 6
+    said = []
+    assert compare.with_earlier([], part, tmp_path, make=make, say=said.append) == []
+    assert said[0].endswith("left out, of other data")
+    said.clear()
+    compare.run_cells(part, tmp_path, say=said.append, make=make)
+    assert [line.split(": ")[0] for line in said] == [
+        f"attributes, hashed, seed 0, {method}" for method in ("bradley-terry", LENGTH_ONLY)
+    ]
+
+
+def test_a_family_is_known_by_its_code_not_by_its_comments(monkeypatch):
+    family = families.get_family("bradley-terry")
+    digest = compare.family_digest(family)
+    assert digest != compare.family_digest(families.get_family("per-user"))
+    read = Path.read_text
+    for old, new, same in (
+        ('"""The optimum of', '"""The very optimum of', True),
+        ("penalty: Number = 10.0", "penalty: Number = 11.0", False),
+    ):
+        compare.identity._code_digest.cache_clear()
+        compare.identity._tree.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", lambda path, o=old, n=new: read(path).replace(o, n))
+            assert (compare.family_digest(family) == digest) is same
+    compare.identity._code_digest.cache_clear()
+    compare.identity._tree.cache_clear()
+
+
+def test_names_of_sets_are_told_apart_and_cannot_leave_the_folder(tmp_path):
+    scores = {OWN: compare.Measured(np.zeros((2, 3)), np.zeros((2, 3)))}
+    for dataset in ("my", "my.data", "my.data.0"):
+        one = compare.Cell(dataset, "a.b/c", 1, "pref-map", np.arange(3), scores, {})
+        compare.save_cell(tmp_path, one)
+    found = sorted(load.dataset for load in map(compare.load_cell, tmp_path.rglob("*.npz")))
+    assert found == ["my", "my.data", "my.data.0"]
+    for name in ("../out", "a/b", "", ".hidden", "a\0b"):
+        with pytest.raises(ValueError, match="cannot name a data set or a method"):
+            cell_path(tmp_path, name, "hashed", 0, "pref")
+    moved = cell_path(tmp_path, "other", "a.b/c", 1, "pref-map")
+    cell_path(tmp_path, "my", "a.b/c", 1, "pref-map").rename(moved)
+    assert compare.load_cell(moved) is None
+
+
+def test_rules_choose_questions_for_families_with_gaussian_beliefs():
+    """Recorded answers of a real person, or any question to a simulated one."""
+    numbers, rules = (0, 2, 5), ("random", "d_optimal")
+    for sources in ([small("", "", 0)], [world(0)]):
+        told = {"dataset": "attributes", "questions": rules, "controls": ("wrong-user",)}
+        names = ("bradley-terry", "per-user", compare.as_given(families.get_family("pref-map")))
+        cells = compare.run_families(names, sources, [0], numbers, **told)
+        kinds = [set(cell.scores) for cell in cells]
+        assert kinds[0] == {("random", ""), ("random", "wrong-user")}
+        for cell in cells[1:]:
+            own, chosen = (cell.scores[rule, ""] for rule in rules)
+            assert set(cell.scores) == {(r, c) for r in rules for c in ("", "wrong-user")}
+            np.testing.assert_allclose(own.nll[0], chosen.nll[0], rtol=1e-5)
+            assert (own.nll[1] != chosen.nll[1]).any()
+            if sources[0].people is None:
+                assert own.win_rate is None
+            else:
+                assert own.served.shape == (3, len(cell.users), len(sources[0].people.unseen))
+
+
+def test_all_recorded_answers_say_the_same_in_any_order():
+    (cases,) = compare.make_cases([small("", "", 0)], [0])
+    family = compare.as_given(families.get_family("pref-map"))
+    case, key, numbers = cases.outer, jax.random.key(0), (0, 40)
+    params = compare.fit(key, family, case.data)
+    recorded, chosen = (
+        compare.states_of(key, family, params, case, numbers, questions=rule)
+        for rule in ("random", "d_optimal")
+    )
+    np.testing.assert_allclose(recorded.mean, chosen.mean, atol=2e-3)
+    np.testing.assert_allclose(recorded.covariance, chosen.covariance, atol=2e-3)

@@ -55,7 +55,7 @@ def test_answers_help_on_unseen_prompts_where_the_embedding_tells(monkeypatch, t
     gain = {
         (row["head"], row["num_answers"]): row["value"]
         for row in result.rows
-        if row["metric"] == "personal_minus_population"
+        if row["metric"] == "minus_population"
     }
     for head in TINY.heads:
         assert gain[head, 20] > max(0.05, gain[head, 0] + 0.03)

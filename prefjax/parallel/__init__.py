@@ -1,5 +1,6 @@
 """Data parallelism over devices and processes: mesh, placement, one step compiled four ways."""
 
+from prefjax.parallel.compilation import use_compilation_cache
 from prefjax.parallel.mesh import (
     all_sum,
     fetch,
@@ -42,4 +43,5 @@ __all__ = [
     "place_rows",
     "sharding",
     "start_processes",
+    "use_compilation_cache",
 ]

@@ -24,7 +24,7 @@ from prefjax.data.io import read_folder
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
 from prefjax.model import files
-from prefjax.parallel import fetch, is_primary, start_processes
+from prefjax.parallel import fetch, is_primary, start_processes, use_compilation_cache
 from prefjax.train._resume import layout_for
 from prefjax.train.basis import to_basis
 from prefjax.train.config import RunConfig, read_config
@@ -43,6 +43,7 @@ LARGEST_PEOPLE = 2**26
 
 def main() -> None:
     """Parses the command line, trains and writes the model."""
+    use_compilation_cache()
     parser = argparse.ArgumentParser(prog="python -m prefjax.train", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="JSON file of a RunConfig")
     parser.add_argument("--resume", action="store_true", help="go on from the latest good step")

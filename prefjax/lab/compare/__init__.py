@@ -11,16 +11,17 @@ A new family is one line of `prefjax.families.REGISTRY`, a new set one line of `
 
 from prefjax.lab.compare._measure import (
     CONTROLS,
-    Case,
-    Cases,
+    NUM_CANDIDATES,
     Measured,
+    as_given,
     choose,
-    make_cases,
+    fit,
     measure,
-    programs,
     scores_of,
+    states_of,
 )
 from prefjax.lab.compare._report import manifest, report
+from prefjax.lab.compare.cases import Case, Cases, make_cases
 from prefjax.lab.compare.cells import (
     LENGTH_ONLY,
     Plan,
@@ -29,16 +30,20 @@ from prefjax.lab.compare.cells import (
     run_families,
     with_earlier,
 )
-from prefjax.lab.compare.draws import Draw, Source, hold_out_people
+from prefjax.lab.compare.draws import Draw, SimulatedPeople, Source, hold_out_people
+from prefjax.lab.compare.identity import family_digest, source_digest
+from prefjax.lab.compare.questions import QUESTIONS
 from prefjax.lab.compare.represent import item_block, text_block
-from prefjax.lab.compare.sources import SOURCES, attributes, make_source
-from prefjax.lab.compare.store import Cell, load_cell, save_cell
-from prefjax.lab.compare.table import tidy_rows
+from prefjax.lab.compare.sources import SOURCES, attributes, make_source, real, shown
+from prefjax.lab.compare.store import Cell, cell_path, load_cell, save_cell
+from prefjax.lab.compare.table import by_person, tidy_rows
 from prefjax.lab.planted import Planted, PlantedConfig, make_planted
 
 __all__ = [
     "CONTROLS",
     "LENGTH_ONLY",
+    "NUM_CANDIDATES",
+    "QUESTIONS",
     "SOURCES",
     "Case",
     "Cases",
@@ -48,10 +53,16 @@ __all__ = [
     "Plan",
     "Planted",
     "PlantedConfig",
+    "SimulatedPeople",
     "Source",
+    "as_given",
     "attributes",
+    "by_person",
+    "cell_path",
     "check",
     "choose",
+    "family_digest",
+    "fit",
     "hold_out_people",
     "item_block",
     "load_cell",
@@ -60,12 +71,15 @@ __all__ = [
     "make_source",
     "manifest",
     "measure",
-    "programs",
+    "real",
     "report",
     "run_cells",
     "run_families",
     "save_cell",
     "scores_of",
+    "shown",
+    "source_digest",
+    "states_of",
     "text_block",
     "tidy_rows",
     "with_earlier",

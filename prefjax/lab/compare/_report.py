@@ -1,9 +1,9 @@
 """A comparison in Markdown: scores, what answers bring, whether nulls are null, diagnostics."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
+from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.store import Cell
 from prefjax.lab.compare.table import DRAWN_ANEW
 
@@ -63,8 +63,10 @@ def manifest(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
-def _methods(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    return [(name, list(some)) for name, some in groupby(rows, lambda row: row["method"])]
+def _name(row: Mapping[str, Any]) -> str:
+    """The method, with the rule of its questions if it is not the usual one."""
+    rule = row["questions"]
+    return row["method"] if rule == RECORDED else f"{row['method']}, {rule}"
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -74,13 +76,12 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
         "| method | people | " + " | ".join(map(str, numbers)) + " |",
         "|---" * (len(numbers) + 2) + "|",
     ]
-    for method, some in _methods(wanted):
-        at = {row["num_answers"]: row for row in some}
-        cells = (
-            f"{at[n]['value']:.3f} ± {(at[n]['high'] - at[n]['low']) / 2:.3f}" for n in numbers
-        )
+    at = {(_name(row), row["num_answers"]): row for row in wanted}
+    for name in dict.fromkeys(map(_name, wanted)):
+        some = [at[name, number] for number in numbers]
+        cells = (f"{row['value']:.3f} ± {(row['high'] - row['low']) / 2:.3f}" for row in some)
         people = max(row["num_users"] for row in some)
-        lines.append(f"| {method} | {people} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | {people} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -97,11 +98,11 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
     lines = ["| method | " + " | ".join(name for name, *_ in COLUMNS) + " |"]
     lines.append("|---" * (len(COLUMNS) + 1) + "|")
     at = {
-        (row["method"], row["metric"], row["control"]): row
+        (_name(row), row["metric"], row["control"]): row
         for row in rows
         if row["num_answers"] == number
     }
-    for method in dict.fromkeys(row["method"] for row in rows):
+    for method in dict.fromkeys(map(_name, rows)):
         found = [(at.get((method, metric, control)), metric) for _, metric, control in COLUMNS]
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")

@@ -1,19 +1,22 @@
 """All cells of a comparison, one after the other; those that are on disk are not computed again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from prefjax.families import REGISTRY, Family, get_family
-from prefjax.lab.compare._measure import CONTROLS, make_cases, measure
+from prefjax.lab.compare._measure import CONTROLS, measure
+from prefjax.lab.compare.cases import Cases, make_cases
 from prefjax.lab.compare.draws import MOST_ANSWERS, Source
+from prefjax.lab.compare.identity import family_digest, source_digest
+from prefjax.lab.compare.questions import QUESTIONS, RECORDED
 from prefjax.lab.compare.sources import SOURCES, encoder_of, make_source
-from prefjax.lab.compare.store import Cell, cell_path, load_cell, save_cell
+from prefjax.lab.compare.store import Cell, cell_path, check_name, load_cell, save_cell
 from prefjax.lab.runs import environment
 
 LENGTH_ONLY = "length-only"
@@ -31,6 +34,8 @@ class Plan:
         seeds: Draws of people, items and noise.
         num_answers: After how many answers new people are scored.
         controls: Which of ``CONTROLS`` to run.
+        questions: Rules by which new people are asked; ``random`` are the answers that were
+            recorded, the others are for families with Gaussian beliefs over base rewards.
     """
 
     families: tuple[str, ...] = tuple(REGISTRY)
@@ -39,23 +44,30 @@ class Plan:
     seeds: tuple[int, ...] = tuple(range(10))
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
     controls: tuple[str, ...] = CONTROLS
+    questions: tuple[str, ...] = (RECORDED,)
 
 
 def check(plan: Plan) -> None:
     """Refuse a plan that cannot run.
 
     Raises:
-        ValueError: A family, data set, encoder or control is unknown, where the message lists the
-            names; or the numbers of answers cannot be measured.
+        ValueError: A family, data set, encoder, control or rule is unknown, where the message lists
+            the names; or ``random`` or the numbers of answers cannot be measured.
     """
     for name in plan.families:
         get_family(name)
+    for kind, names, known in (
+        ("data set", plan.datasets, SOURCES),
+        ("control", plan.controls, CONTROLS),
+        ("rule of questions", plan.questions, QUESTIONS),
+    ):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
     for name in plan.datasets:
-        if name not in SOURCES:
-            raise ValueError(f"there is no data set {name!r}; there are {', '.join(SOURCES)}")
-    for name in plan.controls:
-        if name not in CONTROLS:
-            raise ValueError(f"there is no control {name!r}; there are {', '.join(CONTROLS)}")
+        check_name(name)
+    if plan.questions[:1] != (RECORDED,):
+        raise ValueError(f"questions must begin with {RECORDED!r}; got {plan.questions}")
     for name in plan.encoders:
         encoder_of(name)
     numbers = list(plan.num_answers)
@@ -76,8 +88,12 @@ def blind(source: Source) -> Source:
     )
 
 
+Say: TypeAlias = Callable[[str], None]
+Make: TypeAlias = Callable[[str, str, int], Source]
+
+
 def run_cells(
-    plan: Plan, folder: Path, *, say: Callable[[str], None] = print, make: Callable = make_source
+    plan: Plan, folder: Path, *, say: Say = print, make: Make = make_source
 ) -> list[Cell]:
     """Every cell of a plan, in the order of data sets, encoders, methods and seeds.
 
@@ -90,40 +106,60 @@ def run_cells(
     Returns:
         The cells, those that failed with the reason.
     """
-    cells = []
-    for dataset in plan.datasets:
-        for encoder in plan.encoders:
-            cells += _table(plan, folder, dataset, encoder, say, make)
-    return cells
+    return [
+        cell
+        for dataset in plan.datasets
+        for encoder in plan.encoders
+        for cell in _table(plan, folder, dataset, encoder, say, make)
+    ]
 
 
-def with_earlier(cells: Sequence[Cell], plan: Plan, folder: Path) -> list[Cell]:
+def with_earlier(
+    cells: Sequence[Cell],
+    plan: Plan,
+    folder: Path,
+    *,
+    say: Say = print,
+    make: Make = make_source,
+) -> list[Cell]:
     """Cells of a plan and all others in its folder of the same settings, failed ones too.
 
     Args:
         cells: From `run_cells`.
         plan: What they were computed for.
         folder: Where finished cells lie.
+        say: Told about every cell whose data are no longer what it was computed from.
+        make: As in `run_cells`; the data of every other cell are compared with what it gives.
 
     Returns:
         By data set, encoder (those of the plan first), method and seed.
     """
     named = {cell_path(folder, c.dataset, c.encoder, c.seed, c.method): c for c in cells}
+    methods, datasets = [*REGISTRY, LENGTH_ONLY], list(SOURCES)
+    digests: dict[tuple[str, str, int], str] = {}
     for path in sorted((folder / "cells").glob("*.npz")):
         cell = None if path in named else load_cell(path)
-        if cell and _is_known(cell) and _has_settings(cell, plan):
+        if cell is None or cell.dataset not in datasets or cell.method not in methods:
+            continue
+        if not _same_but_data(cell, _settings(plan, _family(cell.method), "")):
+            continue
+        place = cell.dataset, cell.encoder, cell.seed
+        if place not in digests:
+            digests[place] = _try_digest(make, place)
+        if digests[place] == cell.about["settings"].get("data"):
             named[path] = cell
-    methods, datasets = [*REGISTRY, LENGTH_ONLY], list(SOURCES)
+        else:
+            say(f"{', '.join(map(str, place))}, {cell.method}: left out, of other data")
 
-    def place(cell: Cell) -> tuple:
+    def order(cell: Cell) -> tuple:
         encoder = cell.encoder not in plan.encoders, cell.encoder
         return datasets.index(cell.dataset), encoder, methods.index(cell.method), cell.seed
 
-    return sorted(named.values(), key=place)
+    return sorted(named.values(), key=order)
 
 
 def run_families(
-    families: Sequence[str],
+    families: Sequence[str | Family],
     sources: Sequence[Source],
     seeds: Sequence[int],
     num_answers: tuple[int, ...],
@@ -131,81 +167,74 @@ def run_families(
     dataset: str,
     encoder: str = "",
     controls: tuple[str, ...] = (),
+    questions: tuple[str, ...] = (RECORDED,),
 ) -> list[Cell]:
     """The same for sources at hand, without files; what fails is raised.
 
     Args:
-        families: Names in ``REGISTRY``.
+        families: Names in ``REGISTRY``, or families.
         sources: One for each seed, of one shape but for the numbers of rows and people.
-        seeds: Of the draws.
+        seeds: Seeds of the draws.
         num_answers: After how many answers new people are scored.
         dataset: Name in results.
         encoder: Name in results.
         controls: Which of ``CONTROLS`` to run.
+        questions: Rules by which new people are asked.
     """
-    cases = make_cases(list(sources), list(seeds))
+    cases = make_cases(sources, seeds, controls)
     cells = []
-    for name in families:
+    for family in map(_family, families):
         for seed, source, case in zip(seeds, sources, cases, strict=True):
-            key = jax.random.key(seed)
-            scores, kept = measure(key, get_family(name), case, num_answers, controls)
-            cells.append(
-                Cell(dataset, encoder, seed, name, source.draw.split.new_users, scores, kept)
-            )
+            key, users = jax.random.key(seed), source.draw.split.new_users
+            scores, kept = measure(key, family, case, num_answers, controls, questions)
+            cells.append(Cell(dataset, encoder, seed, family.name, users, scores, kept))
     return cells
 
 
 def _table(
-    plan: Plan, folder: Path, dataset: str, encoder: str, say: Callable, make: Callable
+    plan: Plan, folder: Path, dataset: str, encoder: str, say: Say, make: Make
 ) -> list[Cell]:
     """The cells of one data set and encoder."""
     commit = environment(Path(__file__).resolve().parent)["commit"]
-    methods = [*plan.families, LENGTH_ONLY]
-    found = {}
-    for method in methods:
-        for seed in plan.seeds:
+    try:
+        sources = [make(dataset, encoder, seed) for seed in plan.seeds]
+        digests = [source_digest(source) for source in sources]
+    except (OSError, ValueError, KeyError) as error:
+        sources, digests = error, [""] * len(plan.seeds)
+    found: list[Cell] = []
+    cases: dict[bool, list[Cases]] = {}
+    for method in (*plan.families, LENGTH_ONLY):
+        family, is_blind = _family(method), method == LENGTH_ONLY
+        for place, (seed, digest) in enumerate(zip(plan.seeds, digests, strict=True)):
+            settings = _settings(plan, family, digest)
             cell = load_cell(cell_path(folder, dataset, encoder, seed, method))
-            if cell and "error" not in cell.about and _has_settings(cell, plan):
-                found[method, seed] = cell
-    missing = [method for method in methods if any((method, s) not in found for s in plan.seeds)]
-    if missing:
-        try:
-            sources = [make(dataset, encoder, seed) for seed in plan.seeds]
-        except (OSError, ValueError, KeyError) as error:
-            sources = error
-        for blinded in (False, True):
-            some = [name for name in missing if (name == LENGTH_ONLY) == blinded]
-            cases = None
-            if some and not isinstance(sources, Exception):
-                seen = [blind(source) for source in sources] if blinded else sources
-                cases = make_cases(seen, list(plan.seeds))
-            for method in some:
-                family = _family(method)
-                for place, seed in enumerate(plan.seeds):
-                    if (method, seed) in found:
-                        continue
-                    about = {"settings": _settings(plan, family), "commit": commit}
-                    if cases is None or isinstance(sources, Exception):
-                        users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
-                    else:
-                        users = sources[place].draw.split.new_users
-                        scores, kept = _attempt(plan, family, seed, cases[place])
-                    cell = Cell(dataset, encoder, seed, method, users, scores, about | kept)
-                    save_cell(folder, cell)
-                    found[method, seed] = cell
-                    what = kept.get("error") or f"{kept['seconds']:.1f} s"
-                    say(f"{dataset}, {encoder}, seed {seed}, {method}: {what}")
-    return [found[method, seed] for method in methods for seed in plan.seeds]
+            if cell and "error" not in cell.about and cell.about.get("settings") == settings:
+                found.append(cell)
+                continue
+            if isinstance(sources, Exception):
+                users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
+            else:
+                if is_blind not in cases:
+                    views = [blind(source) if is_blind else source for source in sources]
+                    cases[is_blind] = make_cases(views, plan.seeds, plan.controls)
+                users = sources[place].draw.split.new_users
+                scores, kept = _attempt(plan, family, seed, cases[is_blind][place])
+            about = {"settings": settings, "commit": commit, **kept}
+            cell = Cell(dataset, encoder, seed, method, users, scores, about)
+            save_cell(folder, cell)
+            found.append(cell)
+            what = kept.get("error") or f"{kept['seconds']:.1f} s"
+            say(f"{dataset}, {encoder}, seed {seed}, {method}: {what}")
+    return found
 
 
-def _attempt(plan: Plan, family: Family, seed: int, cases: Any):
+def _attempt(plan: Plan, family: Family, seed: int, cases: Cases) -> tuple[dict, dict[str, Any]]:
     """Scores, or the reason why there are none: one family must not stop the others."""
     began = time.perf_counter()
     try:
-        key = jax.random.key(seed)
-        scores, kept = measure(key, family, cases, plan.num_answers, plan.controls)
-        own = scores[""].auc
-        if np.isnan(own).all():
+        key, numbers = jax.random.key(seed), plan.num_answers
+        scores, kept = measure(key, family, cases, numbers, plan.controls, plan.questions)
+        if np.isnan(scores[plan.questions[0], ""].auc).all():
             return {}, {"error": "every AUC is NaN"}
     except Exception as error:
         return {}, {"error": _reason(error)}
@@ -216,22 +245,32 @@ def _reason(error: Any) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
-def _family(method: str) -> Family:
+def _family(method: str | Family) -> Family:
+    if isinstance(method, Family):
+        return method
     return get_family("bradley-terry" if method == LENGTH_ONLY else method)
 
 
-def _settings(plan: Plan, family: Family) -> dict[str, Any]:
+def _settings(plan: Plan, family: Family, data: str) -> dict[str, Any]:
     """What a cell depends on beside its name."""
     return {
         "num_answers": list(plan.num_answers),
         "controls": list(plan.controls),
-        "config_grid": [repr(trial) for trial in family.config_grid(family.config)],
+        "questions": list(plan.questions),
+        "config_grid": [repr(config) for config in family.config_grid(family.config)],
+        "code": family_digest(family),
+        "data": data,
     }
 
 
-def _is_known(cell: Cell) -> bool:
-    return cell.dataset in SOURCES and cell.method in (*REGISTRY, LENGTH_ONLY)
+def _same_but_data(cell: Cell, settings: Mapping[str, Any]) -> bool:
+    own = cell.about.get("settings")
+    return isinstance(own, Mapping) and {**own, "data": ""} == settings
 
 
-def _has_settings(cell: Cell, plan: Plan) -> bool:
-    return cell.about.get("settings") == _settings(plan, _family(cell.method))
+def _try_digest(make: Make, place: tuple[str, str, int]) -> str:
+    """Digest of the data as they are now; empty, as in a failed cell, if there are none."""
+    try:
+        return source_digest(make(*place))
+    except (OSError, ValueError, KeyError):
+        return ""

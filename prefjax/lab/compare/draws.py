@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prefjax.data import Dataset, SharedItemsConfig, Split, split_shared_items
+from prefjax.data.attributes import ChoiceConfig, World
 from prefjax.data.same_text import GroupKind
 from prefjax.types import Array, Comparisons, UserBatch
 
@@ -27,12 +28,13 @@ class Draw(NamedTuple):
 
     Attributes:
         split: Who trains, who is new, and the rows of either; at most 40 answers of a new person.
-        embeddings: What the families see of every response.
+        embeddings: What the families see of every response; None for free factors, where every
+            response is an input of its own.
         context: Embedding of every response's prompt; width 0 where there is one prompt or none.
     """
 
     split: Split
-    embeddings: Float[np.ndarray, "response input"]
+    embeddings: Float[np.ndarray, "response input"] | None
     context: Float[np.ndarray, "response context"]
 
     @property
@@ -46,6 +48,43 @@ class Draw(NamedTuple):
         return self.split.by_user("test")
 
 
+class SimulatedPeople(NamedTuple):
+    """New people who can be asked anything and served anything, since the simulation knows them.
+
+    Attributes:
+        dataset: The texts.
+        seen: Responses of each seen prompt, the pool of questions.
+        unseen: Responses of each new prompt; the first is served to everybody by default.
+        attributes: What the judge measures in every response.
+        weights: True weights of every new person.
+        choice: Noise of their answers.
+    """
+
+    dataset: Dataset
+    seen: Int[np.ndarray, "prompt response"]
+    unseen: Int[np.ndarray, "prompt response"]
+    attributes: Float[np.ndarray, "response attribute"]
+    weights: Float[np.ndarray, "user attribute"]
+    choice: ChoiceConfig
+
+
+def simulated_people(world: World, new_users: Array) -> SimulatedPeople:
+    """The new people of a world.
+
+    Args:
+        world: Of `make_world`.
+        new_users: Index of every new person, in the order of the split.
+    """
+    return SimulatedPeople(
+        dataset=world.dataset,
+        seen=world.seen,
+        unseen=world.unseen,
+        attributes=world.attributes.astype(np.float32),
+        weights=world.weights[new_users].astype(np.float32),
+        choice=world.config.choice,
+    )
+
+
 class Source(NamedTuple):
     """One data set, encoder and seed.
 
@@ -56,13 +95,18 @@ class Source(NamedTuple):
         votes: Whether rows are votes on one response, against the zero baseline.
         embed: Embeddings from training rows, where these enter; nulls are embedded anew by it, or
             the true labels would be read from the embeddings.
+        people: The new people of a simulated world, None where people are real.
+        described: Digest of the texts and of the encoder that the embeddings are made of; empty
+            where they are made of neither.
     """
 
     draw: Draw
     inner: Draw
     length: Float[np.ndarray, "response one"]
     votes: bool
-    embed: Callable[[Comparisons], Float[np.ndarray, "response input"]] | None = None
+    embed: Callable[[Comparisons], Float[np.ndarray, "response input"] | None] | None = None
+    people: SimulatedPeople | None = None
+    described: str = ""
 
 
 def hold_out_people(

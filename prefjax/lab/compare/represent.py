@@ -150,7 +150,7 @@ def item_block(
         rows: Training rows.
         num_users: How many people they are of.
         unit: Of every response; what is dealt out as a whole to tell taste from noise.
-        width: Singular vectors; fewer where the matrix has fewer, zero where they are noise.
+        width: Singular vectors; zero where they are noise, or the matrix has fewer.
     """
     matrix, utility = residual_matrix(rows, num_users, len(unit))
     values, right = leading(matrix, width)
@@ -161,6 +161,7 @@ def item_block(
     ]
     is_taste = np.cumprod(values > np.max(nulls, axis=0))
     vectors = (right * (values * is_taste)[:, None]).T
+    vectors = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
     everybody = np.arange(len(unit))
     return np.concatenate(
         [unit_size(utility[:, None], everybody), unit_size(vectors, everybody)], axis=1

@@ -9,13 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split, split_new_prompts
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import encode_cached, get_encoder
-from prefjax.lab.compare.draws import HELD, MOST_ANSWERS, Draw, Source, hold_out_people
+from prefjax.io import digest_json
+from prefjax.lab.compare.draws import (
+    HELD,
+    MOST_ANSWERS,
+    Draw,
+    Source,
+    hold_out_people,
+    simulated_people,
+)
 from prefjax.lab.compare.represent import item_block, text_block
 from prefjax.types import BASELINE, Array, Comparisons
 
@@ -24,6 +33,7 @@ TEXT_INPUTS = 64
 ITEM_INPUTS = 16
 """Singular vectors, and principal components of texts, where people share items."""
 CONTEXT_INPUTS = 16
+View: TypeAlias = Literal["items", "text", "free"]
 
 
 @lru_cache(maxsize=2)
@@ -37,6 +47,13 @@ def encode(texts: Sequence[str], encoder: str) -> np.ndarray:
     if encoder == "hashed":
         return encoder_of(encoder).encode(texts)
     return encode_cached(encoder_of(encoder), texts)
+
+
+def described(dataset: Dataset, encoder: str, view: str) -> str:
+    """Digest of texts, encoder and view, which decide the embeddings of given rows."""
+    fingerprint = "" if view == "free" else encoder_of(encoder).fingerprint
+    prompt_index = dataset.prompt_index.tolist()
+    return digest_json([dataset.responses, dataset.prompts, prompt_index, fingerprint, view])
 
 
 def log_words(texts: Sequence[str]) -> np.ndarray:
@@ -60,6 +77,9 @@ def unseen_prompts(
     group: np.ndarray,
     encoder: str,
     seed: int,
+    *,
+    num_inputs: int = TEXT_INPUTS,
+    max_answers: int = MOST_ANSWERS,
 ) -> Source:
     """A set whose new people are tested on new prompts; text is all that is known of a response.
 
@@ -70,6 +90,8 @@ def unseen_prompts(
         group: Of every response, what must not be cut: its prompt or its conversation.
         encoder: Name of an encoder.
         seed: Seed of the inner draw, in which a fifth of the people and of the groups is held out.
+        num_inputs: Principal components of the texts.
+        max_answers: Answers that are kept of a new person.
     """
     rng = np.random.default_rng(seed)
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
@@ -83,7 +105,7 @@ def unseen_prompts(
             new_users=new,
             is_new_response=is_new_response,
             group=group,
-            max_answers=MOST_ANSWERS,
+            max_answers=max_answers,
         )
 
     outer = cut(dataset.comparisons, dataset.num_users, np.sort(new_users), is_test)
@@ -94,29 +116,62 @@ def unseen_prompts(
     inner = cut(outer.train, num_known, np.sort(chosen), held_out)
 
     def embed(split: Split) -> Draw:
-        table = text_block(embedding, _shown(split.train), TEXT_INPUTS)
+        table = text_block(embedding, shown(split.train), num_inputs)
         return Draw(split, embeddings=table, context=context)
 
-    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes=False)
+    return Source(
+        embed(outer),
+        embed(inner),
+        log_words(dataset.responses),
+        votes=False,
+        described=described(dataset, encoder, f"{num_inputs} inputs"),
+    )
 
 
-def attributes(encoder: str, seed: int, world: WorldConfig | None = None) -> Source:
-    """The simulated world; a fifth of the people and its test prompts are new.
+def attributes(
+    encoder: str,
+    seed: int,
+    world: WorldConfig | None = None,
+    *,
+    new_users: float = HELD,
+    num_inputs: int = TEXT_INPUTS,
+    max_answers: int = MOST_ANSWERS,
+) -> Source:
+    """The simulated world; a part of the people and its test prompts are new.
 
     Args:
         encoder: Name of an encoder.
-        seed: Of texts, people, noise and split.
+        seed: Seed of texts, people, noise and split.
         world: Size and noise; the defaults if None.
+        new_users: Part of the people who are new.
+        num_inputs: Principal components of the texts.
+        max_answers: Recorded answers that are kept of a new person.
     """
     made = make_world(WorldConfig() if world is None else world, seed)
     num_users, prompt_index = len(made.weights), made.dataset.prompt_index
     order = np.random.default_rng(seed).permutation(num_users)
     is_test = made.test_prompt[prompt_index]
-    new_users = order[: round(HELD * num_users)]
-    return unseen_prompts(made.dataset, new_users, is_test, prompt_index, encoder, seed)
+    is_new = np.sort(order[: round(new_users * num_users)])
+    sizes = {"num_inputs": num_inputs, "max_answers": max_answers}
+    source = unseen_prompts(made.dataset, is_new, is_test, prompt_index, encoder, seed, **sizes)
+    return source._replace(people=simulated_people(made, is_new))
 
 
-def real(record: NamedSet, encoder: str, seed: int, folder: Path | None = None) -> Source:
+@lru_cache(maxsize=2)
+def _divided(record: NamedSet, seed: int, folder: Path | None) -> tuple[Dataset, Split]:
+    """The set and its split, read once for all views of it."""
+    return record.split(seed=seed, folder=folder)
+
+
+def real(
+    record: NamedSet,
+    encoder: str,
+    seed: int,
+    folder: Path | None = None,
+    *,
+    view: View = "items",
+    num_inputs: int = ITEM_INPUTS,
+) -> Source:
     """A real set below ``PREFJAX_DATA``, divided by its protocol.
 
     Args:
@@ -124,32 +179,43 @@ def real(record: NamedSet, encoder: str, seed: int, folder: Path | None = None) 
         encoder: Name of an encoder.
         seed: Seed of people, items and pairs.
         folder: Where the set lies, if not below ``PREFJAX_DATA``.
+        view: What the families see of an item that people share: ``items``, its text and what the
+            training people made of it; ``text``, its text alone; ``free``, which item it is.
+        num_inputs: Principal components of the texts.
 
     Raises:
         FileNotFoundError: The files are not there; the message says where to put them.
     """
-    dataset, outer = record.split(seed=seed, folder=folder)
+    dataset, outer = _divided(record, seed, folder)
     if outer.is_new_response.any():
         return unseen_prompts(
             dataset, outer.new_users, outer.is_new_response, outer.group, encoder, seed
         )
     kind = "response" if isinstance(record.protocol, RatingsConfig) else record.protocol.group
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
-    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
-    votes = bool((outer.train.second == BASELINE).all())
+    is_free = view == "free"
+    embedding = None if is_free else encode(dataset.responses, encoder)
+    context = np.zeros((dataset.num_responses, 0)) if is_free else contexts(dataset, encoder)
 
-    def table(rows: Comparisons, num_users: int) -> np.ndarray:
-        blocks = [
-            text_block(embedding, _shown(rows), ITEM_INPUTS),
-            item_block(rows, num_users, outer.group, ITEM_INPUTS),
-        ]
-        return np.concatenate(blocks, axis=1)
+    def table(rows: Comparisons, num_users: int) -> np.ndarray | None:
+        if embedding is None:
+            return None
+        text = text_block(embedding, shown(rows), num_inputs)
+        if view == "text":
+            return text
+        return np.concatenate([text, item_block(rows, num_users, outer.group, ITEM_INPUTS)], axis=1)
 
     def embed(split: Split) -> Draw:
         return Draw(split, embeddings=table(split.train, len(split.known_users)), context=context)
 
-    again = partial(table, num_users=len(outer.known_users))
-    return Source(embed(outer), embed(inner), log_words(dataset.responses), votes, again)
+    return Source(
+        embed(outer),
+        embed(inner),
+        log_words(dataset.responses),
+        votes=bool((outer.train.second == BASELINE).all()),
+        embed=partial(table, num_users=len(outer.known_users)),
+        described=described(dataset, encoder, view if is_free else f"{view}, {num_inputs} inputs"),
+    )
 
 
 SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
@@ -172,7 +238,7 @@ def make_source(name: str, encoder: str, seed: int) -> Source:
     return SOURCES[name](encoder, seed)
 
 
-def _shown(rows) -> Array:
-    """Responses that training rows show."""
+def shown(rows: Comparisons) -> Array:
+    """Responses that some row shows, in ascending order."""
     second = rows.second[rows.second != BASELINE]
     return np.unique(np.concatenate([rows.first, second]))

@@ -4,19 +4,22 @@ A person who is new in several seeds is one person: scores are averaged over see
 seed draws its own simulated people, nobody is in two seeds. Metrics
 
     auc_user, nll             of the method
+    win_rate                  of what simulated people are served, over the default
     minus_population          AUC minus that of the same fit without answers, person by person
     minus_bradley_terry       AUC minus that of one reward for everybody, person by person
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from prefjax import metrics
 from prefjax.lab.compare._measure import Measured
+from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.store import Cell
+from prefjax.lab.rows import curve, interval_of
 
 BASE = "bradley-terry"
 DRAWN_ANEW = frozenset({"attributes", "prism-shaped"})
@@ -63,49 +66,36 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
     rows = []
     for (dataset, encoder, method), group in groups.items():
         base = {
-            cell.seed: cell.scores[""].auc
+            (cell.seed, questions): measured.auc
             for cell in groups.get((dataset, encoder, BASE), ())
-            if cell.scores
+            for (questions, control), measured in cell.scores.items()
+            if control == ""
         }
-        controls = list(dict.fromkeys(name for cell in group for name in cell.scores))
-        for control in controls:
-            for metric, of in _metrics(control, base).items():
-                values = by_person(group, of)
-                if values is None:
-                    continue
-                value, low, high, num = metrics.mean_interval(values)
-                rows += [
-                    {
-                        "dataset": dataset,
-                        "encoder": encoder,
-                        "method": method,
-                        "questions": "random",
-                        "control": control or None,
-                        "num_answers": number,
-                        "metric": metric,
-                        "value": float(value[place]),
-                        "low": float(low[place]),
-                        "high": float(high[place]),
-                        "num_users": int(num[place]),
-                    }
-                    for place, number in enumerate(num_answers)
-                ]
+        kinds = list(dict.fromkeys(kind for cell in group for kind in cell.scores))
+        for kind in kinds:
+            for metric, of in METRICS.items():
+                values = by_person(group, partial(_read, of, kind, base))
+                if values is not None:
+                    about = {"questions": kind[0], "control": kind[1] or None, "encoder": encoder}
+                    found = interval_of(metric, values)
+                    some = curve(method, dataset, metric, num_answers, found, **about)
+                    counts = found.num.tolist()
+                    rows += [{**one, "num_users": n} for one, n in zip(some, counts, strict=True)]
     return rows
 
 
-def _metrics(control: str, base: Mapping[int, np.ndarray]) -> dict[str, Callable]:
-    def read(of: Callable[[Measured, int], np.ndarray | None]) -> Callable:
-        def value(cell: Cell) -> np.ndarray | None:
-            measured = cell.scores.get(control)
-            return None if measured is None else of(measured, cell.seed)
+METRICS: Mapping[str, Callable[[Measured, np.ndarray | None], np.ndarray | None]] = {
+    "auc_user": lambda measured, _: measured.auc,
+    "nll": lambda measured, _: measured.nll,
+    "win_rate": lambda measured, _: measured.win_rate,
+    "minus_population": lambda measured, _: measured.auc - measured.auc[:1],
+    "minus_bradley_terry": lambda measured, base: None if base is None else measured.auc - base,
+}
+"""Numbers of a cell, ``[answers, user]``, or None; ``base`` is the AUC of Bradley–Terry."""
 
-        return value
 
-    return {
-        "auc_user": read(lambda measured, _: measured.auc),
-        "nll": read(lambda measured, _: measured.nll),
-        "minus_population": read(lambda measured, _: measured.auc - measured.auc[:1]),
-        "minus_bradley_terry": read(
-            lambda measured, seed: measured.auc - base[seed] if seed in base else None
-        ),
-    }
+def _read(of: Callable, kind: tuple[str, str], base: Mapping, cell: Cell) -> np.ndarray | None:
+    measured = cell.scores.get(kind)
+    # One reward for everybody is the same whatever people are asked.
+    shared = base.get((cell.seed, kind[0]), base.get((cell.seed, RECORDED)))
+    return None if measured is None else of(measured, shared)

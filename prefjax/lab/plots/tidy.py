@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prefjax.metrics import mean_interval
+from prefjax.lab.rows import interval_of
 
 
 class Curve(NamedTuple):
@@ -65,7 +65,8 @@ def _points(points: Mapping[int, Sequence[dict]]) -> tuple[np.ndarray, np.ndarra
             ends = (summary[0][name] for name in ("low", "high"))
             columns.append([summary[0]["value"], *(np.nan if e is None else e for e in ends)])
         else:
-            interval = mean_interval(np.array([row["value"] for row in rows], np.float64))
+            values = np.array([row["value"] for row in rows], np.float64)
+            interval = interval_of(rows[0]["metric"], values)
             columns.append([float(end) for end in interval[:3]])
     value, low, high = np.array(columns, np.float64).T
     return value, low, high

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from prefjax.io.atomic import write_atomically
 from prefjax.lab.runs.environment import environment, peak_memory_mib
 from prefjax.lab.runs.folder import Result, create, load, save, write_json
+from prefjax.parallel import use_compilation_cache
 
 
 def main(
@@ -46,6 +47,7 @@ def main(
         prog=f"python -m {module}",
     )
     preset = next(name for name in argv if name in presets)
+    use_compilation_cache()
     environ = environment(Path(run.__code__.co_filename).resolve().parent)
     folder = create(experiment, preset, commit=environ["commit"])
     settings = {"experiment": module, "preset": preset, "arguments": argv, "config": config}
