@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.uses_of_uncertainty.ask import find_pair
+from experiments.uses_of_uncertainty.ask import PairConfig, find_pair
 from experiments.uses_of_uncertainty.serve import choose_robustly
 from prefjax.align import best_of_n_checked
 from prefjax.person import ResponsePool
-from prefjax.types import Gaussian
+from prefjax.types import Gaussian, Items
 
 J, USERS, PROMPTS, SIZE = 3, 20, 5, 8
 KEYS = jax.random.split(jax.random.key(0), 4)
@@ -45,15 +45,16 @@ def test_robust_choice_is_best_of_n_with_one_direction_and_never_below_its_own_p
 
 
 def test_steered_pairs_lie_between_the_pool_and_all_samples():
-    covariance, shared = jnp.diag(jnp.array([4.0, 1.0, 0.1])), {"num_pool": 2, "num_steered": 2}
+    covariance = jnp.diag(jnp.array([4.0, 1.0, 0.1]))
 
     @jax.jit
     @jax.vmap
     def every(weight, features, utility):
         def one(source):
             belief = Gaussian(weight, covariance)
+            config = PairConfig(source, num_pool=2, num_steered=2, rule="eq8")
             first, second, steered = find_pair(
-                KEYS[3], belief, features, utility, source=source, rule="eq8", **shared
+                KEYS[3], belief, Items(features, utility), config=config
             )
             gap = features[first] - features[second]
             return gap @ covariance @ gap, jnp.maximum(first, second), steered

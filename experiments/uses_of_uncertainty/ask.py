@@ -1,5 +1,6 @@
 """New people asked about pairs of samples: any, the best, or one of which a side was steered."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -18,33 +19,37 @@ from prefjax.types import Array, FeatureGap, Gaussian, Items, PRNGKey, RewardBas
 SOURCES = ("random", "pool", "steered", "all")
 
 
-def find_pair(
-    key: PRNGKey,
-    belief: Gaussian,
-    features: Float[Array, "response factor"],
-    utility: Float[Array, " response"],
-    *,
-    source: str,
-    num_pool: int,
-    num_steered: int,
-    rule: str,
-):
+@dataclass(frozen=True)
+class PairConfig:
+    """Where the pair of a question comes from.
+
+    Attributes:
+        source: A name in ``SOURCES``.
+        num_pool: Samples in the pool.
+        num_steered: Steered responses, each the best of an equal part of the other samples.
+        rule: How pairs are scored, a name in `prefjax.person.RULES`.
+    """
+
+    source: str
+    num_pool: int
+    num_steered: int
+    rule: str
+
+
+def find_pair(key: PRNGKey, belief: Gaussian, items: Items, *, config: PairConfig):
     """The pair that a source asks about, among the samples of one prompt.
 
     Args:
         key: Random key of rules that draw.
         belief: What is known of the person's weights.
-        features: φ of the samples, those of the pool first.
-        utility: t of the samples.
-        source: A name in ``SOURCES``.
-        num_pool: Samples in the pool.
-        num_steered: Steered responses, each the best of an equal part of the other samples.
-        rule: How pairs are scored, a name in `prefjax.person.RULES`.
+        items: φ and t of the samples, those of the pool first.
+        config: The source.
 
     Returns:
         Both indices, and whether a steered response is among them.
     """
-    num_pool, generated = len(utility) if source == "all" else num_pool, None
+    (features, utility), source, num_steered = items, config.source, config.num_steered
+    num_pool, generated = len(utility) if source == "all" else config.num_pool, None
     index = jnp.arange(len(utility))
     if source == "steered":
         weights = steering_weights(belief.covariance, 1.0, num_steered)
@@ -54,15 +59,12 @@ def find_pair(
         index, generated = jnp.append(index[:num_pool], new), (features[new], utility[new])
     pair = question_pair(
         key, belief, features[:num_pool], utility[:num_pool], generated,
-        rule=get_rule("random" if source == "random" else rule),
+        rule=get_rule("random" if source == "random" else config.rule),
     )  # fmt: skip
     return index[pair.first], index[pair.second], pair.generated
 
 
-@partial(
-    jax.jit,
-    static_argnames=("num_questions", "source", "num_pool", "num_steered", "rule", "choice"),
-)
+@partial(jax.jit, static_argnames=("num_questions", "config", "choice"))
 def _interview_all(
     key: PRNGKey,
     population: Gaussian,
@@ -71,10 +73,7 @@ def _interview_all(
     weights: Float[Array, "user attribute"],
     *,
     num_questions: int,
-    source: str,
-    num_pool: int,
-    num_steered: int,
-    rule: str,
+    config: PairConfig,
     choice: ChoiceConfig,
 ):
     """Weights, information and whether a side was steered, [user, question], by one source."""
@@ -91,15 +90,15 @@ def _interview_all(
         def step(rows, n):
             fit, p = refit(rows), order[n]
             belief = Gaussian(fit.weights, positive_inverse(fit.hessian))
+            one_prompt = Items(features[p], utility[p])
             first, second, steered = find_pair(
-                jax.random.fold_in(keys[1], n), belief, features[p], utility[p],
-                source=source, num_pool=num_pool, num_steered=num_steered, rule=rule,
-            )  # fmt: skip
+                jax.random.fold_in(keys[1], n), belief, one_prompt, config=config
+            )
             gap, offset, true_gap = (
                 x[p, first] - x[p, second] for x in (features, utility, quality)
             )
             question = FeatureGap(gap[None], offset[None])
-            information = score(keys[1], question, belief, rule=rule)[0]
+            information = score(keys[1], question, belief, rule=config.rule)[0]
             # Noise of the person and the question: every source gets the same one.
             noise = jax.random.fold_in(keys[2], n)
             label = choose(noise, true_gap @ own, choice)
@@ -149,8 +148,8 @@ def ask(
             np.asarray,
             _interview_all(
                 jax.random.key(seed), basis.population, Items(pool.features, pool.utility),
-                quality, sim.weights, num_questions=max(num_answers), source=source,
-                num_pool=num_pool, num_steered=num_steered, rule=rule,
+                quality, sim.weights, num_questions=max(num_answers),
+                config=PairConfig(source, num_pool, num_steered, rule),
                 choice=sim.config.world.choice,
             ),
         )  # fmt: skip
