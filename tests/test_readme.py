@@ -17,11 +17,11 @@ def test_the_example_learns_what_the_person_likes(capsys):
     likes, ranking = names["likes"][120:], names["ranking"]
     unseen = np.corrcoef(likes, ranking.reward)[0, 1]
     population = np.corrcoef(
-        likes, names["model"].new_user().rank(names["embeddings"][120:]).reward
+        likes, names["model"].new_person().rank(names["embeddings"][120:]).reward
     )
     assert unseen > 0.7
     assert unseen > population[0, 1] + 0.2
-    assert len(names["user"].answers) == 10
+    assert names["person"].num_answers == 10
 
 
 def test_the_packages_are_those_that_exist():

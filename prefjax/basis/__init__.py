@@ -16,7 +16,6 @@ from prefjax.basis.heads import HeadConfig, RewardHead, apply, init, to_raw
 from prefjax.basis.num_factors import NumFactorsResult, choose_num_factors
 from prefjax.basis.penalties import (
     PenaltySearch,
-    SearchConfig,
     fit,
     search_penalties,
     search_utility,
@@ -31,7 +30,7 @@ from prefjax.basis.problem import (
 )
 from prefjax.basis.regression import regress, regress_chosen, ridge
 from prefjax.basis.rows import Rows, make_rows, stack_rows
-from prefjax.basis.state import EMConfig, EMState
+from prefjax.basis.state import EMConfig, EMState, SearchConfig
 from prefjax.basis.svd import dense_imputation
 
 __all__ = [

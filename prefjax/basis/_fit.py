@@ -6,7 +6,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from prefjax.basis import control, em, heads, svd
 from prefjax.basis import rows as layout
@@ -36,6 +36,45 @@ def utility_only(penalty: Float[Array, "*candidate"]) -> Penalties:
     return Penalties(np.ones_like(penalty), np.asarray(penalty), np.zeros_like(penalty))
 
 
+def run(
+    state: EMState,
+    problem: Problem,
+    penalties: Penalties,
+    config: EMConfig,
+    max_steps: Int[Array, ""] | int | None = None,
+    tolerance: Float[Array, ""] | float | None = None,
+) -> EMState:
+    """E–M rounds from ``state`` until a round gains less than the tolerance; at least three.
+
+    Args:
+        state: Where to start; its count of rounds begins anew.
+        problem: What is fitted.
+        penalties: On θ, and the posterior scale.
+        config: Settings, static.
+        max_steps: Most rounds, at most those of ``config``, which are the default.
+        tolerance: Smallest gain of a round, as in ``config``, whose value is the default.
+    """
+    if problem.embeddings is not None:
+        # A product with rows that are not contiguous takes three times as long.
+        copy = jax.lax.optimization_barrier(problem.embeddings.T)
+        problem = problem._replace(transposed=copy)
+    smallest = config.tolerance if tolerance is None else tolerance
+    enough = smallest * jnp.sum(problem.rows.sample_weight)
+    most = config.max_steps if max_steps is None else max_steps
+
+    def unfinished(state):
+        return (state.num_steps < 3) | ((state.num_steps < most) & (state.gain > enough))
+
+    state = state._replace(
+        objective=jnp.full_like(state.objective, jnp.nan),
+        num_steps=jnp.zeros_like(state.num_steps),
+        gain=jnp.full_like(state.gain, jnp.inf),
+    )
+    return jax.lax.while_loop(
+        unfinished, lambda state: em.step(state, problem, penalties, config), state
+    )
+
+
 def population(
     state: EMState, problem: Problem
 ) -> tuple[Float[Array, "input factor_and_utility"], Gaussian, Gaussian]:
@@ -59,11 +98,28 @@ def population(
     return head, Gaussian(jnp.zeros_like(center), covariance), Gaussian(mean, own)
 
 
+def rotate(problem: Problem) -> tuple[Problem, Float[Array, "input input"] | None]:
+    """The problem on the principal axes of its inputs, and the rotation to them.
+
+    Uncorrelated inputs suit the preconditioner of the M-step; a ridge does not see a rotation.
+    """
+    inputs = problem.embeddings
+    if inputs is None:
+        return problem, None
+    rotation = jnp.linalg.eigh(inputs.T @ inputs)[1]
+    return problem._replace(embeddings=inputs @ rotation), rotation
+
+
 def finish(
-    state: EMState, problem: Problem, penalties: Penalties, config: EMConfig
+    state: EMState,
+    problem: Problem,
+    rotation: Float[Array, "input input"] | None,
+    penalties: Penalties,
+    config: EMConfig,
 ) -> tuple[RewardBasis, Gaussian, FitInfo]:
-    """The result from the last state, for raw embeddings."""
+    """The result from the last state on rotated inputs, for raw embeddings."""
     head, people_at_large, people = population(state, problem)
+    head = head if rotation is None else rotation @ head
     scale = jnp.asarray(penalties.posterior_scale, head.dtype)
     basis = RewardBasis(heads.linear_params(head), people_at_large, scale)
     enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
@@ -76,9 +132,10 @@ def finish(
     return heads.to_raw(basis, problem.standardizer), people, info
 
 
+rotate_program = control.program(rotate, light=True)
 utility_start_program = control.program(utility_start, static_argnames=("config",), light=True)
 start_program = control.program(svd.start, static_argnames=("config",), light=True)
-run_program = control.program(em.run, static_argnames=("config",))
+run_program = control.program(run, static_argnames=("config",))
 finish_program = control.program(finish, static_argnames=("config",), light=True)
 
 
@@ -94,7 +151,9 @@ def fit_utility(
     """
     state = utility_start_program(problem, config)
     penalties = utility_only(penalty)
-    return run_program(state, problem, penalties, config, config.max_steps).head[:, 0]
+    return run_program(state, problem, penalties, config, config.max_steps, config.tolerance).head[
+        :, 0
+    ]
 
 
 def fit_block(
@@ -119,8 +178,18 @@ def fit_block(
     References:
         arXiv 2503.06358, Eq. 4 at posterior scale 0.
     """
-    penalties = as_arrays(penalties)
+    return fit_rotated(key, *rotate_program(problem), as_arrays(penalties), config)
+
+
+def fit_rotated(
+    key: PRNGKey,
+    problem: Problem,
+    rotation: Float[Array, "input input"] | None,
+    penalties: Penalties,
+    config: EMConfig,
+) -> tuple[RewardBasis, Gaussian, FitInfo]:
+    """`fit_block` of a problem that is on its principal axes, from `rotate`."""
     utility = fit_utility(problem, penalties.utility, config)
     state = start_program(key, problem, utility, config)
-    state = run_program(state, problem, penalties, config, config.max_steps)
-    return finish_program(state, problem, penalties, config)
+    state = run_program(state, problem, penalties, config, config.max_steps, config.tolerance)
+    return finish_program(state, problem, rotation, penalties, config)

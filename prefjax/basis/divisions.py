@@ -15,10 +15,8 @@ from jaxtyping import Bool, Float, Int
 from prefjax.basis import control
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
+from prefjax.basis.state import NUM_PARTS
 from prefjax.types import Array, PRNGKey
-
-NUM_PARTS = 4
-"""Folds that the users are cut into; one of them is held out at a time."""
 
 
 def _rank(present: Bool[Array, " any"]) -> Int[jax.Array, " any"]:

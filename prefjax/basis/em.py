@@ -29,7 +29,7 @@ References:
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from prefjax import variational
 from prefjax.basis import rows as layout
@@ -48,10 +48,13 @@ def embed(
 
 
 def pull_back(
-    by_response: Float[Array, "response feature"], inputs: Float[Array, "response input"] | None
+    by_response: Float[Array, "response feature"], problem: Problem, *, squared: bool = False
 ) -> Float[Array, "input feature"]:
-    """Transpose of `embed`."""
-    return by_response if inputs is None else inputs.T @ by_response
+    """Transpose of `embed`, or of the same with squared embeddings."""
+    if problem.embeddings is None:
+        return by_response
+    inputs = problem.embeddings.T if problem.transposed is None else problem.transposed
+    return (jnp.square(inputs) if squared else inputs) @ by_response
 
 
 def split(
@@ -201,7 +204,7 @@ def head_step(state: EMState, problem: Problem, penalties: Penalties, config: EM
 
     def to_head(by_pair):
         by_response = layout.sum_pairs_by_response(by_pair, rows, problem.num_responses)
-        return pull_back(by_response, inputs)
+        return pull_back(by_response, problem)
 
     gradient = to_head(layout.sum_by_pair(by_row, rows)) + state.head * tau[None]
 
@@ -213,7 +216,7 @@ def head_step(state: EMState, problem: Problem, penalties: Penalties, config: EM
     hessian_diag = layout.sum_pairs_by_response(
         pair_curvature[:, -1, -1:], rows, problem.num_responses, signed=False
     )
-    hessian_diag = pull_back(hessian_diag, None if inputs is None else jnp.square(inputs))
+    hessian_diag = pull_back(hessian_diag, problem, squared=True)
     share = layout.user_shares(rows, problem.num_users)
     average = jnp.tensordot(share, moment, 1)
     inverse = jnp.linalg.inv(hessian_diag[:, :, None] * average[None] + jnp.diag(tau)[None])
@@ -269,36 +272,4 @@ def step(state: EMState, problem: Problem, penalties: Penalties, config: EMConfi
         objective=jnp.asarray(state.objective).at[state.num_steps].set(before),
         gain=before - last,
         num_steps=state.num_steps + 1,
-    )
-
-
-def run(
-    state: EMState,
-    problem: Problem,
-    penalties: Penalties,
-    config: EMConfig,
-    max_steps: Int[Array, ""] | int | None = None,
-) -> EMState:
-    """E–M rounds from ``state`` until a round gains less than the tolerance; at least three.
-
-    Args:
-        state: Where to start; its count of rounds begins anew.
-        problem: What is fitted.
-        penalties: On θ, and the posterior scale.
-        config: Settings, static.
-        max_steps: Most rounds, at most those of ``config``, which are the default.
-    """
-    enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
-    most = config.max_steps if max_steps is None else max_steps
-
-    def unfinished(state):
-        return (state.num_steps < 3) | ((state.num_steps < most) & (state.gain > enough))
-
-    state = state._replace(
-        objective=jnp.full_like(state.objective, jnp.nan),
-        num_steps=jnp.zeros_like(state.num_steps),
-        gain=jnp.full_like(state.gain, jnp.inf),
-    )
-    return jax.lax.while_loop(
-        unfinished, lambda state: step(state, problem, penalties, config), state
     )

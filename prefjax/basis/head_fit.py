@@ -177,8 +177,8 @@ def rotate_inputs(params: Params, rotation: Float[Array, "input rotated"]) -> Pa
 
 @partial(jax.jit, static_argnames="config")
 def _fit_head(key, problem, penalties, target, config):
-    rotation = jnp.linalg.eigh(problem.embeddings.T @ problem.embeddings)[1]
-    rotated = problem._replace(embeddings=problem.embeddings @ rotation, standardizer=None)
+    rotated, rotation = _fit.rotate(problem)
+    rotated = rotated._replace(standardizer=None)
     state = init_state(key, rotated, penalties, target, config)
     enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
 
@@ -198,7 +198,7 @@ def _fit_head(key, problem, penalties, target, config):
         if config.hidden
         else jnp.abs(users.gain),
     )
-    basis, people, info = _fit.finish(users, rotated, penalties, config)
+    basis, people, info = _fit.finish(users, rotated, None, penalties, config)
     params = assemble(state._replace(users=users._replace(head=basis.params["out"]["kernel"])))
     basis = basis._replace(params=rotate_inputs(params, rotation))
     return heads.to_raw(basis, problem.standardizer), people, info

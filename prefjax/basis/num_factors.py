@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.basis.penalties import SEARCH_DEFAULT, SearchConfig, search_penalties
+from prefjax.basis.penalties import search_penalties
 from prefjax.basis.problem import Problem
-from prefjax.basis.state import DEFAULT, EMConfig
+from prefjax.basis.state import DEFAULT, SEARCH_DEFAULT, EMConfig, SearchConfig
 from prefjax.types import PRNGKey
 
 

@@ -58,6 +58,7 @@ class Problem(NamedTuple):
         group: Group of each response, such as its prompt: what people answer and what is then
             predicted of them share no group. None if they may share responses.
         standardizer: How raw embeddings become ``embeddings``; None for free factors.
+        transposed: A contiguous transpose of the embeddings, which a fit makes for its products.
     """
 
     rows: Rows
@@ -67,6 +68,7 @@ class Problem(NamedTuple):
     compared: Bool[Array, " response"]
     group: Int[Array, " response"] | None
     standardizer: Standardizer | None
+    transposed: Float[Array, "input response"] | None = None
 
     @property
     def num_users(self) -> int:

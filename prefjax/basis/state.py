@@ -42,6 +42,55 @@ class EMConfig:
 
 DEFAULT = EMConfig()
 
+NUM_PARTS = 4
+"""Folds that the users are cut into; one of them is held out at a time."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The candidates and how they are compared.
+
+    Attributes:
+        factor_penalties: Candidate penalties on φ, weak to strong; each fit starts from the one
+            before.
+        utility_penalties: Candidate penalties on t, weak to strong.
+        posterior_scales: Candidate posterior scales; 1 marginal, 0 joint MAP.
+        num_folds: Folds of a quarter of the users that are held out in turn, 1 to 4; None takes
+            what ``row_budget`` allows.
+        num_divisions: Divisions of a held-out user's answers that are averaged; None likewise.
+        row_budget: Rows × folds that a search may fit to; at least one fold is fitted.
+        held_out_answers: Part of a held-out user's answers, or of the groups in them, that is
+            predicted from the others.
+        path_steps: Most E–M rounds at each candidate.
+        path_tolerance: Gain of a round, in nats per unit of row weight, below which a candidate
+            counts as fitted; coarser than that of the final fit.
+        standard_errors: How many standard errors of the best loss count as "cannot be told".
+    """
+
+    factor_penalties: tuple[float, ...] = (0.5, 1.5, 4.0, 12.0, 36.0, 100.0, 300.0, 1000.0)
+    utility_penalties: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    posterior_scales: tuple[float, ...] = (1.0, 0.0)
+    num_folds: int | None = 1
+    num_divisions: int | None = 1
+    row_budget: int = 20_000
+    held_out_answers: float = 0.4
+    path_steps: int = 25
+    path_tolerance: float = 1e-4
+    standard_errors: float = 1.0
+
+    def __post_init__(self):
+        if self.num_folds is not None and not 1 <= self.num_folds <= NUM_PARTS:
+            raise ValueError(f"num_folds must lie in [1, {NUM_PARTS}], got {self.num_folds}")
+
+    def effort(self, num_rows: int) -> tuple[int, int]:
+        """Folds and divisions for a number of rows."""
+        allowed = max(1, min(NUM_PARTS, self.row_budget // max(num_rows, 1)))
+        folds = allowed if self.num_folds is None else self.num_folds
+        return folds, folds if self.num_divisions is None else self.num_divisions
+
+
+SEARCH_DEFAULT = SearchConfig()
+
 
 class EMState(NamedTuple):
     """Between two rounds: θ and the posterior of every user.

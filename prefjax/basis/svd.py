@@ -59,7 +59,7 @@ def singular_directions(
 
     def by_input(weights):
         values = residual[..., None] * weights[rows.user][:, None, :]
-        return em.pull_back(layout.sum_by_response(values, rows, problem.num_responses), inputs)
+        return em.pull_back(layout.sum_by_response(values, rows, problem.num_responses), problem)
 
     def iterate(basis, _):
         return orthonormal(by_input(by_user(basis))), None

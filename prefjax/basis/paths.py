@@ -1,0 +1,199 @@
+"""One path over candidate penalties: fits from weak to strong, scored on users held out.
+
+Each fit starts from the one before. A path ends where the loss has risen twice in a row by more
+than two standard errors over the best so far: the loss of a path falls while it over-fits, turns
+once, and ends at the loss of the population. Where the first, weakest candidate is the best, weaker
+ones are tried until the loss turns there too.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from prefjax import variational
+from prefjax.basis import _fit, control, divisions, em
+from prefjax.basis import rows as layout
+from prefjax.basis.divisions import Division
+from prefjax.basis.problem import Problem
+from prefjax.basis.state import EMConfig, EMState, SearchConfig
+from prefjax.types import Array, Penalties
+
+NUM_NEW_USER_STEPS = 5
+NUM_EXTRA = 4
+"""Candidates weaker than those of a grid, which are fitted where its weakest wins."""
+CLEARLY_WORSE = 2.0
+"""Standard errors over the best so far at which a path may end."""
+
+
+class Path(NamedTuple):
+    """Where a path over the candidates of one posterior scale stands.
+
+    Attributes:
+        state: The last fit, where the next one starts.
+        first: The fit at the first candidate.
+        index: The candidate that is next.
+        direction: +1 towards stronger penalties, −1 towards weaker ones, 0 when the path has ended.
+        num_worse: Losses in a row that were clearly over the best.
+        best: The candidate with the smallest loss so far.
+        personal: Summed loss of every held-out user, infinite where nothing was fitted.
+        population: The same without telling users apart.
+    """
+
+    state: EMState
+    first: EMState
+    index: Int[Array, ""]
+    direction: Int[Array, ""]
+    num_worse: Int[Array, ""]
+    best: Int[Array, ""]
+    personal: Float[Array, "candidate user"]
+    population: Float[Array, "candidate user"]
+
+
+def init_path(state: EMState, num_candidates: int) -> Path:
+    """A path before its first candidate, which is the weakest that is not an extension."""
+    zero = jnp.zeros((), jnp.int32)
+    infinite = jnp.full((num_candidates, len(state.mean)), jnp.inf)
+    return Path(
+        state, state, zero + NUM_EXTRA, zero + 1, zero, zero + NUM_EXTRA, infinite, infinite
+    )
+
+
+def predictive_loss(
+    state: EMState,
+    features: Float[Array, "chunk slot factor"],
+    offset: Float[Array, "chunk slot"],
+    problem: Problem,
+    posterior_scale: Float[Array, ""],
+) -> tuple[Float[Array, "chunk slot"], Float[Array, "chunk slot"]]:
+    """Loss of the personal and of the population prediction of every row, in nats."""
+    rows = problem.rows
+    personal = em.expectation(
+        features, offset, state.mean, state.covariance, rows, posterior_scale, "quadrature"
+    )
+    spread = posterior_scale * jnp.sum(jnp.square(features), axis=-1)
+    population = variational.quadrature(offset, spread)
+
+    def loss(probability):
+        clipped = jnp.clip(probability, 1e-6, 1 - 1e-6)
+        return -rows.label * jnp.log(clipped) - (1 - rows.label) * jnp.log1p(-clipped)
+
+    return loss(personal.slope), loss(population.slope)
+
+
+def score(
+    path: Path,
+    problem: Problem,
+    division: Division,
+    is_held_out: Bool[Array, " user"],
+    penalties: Penalties,
+    config: EMConfig,
+) -> Path:
+    """Adds the held-out losses of the fit in ``path.state``, and turns to the next candidate.
+
+    Args:
+        path: Its state is the fit at candidate ``index``.
+        problem: Everybody's rows.
+        division: Which rows are answered and predicted.
+        is_held_out: Users whose answers are divided and predicted.
+        penalties: Of that fit.
+        config: Settings of the fits, static.
+    """
+    rows = problem.rows
+    table = em.embed(path.state.head, problem.embeddings)
+    features, offset = em.split(layout.feature_gap(table, rows))
+    held_out = jnp.asarray(is_held_out)[rows.user][:, None]
+
+    def divided(weights):
+        answered, predicted = weights
+        asked = rows._replace(sample_weight=jnp.where(held_out, answered, 0.0))
+        state = em.user_step(
+            path.state, features, offset, asked, penalties, config, NUM_NEW_USER_STEPS
+        )
+        losses = predictive_loss(state, features, offset, problem, penalties.posterior_scale)
+        weight = jnp.where(held_out, predicted, 0.0)
+        return tuple(
+            layout.sum_by_user(jnp.sum(weight * loss, axis=1), rows, problem.num_users)
+            for loss in losses
+        )
+
+    personal, population = (loss.mean(0) for loss in jax.lax.map(divided, tuple(division)))
+    before = path.personal[path.best]
+    excess = jnp.where(jnp.isfinite(before), personal - before, -1.0)
+    error = jnp.sqrt(jnp.sum(jnp.square(excess - excess.mean())))
+    is_better = excess.sum() < 0
+    num_worse = jnp.where(excess.sum() > CLEARLY_WORSE * error, path.num_worse + 1, 0)
+    is_first = path.index == NUM_EXTRA
+    path = path._replace(
+        first=jax.tree.map(lambda new, old: jnp.where(is_first, new, old), path.state, path.first),
+        best=jnp.where(is_better, path.index, path.best),
+        num_worse=num_worse,
+        personal=path.personal.at[path.index].set(personal),
+        population=path.population.at[path.index].set(population),
+    )
+    return _turn(path, is_better)
+
+
+def _turn(path: Path, is_better: Bool[Array, ""]) -> Path:
+    """The next candidate: up while it helps or the grid lasts, then down if the first won."""
+    last = path.personal.shape[0] - 1
+    going_up = path.direction > 0
+    up_ends = going_up & ((path.num_worse >= 2) | (path.index == last))
+    goes_down = up_ends & (path.best == NUM_EXTRA)
+    down_ends = (path.direction < 0) & (~is_better | (path.index == 0))
+    direction = jnp.where(up_ends, jnp.where(goes_down, -1, 0), path.direction)
+    direction = jnp.where(down_ends, 0, direction)
+    start = jnp.where(goes_down, NUM_EXTRA, path.index)
+    return path._replace(
+        state=jax.tree.map(
+            lambda first, state: jnp.where(goes_down, first, state), path.first, path.state
+        ),
+        index=(start + direction).astype(jnp.int32),
+        direction=direction.astype(jnp.int32),
+    )
+
+
+init_path_program = control.program(init_path, static_argnames=("num_candidates",), light=True)
+score_program = control.program(score, static_argnames=("config",), light=True)
+
+
+def follow_path(
+    state: EMState,
+    problem: Problem,
+    division: Division,
+    is_held_out: Bool[Array, " user"],
+    grid: Penalties,
+    config: EMConfig,
+    search_config: SearchConfig,
+) -> Path:
+    """Fits and scores candidates, weak to strong, until the loss has turned.
+
+    Args:
+        state: Where the first fit starts.
+        problem: Everybody's rows.
+        division: Which rows of held-out users are answered and predicted.
+        is_held_out: Users who are not fitted to.
+        grid: The candidates of one posterior scale.
+        config: Settings of the fits, static.
+        search_config: How far each fit goes, static.
+    """
+    train = divisions.without_users(problem, is_held_out)
+    size = len(grid.factor)
+
+    def step(path):
+        penalties = control.at(grid, path.index)
+        state = _fit.run_program(
+            path.state,
+            train,
+            penalties,
+            config,
+            search_config.path_steps,
+            search_config.path_tolerance,
+        )
+        path = path._replace(state=state)
+        return score_program(path, problem, division, is_held_out, penalties, config)
+
+    return control.repeat_while(
+        lambda path: path.direction != 0, step, init_path_program(state, size), size
+    )
