@@ -20,6 +20,7 @@ from prefjax.data.files import Kind, open_parquet
 TEXT = ("user", "prompt", "response_a", "response_b")
 NUMBERS = ("label", "weight", "sample_weight")
 _MISSING = -1
+_KEYS = tuple(f'"{name}"'.encode() for name in (*TEXT, *NUMBERS))
 _EXPECTED: dict[str, Kind] = {**dict.fromkeys(TEXT, "text"), "label": "number"}
 
 
@@ -105,11 +106,15 @@ def _read_jsonl(path: Path) -> RawColumns:
     names: dict[str, None] = {}
     for number, row in _json_rows(path):
         lines.append(number)
-        names.update(dict.fromkeys(row))
+        if not row.keys() <= names.keys():
+            names.update(dict.fromkeys(row))
         for name in TEXT:
-            columns[name].append(_json_text(row.get(name), name, f"{path}: line {number}"))
+            value = row.get(name)
+            if type(value) is not str:
+                value = _json_text(value, name, path, number)
+            columns[name].append(value)
         for name in NUMBERS:
-            columns[name].append(_json_number(row.get(name), name, f"{path}: line {number}"))
+            columns[name].append(_json_number(row.get(name), name, path, number))
     numbers = {}
     for name in NUMBERS:
         if name in names:
@@ -135,7 +140,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"), object_pairs_hook=_no_key_twice)
+                row = json.loads(line.decode("utf-8"))
+                if any(line.count(key) > 1 for key in _KEYS):  # perhaps within a text
+                    json.loads(line, object_pairs_hook=_no_key_twice)
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"{path}: line {number} is not UTF-8 ({error}); save the file as UTF-8."
@@ -155,16 +162,16 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _json_text(value: object, name: str, where: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
+def _json_text(value: object, name: str, path: Path, line: int) -> str | None:
+    if value is None:
+        return None
     if name == "user" and isinstance(value, int) and not isinstance(value, bool):
         return _whole(value)
     kinds = "text or a whole number" if name == "user" else "text"
-    raise ValueError(f"{where}: column {name} must hold {kinds}, got {_show(value)}.")
+    raise ValueError(f"{path}: line {line}: column {name} must hold {kinds}, got {_show(value)}.")
 
 
-def _json_number(value: object, name: str, where: str) -> float | None:
+def _json_number(value: object, name: str, path: Path, line: int) -> float | None:
     if value is None:
         return None
     if isinstance(value, (bool, int, float)):
@@ -172,7 +179,7 @@ def _json_number(value: object, name: str, where: str) -> float | None:
             return float(value)
         except OverflowError:
             pass
-    raise ValueError(f"{where}: column {name} must hold a number, got {_show(value)}.")
+    raise ValueError(f"{path}: line {line}: column {name} must hold a number, got {_show(value)}.")
 
 
 def _whole(value: int) -> str:
