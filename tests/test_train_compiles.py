@@ -41,7 +41,10 @@ def compilations():
 
 def run(folder, seed, backend="single", **settings):
     """A run with validation and checkpoints, then some predictions."""
-    data, embeddings = make_world(users=np.arange(900) % LAYOUT.num_users, seed=seed)
+    data, embeddings = make_world(900)
+    rng = np.random.default_rng(seed)
+    data = data._replace(label=rng.permutation(data.label))
+    embeddings = rng.normal(size=embeddings.shape).astype(np.float32)
     rows = [Comparisons(*(c[part] for c in data)) for part in (slice(0, 700), slice(700, None))]
     config = replace(CONFIG, backend=backend, num_devices=None if backend == "single" else 2)
     source = MemorySource(rows[0], NUM_RESPONSES, LAYOUT)

@@ -75,6 +75,7 @@ def test_the_basis_predicts_for_training_users_what_the_run_predicts(name):
 
 def write_run(folder, data, embeddings, model, **settings):
     """A data set folder, embeddings and settings; the path of the settings."""
+    data = Comparisons(*(column[data.first != data.second] for column in data))
     dataset = Dataset(
         name="choices",
         comparisons=data,

@@ -23,7 +23,7 @@ AXIS = "data"
 
 
 def make_mesh(num_devices: int | None = None, *, local: bool = False) -> Mesh:
-    """A line of devices; all of them by default.
+    """Makes a line of devices; all of them by default.
 
     Args:
         num_devices: How many of the devices, in their order. In a run of several processes, all.
@@ -40,7 +40,7 @@ def make_mesh(num_devices: int | None = None, *, local: bool = False) -> Mesh:
 
 
 def sharding(mesh: Mesh, spec: Spec) -> NamedSharding:
-    """The placement that a spec names."""
+    """Gives the placement of an array that a spec names."""
     return NamedSharding(mesh, partition(spec))
 
 
@@ -50,12 +50,12 @@ def all_sum(tree: Any, axis: str | None) -> Any:
 
 
 def padded_size(size: int, mesh: Mesh) -> int:
-    """The least multiple of the number of devices that holds ``size``."""
+    """Rounds a size up to a multiple of the number of devices."""
     return -(-size // mesh.size) * mesh.size
 
 
 def partition(spec: Spec) -> PartitionSpec:
-    """The same for ``shard_map``."""
+    """Gives the placement that a spec names, as ``shard_map`` takes it."""
     return PartitionSpec(AXIS) if spec == "sharded" else PartitionSpec()
 
 
@@ -80,11 +80,11 @@ def place(tree: Any, specs: Any, mesh: Mesh) -> Any:
 def place_rows(
     rows_of: Callable[[int, int], np.ndarray], shape: Sequence[int], mesh: Mesh
 ) -> jax.Array:
-    """A sharded array of which every process makes only the rows of its own devices.
+    """Makes a sharded array of which every process computes only the rows of its own devices.
 
     Args:
         rows_of: ``rows_of(start, stop)`` gives rows of the leading axis.
-        shape: Of the whole array.
+        shape: Shape of the whole array.
         mesh: The devices.
     """
 

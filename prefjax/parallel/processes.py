@@ -1,8 +1,8 @@
 """Processes of one run: how they find each other, who writes, when all of them stop.
 
 They meet at a coordinator, process 0, which listens on the loopback interface unless told
-otherwise. A process that dies is noticed within its heartbeat; one that is alive but stuck is not,
-see `prefjax.train.guard`.
+otherwise. A process that dies is noticed within its heartbeat; one that is alive but stuck is not:
+that is what the watchdog of `prefjax.train.guard` is for.
 """
 
 import os
@@ -25,8 +25,8 @@ class ProcessConfig:
 
     Attributes:
         coordinator: ``host:port`` of process 0.
-        num_processes: How many there are.
-        process_id: Which one this is.
+        num_processes: Number of processes.
+        process_id: Number of this process, from 0.
         bind: ``host:port`` the coordinator listens on; its own address by default, so a run that
             does not say otherwise listens on loopback only.
         heartbeat_seconds: A process that is silent for so long counts as dead.

@@ -145,11 +145,11 @@ def _mapped_by_pmap(
             donate_argnums=donated,
         )
         sharded = [i for i, spec in enumerate(in_specs) if spec == "sharded"]
-        given_up = [i for i in sharded if i in donated]
-        kept = [i for i in sharded if i not in donated]
-        share = jax.jit(split, donate_argnums=tuple(range(len(given_up))), out_shardings=whole)
+        donated_views = [i for i in sharded if i in donated]
+        retained = [i for i in sharded if i not in donated]
+        share = jax.jit(split, donate_argnums=tuple(range(len(donated_views))), out_shardings=whole)
         copy = jax.jit(split, out_shardings=whole)
-        held: list[tuple[Any, ...]] = [(), ()]
+        views: list[tuple[Any, ...]] = [(), ()]
         from_views = jax.jit(
             lambda *flat: join(flat, out_specs),
             donate_argnums=tuple(range(len(out_specs))),
@@ -158,12 +158,14 @@ def _mapped_by_pmap(
 
         def run(*arguments):
             flat = jax.tree.leaves(arguments)
-            passed = tuple(flat[i] for i in kept)
-            if len(held[0]) != len(passed) or any(map(operator.is_not, held[0], passed)):
-                held[:] = passed, copy(*passed)
-            for i, view in zip(kept, held[1], strict=True):
+            passed = tuple(flat[i] for i in retained)
+            if len(views[0]) != len(passed) or any(map(operator.is_not, views[0], passed)):
+                views[:] = passed, copy(*passed)
+            for i, view in zip(retained, views[1], strict=True):
                 flat[i] = view
-            for i, view in zip(given_up, share(*(flat[i] for i in given_up)), strict=True):
+            for i, view in zip(
+                donated_views, share(*(flat[i] for i in donated_views)), strict=True
+            ):
                 flat[i] = view
             if jax.process_count() > 1:
                 flat = multihost_utils.global_array_to_host_local_array(

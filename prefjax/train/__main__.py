@@ -122,7 +122,7 @@ def write_model(config: RunConfig, source: Source, result: TrainResult) -> None:
         arrays["variance"] = variance
     if not is_primary():
         return
-    names = source.user_list(num_users) if dense else ()
+    names = source.users or range(num_users)
     report = {
         "num_users": num_users,
         "num_rows": source.num_comparisons,
@@ -133,7 +133,7 @@ def write_model(config: RunConfig, source: Source, result: TrainResult) -> None:
         "penalties": {name: float(value) for name, value in info.penalties._asdict().items()},
         **last_losses(result),
     }
-    files.save(config.folder, basis, people, tuple(names), report)
+    files.save(config.folder, basis, people, tuple(names) if dense else (), report)
     write_atomically(config.folder / "result.npz", lambda path: _write(path, arrays))
 
 

@@ -30,11 +30,11 @@ def predict(
     *,
     config: ModelConfig,
 ) -> Float[np.ndarray, " pair"]:
-    """Probabilities that users prefer the first response.
+    """Gives the probabilities that training users prefer the first response.
 
     Args:
-        state: Of a result of `train`.
-        layout: Of the same result.
+        state: State of a `TrainResult`.
+        layout: Layout of the same result.
         embeddings: One a response, of the run or new ones.
         user: User of each pair.
         first: First response.

@@ -23,7 +23,15 @@ from prefjax.types import BASELINE, Array
 
 
 class Batch(NamedTuple):
-    """Comparisons by partition; ``row`` is the user's row in the partition."""
+    """Comparisons by partition.
+
+    Attributes:
+        row: Row of the user in the partition's part of the user table.
+        first: Response that was shown first.
+        second: Response that was shown second, or ``BASELINE``.
+        label: Probability that the first is preferred.
+        sample_weight: Weight of the comparison; 0 counts as absent.
+    """
 
     row: Int[Array, "*lead slot"]
     first: Int[Array, "*lead slot"]
@@ -43,7 +51,7 @@ PADDING = Batch(
 
 
 def pack(batch: Batch) -> Int32[np.ndarray, "*lead word"]:
-    """The words of every comparison; floats as the bits they are. On the host."""
+    """Packs every comparison into five words, floats as the bits they are; on the host."""
     return np.stack([np.asarray(column).view(np.int32) for column in batch], axis=-1)
 
 
@@ -61,7 +69,10 @@ def unpack(words: Int32[Array, "*lead word"]) -> Batch:
 class PackedRows(NamedTuple):
     """All comparisons of each partition, padded to one length, and how many there are.
 
-    ``words`` are those of `pack`; ``order`` None takes the comparisons as they lie.
+    Attributes:
+        words: Comparisons as `pack` gives them.
+        count: Number of comparisons of each partition.
+        order: Order in which they are taken; None takes them as they lie.
     """
 
     words: Int32[Array, "partition comparison word"]

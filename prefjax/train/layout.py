@@ -21,12 +21,12 @@ STREAM = 2**32
 
 @dataclass(frozen=True)
 class UserLayout:
-    """Places of all users.
+    """Gives every user a partition and a row in it.
 
     Attributes:
-        segments: Users of the first fit, then those of each growth.
-        num_partitions: P.
-        seed: Of the permutations.
+        segments: Number of users of the first fit, then of each growth.
+        num_partitions: P, the number of partitions.
+        seed: Seed of the permutations.
     """
 
     segments: tuple[int, ...]
@@ -42,12 +42,12 @@ class UserLayout:
 
     @property
     def num_users(self) -> int:
-        """U."""
+        """U, the number of users."""
         return sum(self.segments)
 
     @property
     def num_rows(self) -> int:
-        """Rows of a partition, including those that nobody has."""
+        """Number of rows of a partition, including those that no user has."""
         return sum(self._rows(size) for size in self.segments)
 
     def grow(self, num_users: int) -> "UserLayout":

@@ -179,11 +179,11 @@ def train(
 def user_weights(
     state: TrainState, layout: UserLayout
 ) -> tuple[Float[np.ndarray, "user factor"], Float[np.ndarray, "user factor"] | None]:
-    """Mean and variance of every user's weights, in the order of user ids, on the host.
+    """Gives mean and variance of every user's weights, in the order of user ids, on the host.
 
     Args:
-        state: Of a result.
-        layout: Of the same result.
+        state: State of a `TrainResult`.
+        layout: Layout of the same result.
 
     Returns:
         The variance is None for MAP.

@@ -8,20 +8,19 @@ times costs as much as one with weight 10⁶.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
+from prefjax.data import index_names
 from prefjax.data.validate import validate_comparisons
 from prefjax.io import digest_json
 from prefjax.parallel import padded_size, place, place_rows
 from prefjax.train.batch import PADDING, Batch, PackedRows, pack
 from prefjax.train.layout import UserLayout
 from prefjax.train.permutation import Permutation, make_permutation, permute_on_host
-from prefjax.train.user_ids import find_users, index_users
 from prefjax.types import Comparisons
 
 
@@ -31,16 +30,17 @@ class MemorySource:
     Args:
         comparisons: The comparisons; columns are checked and never written to.
         num_responses: Number of responses.
-        layout: Places of the users ``0 … num_users − 1``. None takes users by any ids, strings or
-            sparse numbers, and numbers them in ascending order of ``user_ids``.
+        layout: Places of the users ``0 … num_users − 1``. None takes users by any names or
+            numbers, however sparse, as `prefjax.data.index_names` does.
         shuffle: Whether an epoch is a permutation, or takes them as they lie.
         users: Name of each user, so that nobody else takes their place in a run that grows.
 
     Attributes:
-        user_ids: Id of each user where ``layout`` was None, otherwise None.
+        users: Name of each user, where there are names.
 
     Raises:
-        ValueError: A row is not legal; see `prefjax.data.validate`.
+        ValueError: A row is not legal, as `prefjax.data.validate_comparisons` says.
+        TypeError: The name of a user is neither a whole number nor a text.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class MemorySource:
         shuffle: bool = True,
         users: Sequence[str] = (),
     ):
-        self.user_ids: np.ndarray | None = None
+        self._index_of: dict[str, int] | None = None
         if layout is None:
-            self.user_ids, user = index_users(np.asarray(comparisons.user))
+            users, user = _index(np.asarray(comparisons.user))
             comparisons = comparisons._replace(user=user)
-            layout = UserLayout((max(1, len(self.user_ids)),))
-            users = users or [str(one) for one in self.user_ids.tolist()]
+            layout = UserLayout((max(1, len(users)),))
+            self._index_of = {name: index for index, name in enumerate(users)}
         rows = validate_comparisons(comparisons, layout.num_users, num_responses)
         digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
         for column in rows:
@@ -67,7 +67,7 @@ class MemorySource:
         self.layout, self.shuffle, self.num_responses = layout, shuffle, num_responses
         partition_of, row_of = layout.locate(np.arange(layout.num_users))
         partition = partition_of[rows.user].astype(np.uint16)
-        self._users = list(users)
+        self.users = tuple(users)
         self._by_partition = np.argsort(partition, kind="stable")
         self.counts = np.bincount(partition, minlength=layout.num_partitions)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
@@ -85,19 +85,13 @@ class MemorySource:
 
     def user_names(self, num_users: int) -> str:
         """Gives the digest of the names of the first users; empty if there are no names."""
-        return digest_json(self._users[:num_users]) if self._users else ""
+        return digest_json(list(self.users[:num_users])) if self.users else ""
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Sums the sample weights of every user's comparisons."""
         table = np.zeros((self.layout.num_partitions, self.layout.num_rows), np.float32)
         table[self._place] = self._weight
         return table
-
-    def user_list(self, num_users: int) -> Sequence[Any]:
-        """Gives the names of the first users, or their numbers where they have none."""
-        if self.user_ids is not None:
-            return self.user_ids[:num_users].tolist()
-        return self._users[:num_users] or range(num_users)
 
     def compared(self) -> Bool[np.ndarray, " response"]:
         """Tells which responses stand in a comparison with weight."""
@@ -112,7 +106,17 @@ class MemorySource:
         Raises:
             ValueError: A user has no comparison here; the message names the row.
         """
-        return user if self.user_ids is None else find_users(self.user_ids, user)
+        if self._index_of is None:
+            return user
+        names, index = _index(np.asarray(user))
+        place = np.array([self._index_of.get(name, -1) for name in names], np.int32)[index]
+        unknown = np.flatnonzero(place < 0)
+        if unknown.size:
+            raise ValueError(
+                f"{unknown.size} comparisons are of users without training comparisons, first row "
+                f"{unknown[0]} with user {user[unknown[0]]!r}: leave them out."
+            )
+        return place
 
     def batches(
         self, seed: int, epoch: int, t: int, num_slots: int, num_steps: int, mesh: Mesh
@@ -169,6 +173,17 @@ class MemorySource:
         return PackedRows(words, place(counts, "sharded", mesh), None)
 
 
+def _index(
+    user: Shaped[np.ndarray, " pair"],
+) -> tuple[tuple[str, ...], Int[np.ndarray, " pair"]]:
+    """Names of users and the place of each row's user among them; only distinct ids are named."""
+    if user.dtype.kind not in "iuU":
+        return index_names(user.tolist())
+    ids, place = np.unique(user, return_inverse=True)
+    names, index = index_names(ids.tolist())
+    return names, index[place]
+
+
 def _rounded_up(count: int) -> int:
     """A length of at most a sixteenth more, so that data of about one size share a program."""
     step = 1 << max(0, count.bit_length() - 5)
@@ -193,8 +208,8 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
     """Joins rows that differ in nothing but their weight, and gives them an order of their own.
 
     Neither the order of the rows nor a row that stands twice instead of with weight 2 changes what
-    comes out. Rows are sorted by a hash: `prefjax.data.merge_rows`, which sorts by the columns,
-    takes some ten times as long where there are 10⁷.
+    comes out. Unlike those of `prefjax.data.merge` rows are sorted by a hash, one number a row, and
+    keep the number by which an error names them.
 
     Args:
         rows: Checked comparisons.
@@ -213,7 +228,7 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
     for column in rows[:4]:
         key = (key ^ np.ascontiguousarray(column).view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(32)
-    order = np.argsort(key, kind="stable")
+    order = np.argsort(key)
     ordered = Comparisons(*(np.asarray(column)[order] for column in rows))
     begins = np.ones(len(order), bool)
     begins[1:] = False
@@ -222,4 +237,6 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
     start = np.flatnonzero(begins)
     weight = np.add.reduceat(ordered.sample_weight.astype(np.float64), start)
     merged = Comparisons(*(column[start] for column in ordered))
-    return merged._replace(sample_weight=weight.astype(np.float32)), order[start]
+    return merged._replace(sample_weight=weight.astype(np.float32)), np.minimum.reduceat(
+        order, start
+    )

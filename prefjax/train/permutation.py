@@ -31,12 +31,12 @@ LARGEST = 2**32 - 2**17
 
 
 class Permutation(NamedTuple):
-    """One permutation; arrays, so that many are a batch.
+    """One permutation of 0 … N−1; arrays, so that many are a batch.
 
     Attributes:
-        size: N.
-        sides: a and b.
-        keys: k, one word a round.
+        size: N, the number of places.
+        sides: a and b, the sides of the rectangle that holds them.
+        keys: k, one word for each round.
     """
 
     size: UInt32[Array, "*many"]
@@ -45,13 +45,13 @@ class Permutation(NamedTuple):
 
 
 def make_permutation(size: int, seed: int, stream: int, epoch: int) -> Permutation:
-    """The permutation of ``0 … size − 1`` that belongs to (seed, stream, epoch).
+    """Makes the permutation of ``0 … size − 1`` that belongs to (seed, stream, epoch).
 
     Args:
         size: N, at most `LARGEST`; 0 counts as 1, so that an empty part has an order too.
-        seed: Of the run.
-        stream: What is permuted: one number for every part of the data.
-        epoch: Which pass over it.
+        seed: Seed of the run.
+        stream: Number of the part of the data that is permuted.
+        epoch: Number of the pass over it.
 
     Raises:
         ValueError: N does not fit, or a number is negative.
@@ -71,7 +71,7 @@ def make_permutation(size: int, seed: int, stream: int, epoch: int) -> Permutati
 
 
 def permute(order: Permutation, position: UInt32[Array, " place"]) -> UInt32[jax.Array, " place"]:
-    """What stands at these positions; inside ``jit``, under ``vmap`` over orders.
+    """Gives what stands at these positions; inside ``jit``, under ``vmap`` over permutations.
 
     Args:
         order: The permutation.

@@ -36,7 +36,8 @@ class ModelConfig:
         penalty: τ, the prior precision of a response's φ_j, as in `prefjax.basis`.
         utility_penalty: τ of the shared utility.
         trunk_penalty: Prior precision of hidden kernels, in units of their spread at the start.
-        precision: Of the head's matrix products; sums and parameters are float32 always.
+        precision: Type in which the head's matrix products are taken; sums and parameters are
+            float32 always.
 
     Raises:
         ValueError: A size is not positive, or a penalty negative or not finite.
@@ -122,7 +123,7 @@ def to_unit_inputs(params: Params, problem: Problem) -> Params:
 
     Args:
         params: The head for embeddings.
-        problem: Its ``input_scale`` and ``input_mean``.
+        problem: Scale and mean of the inputs.
     """
     scale, mean = jnp.asarray(problem.input_scale), problem.input_mean
     return _change_inputs(params, problem, scale, lambda kernel: mean @ kernel)

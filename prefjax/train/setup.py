@@ -5,7 +5,7 @@ Programs are compiled once in a process for all runs with the same settings and 
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -37,6 +37,7 @@ class Source(Protocol):
 
     Attributes:
         layout: Places of the users.
+        users: Names of the users, empty where they have none.
         total_weight: Sum of all sample weights.
         num_comparisons: Number of comparisons.
         num_responses: Number of responses.
@@ -44,6 +45,7 @@ class Source(Protocol):
     """
 
     layout: UserLayout
+    users: tuple[str, ...]
     total_weight: float
     num_comparisons: int
     num_responses: int
@@ -59,10 +61,6 @@ class Source(Protocol):
 
     def mass(self) -> Float[np.ndarray, "partition row"]:
         """Sums the sample weights of every user's comparisons."""
-        ...
-
-    def user_list(self, num_users: int) -> Sequence[Any]:
-        """Gives the names of the first users, or their numbers where they have none."""
         ...
 
     def index_users(self, user: Shaped[np.ndarray, " pair"]) -> Shaped[np.ndarray, " pair"]:

@@ -62,6 +62,7 @@ class ShardSource:
         self.folder = Path(folder)
         manifest = read_manifest(self.folder / MANIFEST)
         self._manifest, self._files = manifest, manifest.files
+        self.users: tuple[str, ...] = ()
         self.layout, self.num_responses = manifest.layout, manifest.num_responses
         self.total_weight = manifest.total_weight
         self.num_comparisons = sum(file.rows for file in manifest.files)
@@ -79,10 +80,6 @@ class ShardSource:
     def user_names(self, num_users: int) -> str:
         """Gives nothing: shards have numbers of users only."""
         return ""
-
-    def user_list(self, num_users: int) -> range:
-        """Gives the numbers of the first users: shards have no names."""
-        return range(num_users)
 
     def index_users(self, user: Shaped[np.ndarray, " pair"]) -> Shaped[np.ndarray, " pair"]:
         """Gives the users back: shards have numbers of users only."""

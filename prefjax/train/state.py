@@ -1,4 +1,4 @@
-"""What a run has learned and where it is in the data, and how both begin."""
+"""What a run has learned and where it is in the data, and the state before the first step."""
 
 from typing import NamedTuple
 

@@ -80,11 +80,11 @@ SPECS = Specs(inputs=(STATE_SPECS, "sharded", "replicated"), outputs=(STATE_SPEC
 def make_steps(
     config: StepConfig, optimizer: optax.GradientTransformation, num_slots: int, num_steps: int
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-    """A program of several steps, for `prefjax.parallel.data_parallel` with `SPECS`.
+    """Makes a program of several steps, for `prefjax.parallel.data_parallel` with `SPECS`.
 
     Args:
-        config: Settings.
-        optimizer: Of the head; any optax optimizer.
+        config: How a step fits.
+        optimizer: Any optax optimizer, for the head.
         num_slots: Comparisons of a partition in a batch.
         num_steps: Steps in a program; those behind the end of the epoch do nothing.
 
