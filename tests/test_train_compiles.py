@@ -1,11 +1,10 @@
 """A second run at the same sizes compiles nothing, and neither does reading a step back."""
 
-from contextlib import contextmanager
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
+from compilations import compilations
 from train_world import LAYOUT, NUM_RESPONSES, make_world
 
 from prefjax.train import MemorySource, ModelConfig, StepConfig, TrainConfig, predict, train
@@ -20,23 +19,6 @@ CONFIG = TrainConfig(
     save_every=4,
     backend="single",
 )
-COMPILED = "/jax/core/compile/backend_compile_duration"
-
-
-@contextmanager
-def compilations():
-    """The programs that XLA compiles inside, or reads from the compilation cache."""
-    seen = []
-
-    def note(event, duration, **fields):
-        if event == COMPILED:
-            seen.append(fields)
-
-    jax.monitoring.register_event_duration_secs_listener(note)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(note)
 
 
 def run(folder, seed, backend="single", **settings):
