@@ -11,7 +11,7 @@ import numpy as np
 from prefjax import lm
 
 FOLDER = Path(__file__).parent / "data" / "lm_tiny"
-NAMES = ("qwen2", "qwen3")
+NAMES = ("qwen2", "qwen3", "llama")
 TOLERANCE = 1e-5
 LEFT = [0, 1, 3]  # rows without padding on the right: the prompts of the stored continuation
 

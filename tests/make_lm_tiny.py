@@ -1,13 +1,15 @@
 """Make the tiny checkpoints of tests/data/lm_tiny and what transformers computes with them.
 
-    python tests/make_lm_tiny.py        (needs torch, the extra `reference`)
+    python tests/make_lm_tiny.py [name ...]        (needs torch, the extra `reference`)
 
-Two random models, `qwen2` (tied) and `qwen3` (untied), with random biases and norm gains, since the
-usual zeros and ones hide mistakes. The embedding is small, so that the epsilon of the norms shows.
+Three random models, `qwen2` (tied), `qwen3` (untied) and `llama` (untied, scaled rope), with random
+biases and norm gains, since the usual zeros and ones hide mistakes. The embedding is small, so that
+the epsilon of the norms shows.
 `outputs.npz` beside each holds tokens, mask, every hidden state, the logits of token 3, and the
 greedy continuation of the rows without padding on the right.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,17 +94,31 @@ def outputs(model, generator):
     }
 
 
-def main():
-    """Write both folders."""
-    for name, tied in (("qwen2", True), ("qwen3", False)):
-        config = transformers.AutoConfig.for_model(name, tie_word_embeddings=tied, **SIZES)
+SCALED = {
+    "rope_type": "llama3",
+    "rope_theta": 1e6,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+MODELS = {"qwen2": (True, {}), "qwen3": (False, {}), "llama": (False, {"rope_parameters": SCALED})}
+
+
+def main(names=tuple(MODELS)):
+    """Write the folders of these models."""
+    for name in names:
+        tied, more = MODELS[name]
+        sizes = {key: value for key, value in SIZES.items() if key != "rope_theta" or not more}
+        config = transformers.AutoConfig.for_model(name, tie_word_embeddings=tied, **sizes, **more)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
         generator = torch.Generator().manual_seed(0)
         randomize(model, generator)
         model.save_pretrained(FOLDER / name)
         np.savez_compressed(FOLDER / name / "outputs.npz", **outputs(model, generator))
-    make_tokenizer().save_pretrained(FOLDER / "qwen2")
+        if name == "qwen2":
+            make_tokenizer().save_pretrained(FOLDER / name)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or tuple(MODELS))

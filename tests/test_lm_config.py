@@ -23,6 +23,35 @@ GOOD = {
 }
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def test_llama_and_mistral_are_read_where_they_are_computed():
+    llama = GOOD | {"model_type": "llama", "sliding_window": None}
+    assert lm.from_dict(llama).architecture == "llama"
+    assert lm.from_dict(llama).rope_scaling is None
+    scaled = lm.from_dict(llama | {"rope_scaling": LLAMA3}).rope_scaling
+    assert scaled == lm.RopeScaling("llama3", 32.0, 1.0, 4.0, 8192)
+    linear = lm.from_dict(llama | {"rope_scaling": {"type": "linear", "factor": 2.0}}).rope_scaling
+    assert linear == lm.RopeScaling("linear", 2.0)
+    for window, most in ((None, 32768), (4096, 4096), (4096, 512)):
+        settings = {"sliding_window": window, "max_position_embeddings": most}
+        mistral = lm.from_dict(GOOD | {"model_type": "mistral"} | settings)
+        assert (mistral.architecture, mistral.max_length) == ("llama", most)
+
+
+@pytest.mark.parametrize("scaling", [lm.RopeScaling("linear", 2.5), lm.RopeScaling("llama3", 8.0)])
+def test_a_scaled_rope_is_read_back(scaling):
+    config = lm.QwenConfig(90, 32, 48, 2, 4, 2, 16, architecture="llama", rope_scaling=scaling)
+    assert lm.from_dict(json.loads(json.dumps(lm.to_dict(config)))) == config
+
+
 def test_both_ways_to_write_theta_are_read():
     old = lm.from_dict(GOOD)
     new = {name: value for name, value in GOOD.items() if name != "rope_theta"}
@@ -45,11 +74,25 @@ def test_what_is_written_is_read_back(name, eos_ids):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model_type": "llama"}, "model_type 'llama' is not supported; supported are qwen2"),
+        ({"model_type": "gemma"}, "model_type 'gemma' is not supported; supported are qwen2"),
         ({"model_type": None}, "model_type None is not supported"),
         ({"model_type": "qwen3_moe"}, "'qwen3_moe'"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope type 'yarn'"),
         ({"rope_parameters": {"rope_type": "linear"}}, "rope type 'linear'"),
+        ({"rope_scaling": {"type": "linear", "factor": "4"}}, "needs a number factor, got '4'"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": 0}},
+            "'linear' needs positive numbers",
+        ),
+        (
+            {"rope_scaling": {"type": "llama3", "factor": 8.0}},
+            "needs a number low_freq_factor",
+        ),
+        (
+            {"rope_scaling": LLAMA3 | {"low_freq_factor": 4.0}},
+            "'llama3' needs low_frequency below high_frequency",
+        ),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 4.0}}, "rope type 'longrope'"),
         ({"rope_scaling": "yarn"}, "settings of rope must be an object, got 'yarn'"),
         (
             {"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": {"type": "yarn"}},
@@ -61,6 +104,13 @@ def test_what_is_written_is_read_back(name, eos_ids):
         ({"layer_types": ["full_attention", "sliding_attention"]}, "'sliding_attention'"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
         ({"model_type": "qwen3", "attention_bias": True}, "attention_bias is true"),
+        ({"model_type": "llama", "attention_bias": True}, "attention_bias is true"),
+        ({"model_type": "llama", "mlp_bias": True}, "mlp_bias is true"),
+        ({"model_type": "mistral"}, "sliding_window 4096 is shorter than a text may be"),
+        (
+            {"model_type": "mistral", "sliding_window": 16, "max_position_embeddings": 32},
+            "sliding_window 16 is shorter",
+        ),
         ({"quantization_config": {"quant_method": "gptq"}}, r"quantization_config \(gptq\)"),
         ({"quantization_config": "gptq"}, r"quantization_config \(gptq\)"),
         ({"rms_norm_eps": None}, "no such number"),

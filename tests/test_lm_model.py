@@ -81,6 +81,17 @@ def test_a_mistake_is_far_from_the_stored_outputs(qwen2, mutate, row):
     assert error(ours[row], stored["hidden"][-1][row], stored["mask"][row]) > 100 * TOLERANCE
 
 
+@pytest.mark.parametrize(
+    "scaling", [None, lm.RopeScaling("linear", 4.0), lm.RopeScaling("llama3", 4.0, 1.0, 4.0, 64)]
+)
+def test_another_scaling_of_the_rope_is_far_from_the_stored_outputs(scaling):
+    model, stored = lm_tiny.load("llama")
+    assert model.config.rope_scaling == lm.RopeScaling("llama3", 4.0, 1.0, 4.0, 16)
+    config = dataclasses.replace(model.config, rope_scaling=scaling)
+    ours = forward(model.params, config, stored["tokens"], stored["mask"])
+    assert error(ours[0], stored["hidden"][-1][0]) > 100 * TOLERANCE
+
+
 def test_the_last_token_is_found_by_the_mask(tiny):
     model, stored = tiny
     mask = stored["mask"]

@@ -70,7 +70,7 @@ STORED = ["one file", "thirteen shards", "no prefix", "bfloat16"]
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("name", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama"])
 @pytest.mark.parametrize("stored", STORED)
 def test_every_state_and_the_logits(name, tied, stored, tmp_path):
     model = make(name, tied=tied)
@@ -97,7 +97,60 @@ def test_every_state_and_the_logits(name, tied, stored, tmp_path):
     assert error(scores, expected.logits.numpy(), mask) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["qwen2", "qwen3"])
+SCALED = {
+    "linear": {"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "rope_theta": 5e5,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("llama", {"rope_parameters": SCALED["linear"]}),
+        ("llama", {"rope_parameters": SCALED["llama3"]}),
+        ("qwen2", {"rope_parameters": SCALED["linear"]}),
+        ("mistral", {"sliding_window": None}),
+        ("mistral", {"sliding_window": 128}),
+    ],
+)
+def test_scaled_rope_and_mistral(name, settings, tmp_path):
+    model = make(name, tied=False, **settings)
+    model.save_pretrained(tmp_path)
+    ours = lm.load(tmp_path)
+    tokens, mask = batch(SIZES["vocab_size"])
+    expected = theirs(model, tokens, mask)
+    states = hidden_states(ours.params, ours.config, tokens, mask)
+    for mine, other in zip(states, expected.hidden_states, strict=True):
+        assert error(mine, other.numpy(), mask) < 1e-5
+    lm.save(tmp_path / "again", ours.params, ours.config)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again").eval()
+    expected = theirs(again, tokens, mask)
+    assert error(states[-1], expected.hidden_states[-1].numpy(), mask) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama", "mistral"])
+def test_a_reward_model_is_an_encoder(name, tmp_path):
+    config = transformers.AutoConfig.for_model(
+        name, num_labels=1, pad_token_id=0, **(SIZES | {"sliding_window": None})
+    )
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    ours = lm.load(tmp_path)
+    assert "head" not in ours.params
+    tokens, mask = batch(SIZES["vocab_size"])
+    expected = theirs(model, tokens, mask)
+    states = hidden_states(ours.params, ours.config, tokens, mask)
+    assert error(states[-1], expected.hidden_states[-1].numpy(), mask) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama"])
 def test_what_is_saved_here_transformers_loads(name, tmp_path):
     config = lm.QwenConfig(131, 48, 88, 3, 6, 2, 16, architecture=name, eos_ids=(EOS,))
     params = lm.init_params(jax.random.key(0), config, scale=0.2)
@@ -110,7 +163,7 @@ def test_what_is_saved_here_transformers_loads(name, tmp_path):
     assert error(states[-1], expected.hidden_states[-1].numpy(), mask) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama"])
 def test_greedy_continuations_and_their_ends(name, tmp_path):
     model = make(name, tied=False, seed=1)
     model.save_pretrained(tmp_path)

@@ -2,8 +2,9 @@
 
 ``hashed``: n-grams, without weights (``fit_hashed`` makes the fitted one). ``minilm``:
 all-MiniLM-L6-v2. ``offline-lm``: the small language model that comes with the package.
-``qwen:<folder>``: a Qwen2, Qwen2.5 or Qwen3 on disk. ``qwen:<owner>/<name>@<commit>``: the same
-from the hub, at a commit.
+``lm:<folder>``: a Qwen2, Qwen2.5, Qwen3, Llama or Mistral on disk, as a language, an embedding or a
+reward model. ``lm:<owner>/<name>@<commit>``: the same from the hub, at a commit. ``qwen:`` means
+``lm:``.
 """
 
 import warnings
@@ -21,7 +22,7 @@ from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_lang
 from prefjax.encoders.sentence import make_minilm
 from prefjax.lm.bundled import OFFLINE
 
-NAMES = ("hashed", "minilm", "offline-lm", "qwen:<folder, or owner/name@commit>")
+NAMES = ("hashed", "minilm", "offline-lm", "lm:<folder, or owner/name@commit>")
 OFFLINE_CONFIG = LanguageConfig(pooling="mean", bucket=32)
 """How ``offline-lm`` reads: nothing in its training gives its last state a meaning."""
 
@@ -30,8 +31,8 @@ def get_encoder(name: str, config: LanguageConfig | None = None) -> Encoder:
     """The encoder of a name.
 
     Args:
-        name: ``hashed``, ``minilm``, ``offline-lm``, ``qwen:<folder>`` or
-            ``qwen:<owner>/<name>@<commit>``.
+        name: ``hashed``, ``minilm``, ``offline-lm``, ``lm:<folder>`` or
+            ``lm:<owner>/<name>@<commit>``.
         config: How a language model reads; by default the last state of the chat template, for
             ``offline-lm`` the mean state of the response. The other encoders have no settings.
 
@@ -48,7 +49,7 @@ def get_encoder(name: str, config: LanguageConfig | None = None) -> Encoder:
     if name == "offline-lm":
         return make_language_encoder(lm.load(OFFLINE), config or OFFLINE_CONFIG)
     kind, _, source = name.partition(":")
-    if kind == "qwen" and source:
+    if kind in ("lm", "qwen") and source:
         config = config or LanguageConfig()
         if Path(source).is_dir():
             return make_language_encoder(lm.load(source), config)

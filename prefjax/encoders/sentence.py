@@ -74,6 +74,8 @@ class SentenceEncoder(RowEncoder):
         check_texts(texts)
         most = self.window - 2
         first, last = (self.tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+        assert first is not None
+        assert last is not None
         pairs = [("", text) if isinstance(text, str) else text for text in texts]
         ids = [
             [one.ids for one in self.tokenizer.encode_batch(part, add_special_tokens=False)]

@@ -1,4 +1,4 @@
-"""Qwen2, Qwen2.5 and Qwen3 decoders: pure functions over a dict of arrays.
+"""Qwen2, Qwen2.5, Qwen3, Llama and Mistral decoders: pure functions over a dict of arrays.
 
 ``load`` and ``save`` read and write Hugging Face folders. ``forward`` gives hidden states,
 ``logits`` scores of the next token, both for any padding. ``generate`` and ``complete`` continue
@@ -9,7 +9,7 @@ same model as a Flax module; ``place`` lays it out over several devices.
 
 from prefjax.lm._generate import Generation, Hook, generate
 from prefjax.lm.cache import Cache, extend, keep, prefill, take_rows, try_candidates
-from prefjax.lm.config import QwenConfig, from_dict, to_dict
+from prefjax.lm.config import QwenConfig, RopeScaling, from_dict, to_dict
 from prefjax.lm.folder import LanguageModel, fingerprint, load, save
 from prefjax.lm.layout import place, place_batch, tensor_parallel
 from prefjax.lm.model import forward, hidden_states, last_token, logits
@@ -26,6 +26,7 @@ __all__ = [
     "LanguageModel",
     "Qwen",
     "QwenConfig",
+    "RopeScaling",
     "SamplingConfig",
     "complete",
     "extend",

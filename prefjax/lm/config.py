@@ -1,7 +1,8 @@
-"""What a Qwen checkpoint is: the numbers of its ``config.json`` that this package computes with.
+"""What a checkpoint of a decoder is: the numbers of ``config.json`` that are computed with.
 
 Everything that would change the mathematics and is not implemented is refused by name: other
-architectures, scaled rotary embeddings, sliding windows, other activations, quantized weights.
+architectures, other scalings of rotary embeddings, sliding windows, other activations, quantized
+weights.
 """
 
 import dataclasses
@@ -9,6 +10,19 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_ARCHITECTURES = ("qwen2", "qwen3", "llama")
+_ROPE_ENTRIES = {
+    "linear": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+"""What a file says of a scaled rope, in the order of ``RopeScaling``."""
+_MOST = "max_position_embeddings"
+_MISTRAL_WINDOW = 4096  # of transformers, where the file does not say
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -22,8 +36,45 @@ _SIZES = (
 
 
 @dataclasses.dataclass(frozen=True)
+class RopeScaling:
+    """How rotary frequencies are stretched for texts longer than those first trained on.
+
+    Attributes:
+        kind: ``linear`` divides every frequency by the factor; ``llama3`` those whose wavelength
+            exceeds ``original_length / low_frequency``, none of those below
+            ``original_length / high_frequency``, and between the two a mean of both.
+        factor: What frequencies are divided by.
+        low_frequency: Turns in the original length below which a frequency is divided.
+        high_frequency: Turns in the original length above which it stays.
+        original_length: Tokens of the longest text first trained on.
+
+    Raises:
+        ValueError: The kind is another, or a number is not positive and finite.
+
+    References:
+        Llama 3, arXiv 2407.21783, section 3.4.2; linear scaling, arXiv 2306.15595.
+    """
+
+    kind: str
+    factor: int | float
+    low_frequency: int | float = 1.0
+    high_frequency: int | float = 4.0
+    original_length: int | float = 8192
+
+    def __post_init__(self) -> None:
+        if self.kind not in _ROPE_ENTRIES:
+            raise ValueError(
+                f"rope type {self.kind!r} is not supported, only 'default', 'linear' and 'llama3'"
+            )
+        if not all(0 < value < math.inf for value in dataclasses.astuple(self)[1:]):
+            raise ValueError(f"rope type {self.kind!r} needs positive numbers, got {self}")
+        if self.low_frequency >= self.high_frequency:
+            raise ValueError(f"rope type {self.kind!r} needs low_frequency below high_frequency")
+
+
+@dataclasses.dataclass(frozen=True)
 class QwenConfig:
-    """Static configuration of a Qwen2, Qwen2.5 (``qwen2``) or Qwen3 (``qwen3``) decoder.
+    """Static configuration of a Qwen2, Qwen2.5, Qwen3, Llama or Mistral decoder.
 
     Attributes:
         vocab_size: Rows of the embedding, at least the length of the tokenizer.
@@ -37,9 +88,10 @@ class QwenConfig:
         rope_theta: Base θ of the rotary angles ``position · θ^(-2i/head_dim)``.
         norm_eps: ε of the root mean square norms.
         tied: The embedding is the output head as well.
-        architecture: ``qwen2`` (biases on queries, keys and values) or ``qwen3`` (no bias, but a
-            norm of every query and key head).
+        architecture: ``qwen2`` (biases on queries, keys and values), ``qwen3`` (no bias, but a
+            norm of every query and key head) or ``llama`` (neither; Mistral is the same).
         eos_ids: Tokens that end a response.
+        rope_scaling: How the rotary frequencies are stretched; not by default.
 
     Raises:
         ValueError: A size is not positive or does not fit the others.
@@ -58,10 +110,13 @@ class QwenConfig:
     tied: bool = True
     architecture: str = "qwen2"
     eos_ids: tuple[int, ...] = ()
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
-        if self.architecture not in ("qwen2", "qwen3"):
-            raise ValueError(f"architecture must be qwen2 or qwen3, got {self.architecture!r}")
+        if self.architecture not in _ARCHITECTURES:
+            raise ValueError(
+                f"architecture must be qwen2 or qwen3 or llama, got {self.architecture!r}"
+            )
         for name in _SIZES:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
@@ -88,12 +143,13 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
         ValueError: The architecture, rope type, attention window, activation or quantization is
             one that this package does not compute, or a needed entry is missing.
     """
-    architecture = values.get("model_type")
-    if architecture not in ("qwen2", "qwen3"):
+    kind = values.get("model_type")
+    if kind not in (*_ARCHITECTURES, "mistral"):
         raise ValueError(
-            f"model_type {architecture!r} is not supported; supported are qwen2 (Qwen2, Qwen2.5) "
-            "and qwen3"
+            f"model_type {kind!r} is not supported; supported are qwen2 (Qwen2, Qwen2.5), qwen3, "
+            "llama and mistral"
         )
+    architecture = "llama" if kind == "mistral" else kind
     _refuse(values)
     try:
         hidden_size, num_heads = values["hidden_size"], values["num_attention_heads"]
@@ -109,11 +165,12 @@ def from_dict(values: Mapping[str, Any]) -> QwenConfig:
             num_heads=num_heads,
             num_kv_heads=values.get("num_key_value_heads") or num_heads,
             head_dim=head_dim,
-            max_length=values.get("max_position_embeddings", 32768),
+            max_length=values.get(_MOST, 32768),
             rope_theta=float(_rope_theta(values)),
             norm_eps=float(values.get("rms_norm_eps", 1e-6)),
             tied=bool(values.get("tie_word_embeddings", False)),
             architecture=architecture,
+            rope_scaling=_rope_scaling(values),
             eos_ids=() if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,),
         )
     except KeyError as error:
@@ -136,7 +193,11 @@ def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
         config: The configuration.
         dtype: Name of the dtype of the stored weights.
     """
-    eos = config.eos_ids
+    eos, scaling = config.eos_ids, config.rope_scaling
+    rope = None
+    if scaling is not None:
+        entries = zip(_ROPE_ENTRIES[scaling.kind], dataclasses.astuple(scaling)[1:], strict=False)
+        rope = {"rope_type": scaling.kind} | dict(entries)
     return {
         "architectures": [f"{config.architecture.capitalize()}ForCausalLM"],
         "model_type": config.architecture,
@@ -149,6 +210,7 @@ def to_dict(config: QwenConfig, *, dtype: str = "float32") -> dict[str, Any]:
         "head_dim": config.head_dim,
         "max_position_embeddings": config.max_length,
         "rope_theta": config.rope_theta,
+        "rope_scaling": rope,
         "rms_norm_eps": config.norm_eps,
         "tie_word_embeddings": config.tied,
         "hidden_act": "silu",
@@ -165,18 +227,31 @@ def _rope_theta(values: Mapping[str, Any]) -> Any:
     return next((place["rope_theta"] for place in places if "rope_theta" in place), 10000.0)
 
 
+def _rope_scaling(values: Mapping[str, Any]) -> RopeScaling | None:
+    """How the first place that scales does; a file may have two, and either may scale."""
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = values.get(name) or {}
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind != "default":
+            entries = _ROPE_ENTRIES.get(kind, ())
+            for entry in entries:
+                if type(rope.get(entry)) not in (int, float):
+                    raise ValueError(
+                        f"rope type {kind!r} needs a number {entry}, got {rope.get(entry)!r}"
+                    )
+            return RopeScaling(str(kind), *([rope[entry] for entry in entries] or [1.0]))
+    return None
+
+
 def _refuse_rope(rope: Any) -> None:
     if not isinstance(rope, Mapping):
         raise ValueError(f"the settings of rope must be an object, got {rope!r}")
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"rope type {kind!r} is not supported, only 'default'")
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise ValueError(f"settings of rope by layer are not supported, got {dict(rope)}")
 
 
 def _refuse(values: Mapping[str, Any]) -> None:
-    for name in ("rope_parameters", "rope_scaling"):  # a file may have both, and either may scale
+    for name in ("rope_parameters", "rope_scaling"):
         _refuse_rope(values.get(name) or {})
     for place in (values.get("rope_parameters") or {}, values.get("rope_scaling") or {}, values):
         if place.get("partial_rotary_factor", 1.0) != 1.0:
@@ -188,8 +263,13 @@ def _refuse(values: Mapping[str, Any]) -> None:
         raise ValueError(f"layer_types has {other[0]!r}: only 'full_attention' is supported")
     if values.get("hidden_act", "silu") != "silu":
         raise ValueError(f"hidden_act {values['hidden_act']!r} is not supported, only 'silu'")
-    if values.get("model_type") == "qwen3" and values.get("attention_bias"):
-        raise ValueError("attention_bias is true: Qwen3 with biases is not supported")
+    for name in ("attention_bias", "mlp_bias"):
+        if values.get("model_type") != "qwen2" and values.get(name):
+            raise ValueError(f"{name} is true: of biases only those of qwen2 are supported")
+    if values.get("model_type") == "mistral":
+        window, most = values.get("sliding_window", _MISTRAL_WINDOW), values.get(_MOST)
+        if window is not None and not (type(most) is int and most <= window):
+            raise ValueError(f"sliding_window {window} is shorter than a text may be")
     if values.get("quantization_config"):
         how = values["quantization_config"]
         method = how.get("quant_method", "unknown") if isinstance(how, Mapping) else how

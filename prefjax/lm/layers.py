@@ -1,4 +1,4 @@
-"""One block of a Qwen decoder, as functions of arrays.
+"""One block of a decoder, as functions of arrays.
 
     h = x + O · attention(norm(x)),    y = h + D · (silu(G · norm(h)) ⊙ (U · norm(h)))
 
@@ -7,8 +7,8 @@ softmax(R(q) · R(k) / √dim + mask) · v, where ``num_heads / num_kv_heads`` q
 Norms, angles and the softmax are computed in float32 whatever the dtype of the parameters.
 
 References:
-    Qwen2, arXiv 2407.10671, section 2; Qwen3, arXiv 2505.09388, section 2 (norm of the heads);
-    RoFormer, arXiv 2104.09864, Eq. 34.
+    Llama, arXiv 2302.13971, section 2.2; Qwen2, arXiv 2407.10671, section 2 (biases); Qwen3, arXiv
+    2505.09388, section 2 (norm of the heads); RoFormer, arXiv 2104.09864, Eq. 34.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.lm.config import QwenConfig
+from prefjax.lm.config import QwenConfig, RopeScaling
 from prefjax.types import Array, Params
 
 
@@ -55,9 +55,23 @@ def linear(
 def rotary(positions: Int[Array, "batch token"], config: QwenConfig) -> Rotary:
     """Angles ``position · θ^(-2i/dim)`` of the positions, as cosine and sine."""
     exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    frequency = 1.0 / config.rope_theta**exponent
+    frequency = _scaled(1.0 / config.rope_theta**exponent, config.rope_scaling)
     angle = positions.astype(jnp.float32)[:, :, None] * frequency[None, None, :]
     return Rotary(jnp.cos(angle), jnp.sin(angle))
+
+
+def _scaled(
+    frequency: Float[Array, " frequency"], scaling: RopeScaling | None
+) -> Float[Array, " frequency"]:
+    """Frequencies as ``RopeScaling`` stretches them."""
+    if scaling is None:
+        return frequency
+    if scaling.kind == "linear":
+        return frequency / scaling.factor
+    turns = scaling.original_length * frequency / (2 * jnp.pi)
+    low, high = scaling.low_frequency, scaling.high_frequency
+    share = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    return frequency * (share + (1 - share) / scaling.factor)
 
 
 def rotate(

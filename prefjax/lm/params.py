@@ -37,7 +37,7 @@ def layer_shapes(config: QwenConfig) -> dict[str, tuple[int, ...]]:
     }
     if config.architecture == "qwen2":
         shapes |= {"query_bias": (queries,), "key_bias": (keys,), "value_bias": (keys,)}
-    else:
+    elif config.architecture == "qwen3":
         shapes |= {"query_norm": (dim,), "key_norm": (dim,)}
     return shapes
 
