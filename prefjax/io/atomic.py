@@ -5,6 +5,7 @@ content or the new one, a death in between leaves the old one. Modes follow the 
 files that are written directly do.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+_CWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 
 
 def _umask() -> int:
@@ -82,8 +85,8 @@ def atomic_folder(
 
     Args:
         folder: The final name; its parent is made if needed.
-        overwrite: Whether a folder of that name may be replaced. The old one is moved away first
-            and deleted last.
+        overwrite: Whether a folder of that name may be replaced. The two trade places in one step
+            where the system can, and the old one is deleted last.
         is_ours: Says of a folder that would be replaced whether this package wrote it; anything
             else is never deleted.
 
@@ -106,11 +109,29 @@ def atomic_folder(
     try:
         (work / "new").mkdir()
         yield work / "new"
-        if folder.exists():
+        if not folder.exists():
+            os.replace(work / "new", folder)
+        elif not _exchange(work / "new", folder):
             os.replace(folder, work / "old")
-        os.replace(work / "new", folder)
+            try:
+                os.replace(work / "new", folder)
+            except BaseException:
+                os.replace(work / "old", folder)
+                raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Two paths trade places in one step, so that neither is ever missing; whether that worked.
+
+    Linux has a system call for it, which not every file system knows; other systems have none.
+    """
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return rename(_CWD, os.fsencode(one), _CWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def check_writable(folder: str | Path, purpose: str, remedy: str) -> None:
