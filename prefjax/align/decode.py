@@ -81,7 +81,9 @@ def step_kl(
 
 
 def gains(
-    scores: Float[Array, " candidate"], allowed: Bool[Array, " candidate"], beta: Float[Array, ""]
+    scores: Float[Array, " candidate"],
+    allowed: Bool[Array, " candidate"],
+    beta: Float[Array, ""] | float,
 ) -> Float[jax.Array, " candidate"]:
     """β (q − mean q) over the candidates that may be drawn, 0 for the others.
 
