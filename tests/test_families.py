@@ -113,8 +113,8 @@ def test_somebody_elses_family_is_told_what_fails():
 def test_the_prompt_of_a_pair_does_not_depend_on_which_response_stands_first():
     across = BATCH._replace(second=(BATCH.first + 5) % ALL_RESPONSES)
     reverse = across._replace(first=across.second, second=across.first)
-    contexts = [gather(EMBEDDINGS, batch, CONTEXT).context for batch in (across, reverse)]
-    np.testing.assert_array_equal(*contexts)
+    one, other = (gather(EMBEDDINGS, batch, CONTEXT).context for batch in (across, reverse))
+    np.testing.assert_array_equal(one, other)
     votes = gather(EMBEDDINGS, BATCH._replace(second=0 * BATCH.first + BASELINE), CONTEXT)
     np.testing.assert_array_equal(votes.context, CONTEXT[BATCH.first])
 
@@ -174,5 +174,8 @@ def test_bad_input_is_refused_by_name():
         )
     with pytest.raises(ValueError, match=r"comparisons\.first must lie in \[0, 16\)"):
         make_answers(EMBEDDINGS, BATCH._replace(first=BATCH.first + ALL_RESPONSES))
+    free = make_problem(ROWS, None, num_users=ALL_USERS, num_responses=ALL_RESPONSES)
+    with pytest.raises(ValueError, match="families read embeddings and this problem has none"):
+        REGISTRY["lore"].fit(jax.random.key(0), free, REGISTRY["lore"].config)
     with pytest.raises(ValueError, match="num_basis must be at least 1, got 0"):
         type(get_family("lore").config)(num_basis=0)

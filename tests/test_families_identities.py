@@ -139,7 +139,7 @@ def test_pal_a_with_squared_distances_is_pref_with_squared_norms_as_a_feature():
     far = pal_a.distance(points, jnp.stack([ideal, ideal])) ** 2
     features = jnp.concatenate([points, jnp.sum(points**2, axis=1, keepdims=True)], axis=1)
     params = make_basis(jnp.eye(4, 5), jnp.zeros(4), jnp.eye(4))
-    same = pref.logit(params, certain([*(2 * ideal), -1.0]), *features, NOTHING)
+    same = pref.logit(params, certain([*(2 * ideal), -1.0]), features[0], features[1], NOTHING)
     np.testing.assert_allclose(far[1] - far[0], same, rtol=1e-4)
 
 

@@ -104,7 +104,7 @@ def _user_losses(
 
 def _stage_one(key: PRNGKey, problem: Problem, config: Config):
     """Codes, centered, and the head that turns ``[z, 1]`` into a reward."""
-    penalties = Penalties(config.code_penalty, 0.25 * config.code_penalty, 0.0)
+    penalties = Penalties(config.code_penalty, 0.25 * config.code_penalty, jnp.float32(0.0))
     config_em = EMConfig(num_factors=config.code_size)
     problem = problem._replace(standardizer=None)
     fitted, people, _ = basis.fit_block(key, problem, penalties, config=config_em)

@@ -53,6 +53,7 @@ class Fit(Protocol):
         Returns:
             Params, a pytree of arrays.
         """
+        ...
 
 
 class Adapt(Protocol):
@@ -70,6 +71,7 @@ class Adapt(Protocol):
         Returns:
             State, a pytree of arrays whose shapes do not depend on the number of answers.
         """
+        ...
 
 
 class Logit(Protocol):
@@ -87,6 +89,7 @@ class Logit(Protocol):
             second: The same of the second, zero for the baseline.
             context: Embedding of the pair's prompt, width 0 without.
         """
+        ...
 
 
 class Diagnostics(Protocol):
@@ -100,6 +103,7 @@ class Diagnostics(Protocol):
             problem: What was fitted.
             config: The settings that the params were fitted with.
         """
+        ...
 
 
 class ConfigGrid(Protocol):
@@ -112,6 +116,7 @@ class ConfigGrid(Protocol):
             config: What all of them share. They differ from it in numbers only, never in what is
                 static, so that one compiled program fits them all.
         """
+        ...
 
 
 def no_diagnostics(params: Any, problem: Problem, config: Any) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from prefjax.basis import rows as layout
 from prefjax.basis.rows import Rows
 from prefjax.families.answers import Answers
 from prefjax.families.config import Number
+from prefjax.families.linear import embeddings
 from prefjax.families.shapes import Scalar
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
@@ -24,7 +25,7 @@ from prefjax.types import Array, PRNGKey
 
 def inputs(problem: Problem) -> Float[Array, "response_and_baseline input"]:
     """Standardized embeddings, with the zero baseline as the last row."""
-    return layout.extend(problem.embeddings)
+    return layout.extend(embeddings(problem))
 
 
 class StandardizedContext(NamedTuple):
@@ -97,7 +98,7 @@ def mean_loss(
 
 def sum_of_squares(tree: Any) -> Scalar:
     """Squared norm of all leaves together."""
-    return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree))
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)), jnp.zeros(()))
 
 
 def adam(

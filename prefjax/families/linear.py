@@ -19,11 +19,24 @@ NUM_STEPS = 12
 LONGEST = 1.79  # solves exp(x) − x − 1 = x²: a Newton step that moves no logit further is safe
 
 
+def embeddings(problem: Problem) -> Float[Array, "response input"]:
+    """Standardized embeddings of a problem, which every family reads.
+
+    Raises:
+        ValueError: The problem is one of free factors.
+    """
+    if problem.embeddings is None:
+        raise ValueError(
+            "families read embeddings and this problem has none; use one-hot rows for responses "
+            "without text"
+        )
+    return problem.embeddings
+
+
 def gaps(problem: Problem) -> Float[Array, "row input"]:
     """Δ of every slot, padding included."""
-    return layout.feature_gap(problem.embeddings, problem.rows).reshape(
-        -1, problem.embeddings.shape[1]
-    )
+    table = embeddings(problem)
+    return layout.feature_gap(table, problem.rows).reshape(-1, table.shape[1])
 
 
 def labels(problem: Problem) -> Float[Array, " row"]:
@@ -90,5 +103,5 @@ def solve(
 
 def population(problem: Problem, penalty: Number) -> Float[Array, " input"]:
     """One reward for everybody, centered at zero."""
-    center = jnp.zeros((1, problem.embeddings.shape[1]))
+    center = jnp.zeros((1, embeddings(problem).shape[1]))
     return solve(problem, problem.rows.sample_weight.reshape(1, -1), center, penalty)[0]

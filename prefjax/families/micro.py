@@ -152,7 +152,7 @@ def diagnostics(params: Params, problem: Problem, config: Config) -> dict[str, j
     share = problem.compared / jnp.maximum(jnp.sum(problem.compared), 1)
     mean = entropy(share @ weight)
     shared = mean - jnp.sum(share * entropy(weight))
-    apart = jnp.var(problem.embeddings @ params.weights.T, axis=1)
+    apart = jnp.var(linear.embeddings(problem) @ params.weights.T, axis=1)
     return {
         "router_entropy": mean / most,
         "routing_information": shared / most,

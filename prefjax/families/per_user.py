@@ -60,7 +60,7 @@ class Params(NamedTuple):
 
 def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     """The prior; ``key`` is not used."""
-    center = jnp.zeros(problem.embeddings.shape[1])
+    center = jnp.zeros(linear.embeddings(problem).shape[1])
     if config.around == "population":
         center = linear.population(problem, config.population_penalty)
     return Params(center=center, precision=jnp.asarray(config.penalty))

@@ -42,4 +42,6 @@ def draw_by_user(
         problem: Whose people they are.
         draw: One person's draw from one key.
     """
-    return jax.vmap(lambda rank: draw(jax.random.fold_in(key, rank)))(user_rank(problem))
+    return jax.vmap(lambda rank: jnp.asarray(draw(jax.random.fold_in(key, rank))))(
+        user_rank(problem)
+    )

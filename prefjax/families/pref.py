@@ -20,6 +20,7 @@ References:
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 
 from prefjax import logistic
 from prefjax.basis import EMConfig, Problem, SearchConfig, fit_block, search_utility
@@ -62,7 +63,7 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
         basis, _, _ = fit_default(key, problem, config=config.em, search_config=config.search)
         return basis
     utility = search_utility(key, problem, config=config.em, search_config=config.search)
-    penalties = Penalties(config.penalty, utility, 1.0)
+    penalties = Penalties(config.penalty, utility, jnp.float32(1.0))
     basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     return basis
 

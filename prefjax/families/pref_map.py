@@ -45,7 +45,7 @@ class Config(FamilyConfig):
 
 def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
     """The basis by joint MAP with the ridge prior; ``key`` only breaks ties in the start."""
-    penalties = Penalties(config.penalty, config.utility_penalty, 0.0)
+    penalties = Penalties(config.penalty, config.utility_penalty, jnp.float32(0.0))
     problem = problem._replace(standardizer=None)
     basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     eye = jnp.eye(config.em.num_factors)

@@ -85,7 +85,7 @@ def renumber(
         user=user[rows.user], first=response[rows.first], second=response[rows.second]
     )
     batch = batch._replace(first=response[batch.first], second=response[batch.second])
-    return World(rows, *tables, batch)
+    return World(rows, tables[0], tables[1], batch)
 
 
 @partial(jax.jit, static_argnames=("family",))
@@ -135,6 +135,7 @@ class Subject:
 
     def answers(self, world: World, problem: Problem) -> Answers:
         """The answers of a world's new people."""
+        assert problem.standardizer is not None
         inputs = standardize(problem.standardizer, world.embeddings)
         return gather(inputs, world.batch, world.context)
 
