@@ -159,6 +159,12 @@ def test_bad_input_is_refused_by_name():
         get_family("lora")
     with pytest.raises(ValueError, match="every comparison has sample_weight 0: nothing can be"):
         make(ROWS._replace(sample_weight=np.zeros(len(ROWS.user))), EMBEDDINGS)
+    for weight, said in (
+        (1e-38, "less than 1e-12; multiply"),
+        (1e30, r"beyond 1e\+12 a single row"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make(ROWS._replace(sample_weight=np.full(len(ROWS.user), weight)), EMBEDDINGS)
     with pytest.raises(ValueError, match=r"comparisons\.user must lie in \[0, 2\)"):
         make_problem(ROWS, EMBEDDINGS, num_users=2)
     broken = np.where(np.arange(ALL_RESPONSES)[:, None] == ROWS.first[0], np.nan, EMBEDDINGS)

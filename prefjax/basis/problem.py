@@ -27,6 +27,8 @@ from prefjax.types import BASELINE, Array, Comparisons
 
 LARGEST_TOTAL = 1e12
 """Largest total weight: beyond it one row no longer counts in single precision."""
+SMALLEST_TOTAL = 1e-12
+"""Smallest total weight: below it a penalty per unit of weight leaves single precision."""
 LARGEST_SHARE = 0.95
 """Part of the variance from which a single input column is named."""
 
@@ -199,6 +201,11 @@ def _prepare(comparisons, embeddings, num_users, num_responses, context, group, 
     rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
     rows = in_one_form(_without_same(validate_comparisons(rows, num_users, num_responses)))
     total = rows.sample_weight.astype(np.float64).sum()
+    if total < SMALLEST_TOTAL:
+        raise ValueError(
+            f"the weights sum to {total:.3g}, less than {SMALLEST_TOTAL:.0e}; multiply "
+            "comparisons.sample_weight by a constant"
+        )
     if total > LARGEST_TOTAL:
         raise ValueError(
             f"the weights sum to {total:.3g}, beyond {LARGEST_TOTAL:.0e} a single row no longer "
