@@ -1,6 +1,8 @@
 """The public object against the kernels behind it."""
 
 import json
+import re
+import warnings
 from dataclasses import replace
 
 import chex
@@ -11,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import prefjax
-from prefjax import logistic
+from prefjax import logistic, metrics
 from prefjax.basis import EMConfig
 from prefjax.model import files
 from prefjax.types import Comparisons
@@ -153,7 +155,7 @@ def test_a_model_that_was_tampered_with_is_refused_by_name(model, tmp_path, mess
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     arrays = spoil(arrays)
     about = json.loads(header["prefjax"])
-    about["digest"] = files._digest(arrays)
+    about["digest"] = files._digest(arrays, about["users"], about["report"])
     save_file(arrays, path, metadata={"prefjax": json.dumps(about)})
     with pytest.raises(ValueError, match=rf"{files.FILE}.*{message}"):
         prefjax.load(tmp_path)
@@ -219,3 +221,78 @@ def test_bad_input_is_named(world, model):
         prefjax.fit(comparisons, spoiled)
     with pytest.raises(ValueError, match="first"):
         prefjax.fit(comparisons._replace(first=comparisons.first + 1), embeddings)
+
+
+def personal_auc(comparisons, table, seed=1, **settings):
+    """AUC of fresh answers of the training people, by a model of ``table``."""
+    model = prefjax.fit(comparisons, table, config=EMConfig(num_factors=3), **settings)
+    items = model.items(table)
+    rng = np.random.default_rng(seed)
+    user = np.repeat(np.arange(NUM_USERS), 40)
+    first = rng.integers(NUM_RESPONSES, size=user.size)
+    second = (first + rng.integers(1, NUM_RESPONSES, size=user.size)) % NUM_RESPONSES
+    gap = items.features[first] - items.features[second]
+    logit = (gap * model.people.mean[user]).sum(1) + items.utility[first] - items.utility[second]
+    return user, first, second, logit
+
+
+def truth_auc(world, answered):
+    user, first, second, logit = answered
+    embeddings, head, _ = world
+    rng = np.random.default_rng(0)
+    rng.normal(size=(NUM_RESPONSES, NUM_INPUTS))
+    rng.normal(size=(NUM_INPUTS, 2))
+    weights = rng.normal(size=(NUM_USERS, 2)) * 1.5
+    true = ((embeddings[first] - embeddings[second]) @ head * weights[user]).sum(1)
+    return metrics.macro_auc(user, logit, (true > 0).astype(np.float32)).value
+
+
+def test_a_column_in_another_unit_is_named_and_its_remedy_works(world):
+    embeddings, _, comparisons = world
+    characters = np.random.default_rng(0).integers(200, 2500, (NUM_RESPONSES, 1))
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    both = np.concatenate([unit, characters], axis=1).astype(np.float32)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prefjax.fit(comparisons, both, config=EMConfig(num_factors=3))
+    said = "\n".join(str(warning.message) for warning in caught)
+    assert re.search(r"column 12 .* variance.*standardize=True", said)
+    assert "nothing personal could be told" in said
+    remedied = truth_auc(world, personal_auc(comparisons, both, standardize=True))
+    assert remedied > truth_auc(world, personal_auc(comparisons, unit)) - 0.02
+
+
+def test_a_row_that_nobody_compared_changes_nothing(world):
+    embeddings, _, comparisons = world
+    long = 1e4 * np.random.default_rng(0).normal(size=(1, NUM_INPUTS))
+    more = np.concatenate([embeddings, long]).astype(np.float32)
+    ours = personal_auc(comparisons, more)[-1]
+    np.testing.assert_array_equal(ours, personal_auc(comparisons, embeddings)[-1])
+
+
+def test_what_cannot_be_fitted_is_refused_by_name(world):
+    embeddings, _, comparisons = world
+    nothing = comparisons._replace(sample_weight=0 * comparisons.sample_weight)
+    with pytest.raises(ValueError, match="sample_weight 0"):
+        prefjax.fit(nothing, embeddings)
+    one = Comparisons(*(column[:1] for column in comparisons))
+    with pytest.raises(ValueError, match=r"1 users have comparisons.*at least 4"):
+        prefjax.fit(one, embeddings)
+    heavy = comparisons._replace(sample_weight=1e30 * comparisons.sample_weight)
+    with pytest.raises(ValueError, match=r"divide comparisons\.sample_weight"):
+        prefjax.fit(heavy, embeddings)
+    with pytest.raises(ValueError, match="against itself"):
+        prefjax.fit(comparisons._replace(second=comparisons.first), embeddings)
+    with pytest.raises(ValueError, match="group must be one whole number"):
+        prefjax.fit(comparisons, embeddings, group=np.zeros(3, int))
+
+
+def test_the_report_and_the_warning_say_that_nothing_was_found(world, model):
+    embeddings, _, comparisons = world
+    assert model.report["gain_low"] > 0.02
+    assert model.report["held_out_nll"] < model.report["population_nll"]
+    rng = np.random.default_rng(0)
+    noise = comparisons._replace(label=rng.integers(0, 2, len(comparisons.label)).astype(float))
+    with pytest.warns(UserWarning, match="nothing personal could be told"):
+        empty = prefjax.fit(noise, embeddings, config=EMConfig(num_factors=3))
+    assert empty.report["gain_low"] <= 0

@@ -3,7 +3,7 @@
 Each fit starts from the one before. A path ends where the loss has risen twice in a row by more
 than two standard errors over the best so far: the loss of a path falls while it over-fits, turns
 once, and ends at the loss of the population. Where the first, weakest candidate is the best, weaker
-ones are tried until the loss turns there too.
+ones are tried for as long as they gain.
 """
 
 from typing import NamedTuple
@@ -21,8 +21,10 @@ from prefjax.basis.state import EMConfig, EMState, SearchConfig
 from prefjax.types import Array, Penalties
 
 NUM_NEW_USER_STEPS = 5
-NUM_EXTRA = 4
+NUM_EXTRA = 8
 """Candidates weaker than those of a grid, which are fitted where its weakest wins."""
+WORTH_MORE = 1e-3
+"""Nats a row that a weaker candidate must gain for a still weaker one to be tried."""
 CLEARLY_WORSE = 2.0
 """Standard errors over the best so far at which a path may end."""
 
@@ -123,6 +125,8 @@ def score(
     excess = jnp.where(jnp.isfinite(before), personal - before, -1.0)
     error = jnp.sqrt(jnp.sum(jnp.square(excess - excess.mean())))
     is_better = excess.sum() < 0
+    total = jnp.sum(jnp.where(held_out[None], division.predicted, 0.0)) / len(division.predicted)
+    is_worth_more = excess.sum() < -WORTH_MORE * total
     num_worse = jnp.where(excess.sum() > CLEARLY_WORSE * error, path.num_worse + 1, 0)
     is_first = path.index == NUM_EXTRA
     path = path._replace(
@@ -132,16 +136,16 @@ def score(
         personal=path.personal.at[path.index].set(personal),
         population=path.population.at[path.index].set(population),
     )
-    return _turn(path, is_better)
+    return _turn(path, is_worth_more)
 
 
-def _turn(path: Path, is_better: Bool[Array, ""]) -> Path:
+def _turn(path: Path, is_worth_more: Bool[Array, ""]) -> Path:
     """The next candidate: up while it helps or the grid lasts, then down if the first won."""
     last = path.personal.shape[0] - 1
     going_up = path.direction > 0
     up_ends = going_up & ((path.num_worse >= 2) | (path.index == last))
     goes_down = up_ends & (path.best == NUM_EXTRA)
-    down_ends = (path.direction < 0) & (~is_better | (path.index == 0))
+    down_ends = (path.direction < 0) & (~is_worth_more | (path.index == 0))
     direction = jnp.where(up_ends, jnp.where(goes_down, -1, 0), path.direction)
     direction = jnp.where(down_ends, 0, direction)
     start = jnp.where(goes_down, NUM_EXTRA, path.index)

@@ -30,7 +30,7 @@ class EMConfig:
 
     num_factors: int = 6
     bound: Bound = "jaakkola"
-    max_steps: int = 60
+    max_steps: int = 120
     tolerance: float = 2e-5
     user_steps: int = 2
     solve_steps: int = 6

@@ -27,7 +27,7 @@ def fit(
     embeddings: Float[Array, "response input"],
     *,
     num_users: int | None = None,
-    group: Int[Array, " response"] | None = None,
+    group: Int[Array, " _"] | None = None,
     standardize: bool = False,
     seed: int = 0,
     config: EMConfig = EMConfig(),

@@ -5,7 +5,6 @@ while writing leaves the old one. The header carries a digest of the arrays; wha
 with it, is not finite or is no Gaussian is refused by name.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from prefjax.io.atomic import write_atomically
+from prefjax.io.digest import digest_arrays, digest_json
 from prefjax.types import Gaussian, RewardBasis
 
 if TYPE_CHECKING:
@@ -58,14 +58,15 @@ def save(
         "people.mean": people.mean,
         "people.covariance": people.covariance,
     }
-    arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    arrays = {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
         raise ValueError(f"a model that is not finite is not saved: {', '.join(wrong)}")
+    users = tuple(name.item() if isinstance(name, np.generic) else name for name in users)
     about = {
         "format": FORMAT,
-        "digest": _digest(arrays),
-        "users": [name.item() if isinstance(name, np.generic) else name for name in users],
+        "digest": _digest(arrays, users, dict(report)),
+        "users": users,
         "report": dict(report),
     }
     header = {"prefjax": json.dumps(about)}
@@ -104,8 +105,8 @@ def load(folder: str | Path) -> "PreferenceModel":
         raise ValueError(f"{path}: its header cannot be read ({error})") from error
     if version != FORMAT:
         raise ValueError(f"{path} is in format {version}; this version reads {FORMAT} and 1")
-    if _digest(arrays) != digest:
-        raise ValueError(f"{path}: its arrays differ from their digest; the file was changed")
+    if _digest(arrays, users, report) != digest:
+        raise ValueError(f"{path}: its content differs from its digest; the file was changed")
     basis, people = _assemble(path, arrays)
     if len(users) != len(people.mean):
         raise ValueError(f"{path} names {len(users)} users and has {len(people.mean)}")
@@ -127,13 +128,10 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
     return arrays, header
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _digest(arrays: Mapping[str, np.ndarray], users: Any, report: Any) -> str:
+    """Of everything that a model says."""
+    stored = (arrays[name] for name in sorted(arrays))
+    return digest_json([FORMAT, sorted(arrays), digest_arrays(*stored), list(users), report])
 
 
 def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[RewardBasis, Gaussian]:
