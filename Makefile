@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PRESET ?= paper
-BENCHMARKS ?= logistic factorization elicit align
+BENCHMARKS ?= logistic fit elicit align
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 export JAX_PLATFORMS ?= cpu

@@ -1,4 +1,4 @@
-"""Choosing questions: exact pair search against brute force, and a whole elicitation study.
+"""Choosing questions: exact pair search against brute force, and a whole study of interviews.
 
     python -m benchmarks.elicit [--small]
 
@@ -11,7 +11,6 @@ with a refit after every answer, as one compiled program. Both take under two mi
 """
 
 import argparse
-import json
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +20,14 @@ from scipy.special import expit
 from benchmarks import timing
 from prefjax.person import (
     RULES,
-    Belief,
-    ElicitConfig,
+    InterviewConfig,
     PairPool,
     ResponsePool,
-    elicit,
+    interview,
     make_simulated,
     select,
 )
-from prefjax.types import GaussianPrior
+from prefjax.types import Gaussian
 
 NUM_FACTORS = 6
 
@@ -42,7 +40,7 @@ def make_search(num_prompts, num_responses, num_users):
     covariance = root @ root.swapaxes(1, 2) / NUM_FACTORS + 0.1 * np.eye(NUM_FACTORS)
     weight = rng.normal(size=(num_users, NUM_FACTORS)).astype(np.float32)
     pool = ResponsePool(features, utility, np.ones(utility.shape, bool))
-    return jax.tree.map(jnp.asarray, (pool, Belief(weight, covariance.astype(np.float32))))
+    return jax.tree.map(jnp.asarray, (pool, Gaussian(weight, covariance.astype(np.float32))))
 
 
 def brute_force(pool, belief):
@@ -69,11 +67,11 @@ def make_study(num_users, num_seeds, num_candidates, num_questions):
     weight = jax.random.normal(key_weight, (num_users, NUM_FACTORS))
     gaps = jax.random.normal(key_gap, (num_candidates, NUM_FACTORS)) * scale[None, :]
     pool = PairPool(gaps, jnp.zeros(num_candidates), jnp.ones(num_candidates, bool))
-    prior = GaussianPrior(jnp.zeros(NUM_FACTORS), jnp.eye(NUM_FACTORS))
-    config = ElicitConfig(num_questions)
+    prior = Gaussian(jnp.zeros(NUM_FACTORS), jnp.eye(NUM_FACTORS))
+    config = InterviewConfig(num_questions)
 
     def one(key, weight):
-        return elicit(key, pool, make_simulated(weight, pool), prior, config)
+        return interview(key, pool, make_simulated(weight, pool), prior, config)
 
     keys = jax.random.split(key_run, num_seeds * num_users)
     lanes = jnp.tile(weight, (num_seeds, 1))
@@ -117,22 +115,14 @@ def main():
     converged = bool(study(keys_study, lanes).converged.all())
 
     prompts, responses, users = search_size
-    result = {
-        "benchmark": "elicit",
-        "device": jax.devices()[0].device_kind,
-        "sizes": {
-            "search": {"prompts": prompts, "responses": responses, "users": users},
-            "study": dict(
-                zip(("users", "seeds", "candidates", "questions"), study_size, strict=True)
-            ),
-        },
-        "seconds": seconds,
-        "ratios": {"brute_force": seconds["brute_force"] / seconds["search"]},
-        "agrees": True,
-        "converged": converged,
-        "environment": timing.environment(),
+    study = dict(zip(("users", "seeds", "candidates", "questions"), study_size, strict=True))
+    sizes = {
+        "search": {"prompts": prompts, "responses": responses, "users": users},
+        "study": study,
     }
-    print(json.dumps(result))
+    ratios = {"brute_force": seconds["brute_force"] / seconds["search"]}
+    more = {"converged": converged, "environment": timing.environment()}
+    print(timing.report("elicit", sizes, seconds, ratios, **more))
 
 
 if __name__ == "__main__":

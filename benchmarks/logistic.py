@@ -19,7 +19,6 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks import timing
 from prefjax import logistic, numerics
-from prefjax.types import GaussianPrior
 
 BETA = 0.02
 TOLERANCE = 1e-4
@@ -102,9 +101,9 @@ def main() -> None:
     label = (rng.random(chance.shape) < chance).astype(np.float32)
     f, y = jnp.asarray(features), jnp.asarray(label)
     weight = jnp.ones_like(y)
-    prior = GaussianPrior(jnp.zeros(num_factors), BETA * jnp.eye(num_factors))
+    ridge = {"mean": jnp.zeros(num_factors), "precision": BETA * jnp.eye(num_factors)}
 
-    fit_users = jax.jit(jax.vmap(lambda f, y, w: logistic.fit(f, y, w, prior=prior)))
+    fit_users = jax.jit(jax.vmap(lambda f, y, w: logistic.fit(f, y, w, **ridge)))
     part = min(num_users, 2048)
     loop = 128
     doubles = features[:loop].astype(float)
@@ -145,7 +144,8 @@ def main() -> None:
     print(f"roofline {roofline.seconds:.4f} s", json.dumps(roofline._asdict()))
     print(json.dumps(timing.environment()))
     sizes = {"user": num_users, "pair": num_pairs, "factor": num_factors}
-    print(timing.report("logistic", "prefjax", sizes, seconds, agrees=True))
+    ratios = timing.ratios_to("prefjax", seconds)
+    print(timing.report("logistic", sizes, seconds, ratios))
 
 
 if __name__ == "__main__":

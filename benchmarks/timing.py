@@ -70,18 +70,33 @@ def environment() -> dict[str, Any]:
     }
 
 
+def ratios_to(ours: str, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of every baseline divided by ours."""
+    return {name: value / seconds[ours] for name, value in seconds.items() if name != ours}
+
+
 def report(
-    benchmark: str, ours: str, sizes: Mapping[str, int], seconds: Mapping[str, float], agrees: bool
+    benchmark: str,
+    sizes: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    ratios: Mapping[str, float],
+    **more: Any,
 ) -> str:
-    """The line a benchmark prints last: medians, and each baseline's seconds divided by ours."""
-    ratios = {name: value / seconds[ours] for name, value in seconds.items() if name != ours}
-    return json.dumps(
-        {
-            "benchmark": benchmark,
-            "device": jax.devices()[0].device_kind,
-            "sizes": dict(sizes),
-            "seconds": dict(seconds),
-            "ratios": ratios,
-            "agrees": agrees,
-        }
-    )
+    """The line a benchmark prints last; whoever reaches it agrees with its baselines.
+
+    Args:
+        benchmark: Name of the benchmark.
+        sizes: What was computed.
+        seconds: Median of each candidate.
+        ratios: Seconds of each baseline over ours.
+        more: Further fields.
+    """
+    line = {
+        "benchmark": benchmark,
+        "device": jax.devices()[0].device_kind,
+        "sizes": dict(sizes),
+        "seconds": dict(seconds),
+        "ratios": dict(ratios),
+        "agrees": True,
+    }
+    return json.dumps(line | more)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from prefjax import metrics
-from prefjax.lab import plots, runs
+from prefjax.lab import plots, row, runs
 
 ANSWERS = (0, 5, 20)
 
@@ -146,3 +146,15 @@ def test_strips_have_a_point_a_seed_and_lines_a_band():
         plots.strip(runs.tidy(rows), metric="nothing")
     with pytest.raises(ValueError, match="nothing"):
         plots.lines(runs.tidy(rows), x="seed", xlabel="", metric="nothing")
+
+
+def test_bands_of_two_seeds_do_not_leave_the_range_of_the_metric():
+    rows = [
+        row("pref", "mine", "auc_user", value, seed=seed, num_answers=number)
+        for seed, value in enumerate((0.4, 0.9))
+        for number in ANSWERS
+    ]
+    axes = plots.learning_curves(runs.tidy(rows)).axes[0]
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert heights.min() >= 0
+    assert heights.max() <= 1

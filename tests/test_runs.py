@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from prefjax.io.atomic import write_atomically
-from prefjax.lab import runs
+from prefjax.lab import interval_of, row, runs
 
 EXPERIMENT = '''
 """A tiny experiment."""
@@ -190,3 +190,39 @@ def test_configs_of_any_kind_become_json(tmp_path):
         "config": {"path": "data", "rates": [0.1, None], "count": [0, 1]},
         "3": None,
     }
+
+
+def test_a_row_has_the_columns_of_results_and_its_interval_stays_in_range():
+    interval = interval_of("auc_user", np.array([0.1, 0.95]))
+    one = row("pref", "toy", "auc_user", interval, num_answers=5, num_users=2)
+    assert set(runs.COLUMNS) < set(one)
+    assert (one["low"], one["high"], one["value"]) == (0.0, 1.0, pytest.approx(0.525))
+    assert one["seed"] is one["control"] is None
+    assert interval_of("nll", np.array([0.01, 2.0])).low == 0
+    assert interval_of("gap", np.array([-5.0, 5.0])).low < -5
+    assert row("pref", "toy", "nll", np.float32(0.5))["low"] is None
+
+
+@pytest.mark.multiprocess
+def test_programs_are_kept_on_disk_unless_turned_off(tmp_path):
+    code = (
+        "import jax; from prefjax.parallel import use_compilation_cache as use\n"
+        "folder = use(); jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.jit(lambda x: x @ x + 1)(jax.numpy.ones((8, 8))); print(folder)"
+    )
+
+    def folder_of(**environ):
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
+        plain |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"} | environ
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert folder_of(PREFJAX_COMPILATION_CACHE="off") == "None"
+    assert not list(tmp_path.iterdir())
+    default = folder_of()
+    assert default == str(tmp_path / "prefjax" / "compiled")
+    assert list(Path(default).iterdir())
+    named = str(tmp_path / "named")
+    assert folder_of(PREFJAX_COMPILATION_CACHE=named) == named
+    assert list(Path(named).iterdir())
