@@ -22,9 +22,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from prefjax import metrics
 from prefjax.families import get_family
 from prefjax.lab import compare, interval_of, plots, row, runs
+from prefjax.metrics import Interval
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def study(config: Config, people: int, answers: int, sharpness: float) -> np.nda
     return np.array([interval_of("minus_population", gain) for gain in gains])
 
 
-def share_above(low: np.ndarray) -> metrics.Interval:
+def share_above(low: np.ndarray) -> tuple[float, float, float]:
     """Share of repeats whose lower end lies above 0, with Wilson's interval."""
     found = binomtest(int(np.sum(low > 0)), len(low))
     ends = found.proportion_ci(method="wilson")
-    return metrics.Interval(*map(np.asarray, (found.statistic, ends.low, ends.high, len(low))))
+    return float(found.statistic), float(ends.low), float(ends.high)
 
 
 def run(config: Config) -> runs.Result:
@@ -87,12 +87,13 @@ def run(config: Config) -> runs.Result:
     lines.append("|---" * 5 + "|")
     for sharpness, answers, people in product(config.sharpness, config.answers, config.people):
         found = study(config, people, answers, sharpness)
-        power, gain = share_above(found[:, 1]), float(np.mean(found[:, 0]))
+        share, gain = share_above(found[:, 1]), float(np.mean(found[:, 0]))
+        power = Interval(*map(np.asarray, (*share, len(found))))
         name, dataset = f"{answers} answers each", f"personal logit {sharpness}"
         size = {"num_answers": answers, "num_people": people}
         rows.append(row(name, dataset, "power", power, **size))
         rows.append(row(name, dataset, "minus_population", gain, **size))
-        shown = f"{gain:+.3f} | {float(power.value):.2f} |"
+        shown = f"{gain:+.3f} | {share[0]:.2f} |"
         lines.append(f"| {sharpness} | {answers} | {people} | {shown}")
     lines.append(
         f"\nShare of {config.num_repeats} simulated studies whose interval over the new people "

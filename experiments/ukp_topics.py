@@ -73,18 +73,17 @@ def predict(
     params: Any,
     answers: Answers,
     user: Int[Array, " row"],
-    first: Float[Array, "row input"],
-    second: Float[Array, "row input"],
+    pairs: tuple[Array, Array],
     config: Any,
     *,
     family: Family,
 ) -> Float[jax.Array, " row"]:
-    """Logits of flat rows, each under its worker's state."""
+    """Logits of flat rows, the inputs of first and second, each under its worker's state."""
     states = jax.vmap(family.adapt, in_axes=(None, 0, None))(params, answers, config)
     own = jax.tree.map(lambda leaf: leaf[user], states)
-    context = jnp.zeros((len(first), 0))
+    context = jnp.zeros((len(user), 0))
     in_axes = (None, 0 if jax.tree.leaves(own) else None, 0, 0, 0)
-    return jax.vmap(family.logit, in_axes=in_axes)(params, own, first, second, context)
+    return jax.vmap(family.logit, in_axes=in_axes)(params, own, *pairs, context)
 
 
 def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray, config: Config):
@@ -110,7 +109,7 @@ def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray
         params = compare.fit(jax.random.key(fold), family, problem, trial)
         padded = select_rows(rows, np.pad(tested, (0, longest - len(tested))))
         pairs = inputs[padded.first], inputs[padded.second]
-        told = padded.user, *pairs, trial
+        told = padded.user, pairs, trial
         return np.asarray(predict(params, gather(inputs, heard), *told, family=family))[
             : len(tested)
         ]

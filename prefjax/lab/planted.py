@@ -14,8 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data.split import split_new_prompts
-from prefjax.lab.compare.draws import HELD, MOST_ANSWERS, Draw, Source
+from prefjax.lab.compare.draws import HELD, Draw, Source, cut_prompts
 from prefjax.types import Array, Comparisons
 
 
@@ -122,25 +121,14 @@ def make_planted(config: PlantedConfig, seed: int) -> Planted:
     of_prompt = np.repeat(np.arange(config.num_prompts), size)
     prompt_index = of_prompt.astype(np.int32)
 
-    def cut(
-        rows: Comparisons, num_users: int, new: np.ndarray, is_new: np.ndarray, most: int
-    ) -> Draw:
-        split = split_new_prompts(
-            rows,
-            known_users=np.setdiff1d(np.arange(num_users), new),
-            new_users=new,
-            is_new_response=is_new,
-            group=prompt_index,
-            max_answers=most,
-        )
-        return Draw(split, embeddings, np.zeros((num_responses, 0), np.float32))
-
-    outer = cut(rows, config.num_users, new_users, of_prompt < num_test, seen)
-    num_known = len(outer.split.known_users)
+    outer = cut_prompts(rows, config.num_users, new_users, of_prompt < num_test, prompt_index, seen)
+    num_known = len(outer.known_users)
     chosen = np.sort(rng.permutation(num_known)[: max(round(HELD * num_known), 1)])
     is_held_out = np.isin(of_prompt, num_test + np.arange(max(config.num_prompts // 5, 1)))
-    inner = cut(outer.split.train, num_known, chosen, is_held_out, MOST_ANSWERS)
+    inner = cut_prompts(outer.train, num_known, chosen, is_held_out, prompt_index)
+    context = np.zeros((num_responses, 0), np.float32)
+    draws = (Draw(split, embeddings, context) for split in (outer, inner))
     length = np.zeros((num_responses, 1), np.float32)
-    source = Source(outer, inner, length=length, votes=False)
+    source = Source(*draws, length=length, votes=False)
     is_new = np.isin(np.arange(config.num_users), new_users)
     return Planted(source, weight, group, is_new)

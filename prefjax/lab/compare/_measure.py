@@ -89,14 +89,16 @@ def _score(
 def _serve(
     params: Any,
     states: Any,
-    default: Float[Array, "prompt input"],
-    candidates: Float[Array, "prompt candidate input"],
-    context: Float[Array, "prompt context"],
+    prompts: tuple[Array, Array, Array],
     *,
     family: Family,
     shape: tuple[int, int],
 ) -> Int[jax.Array, "answers user prompt"]:
-    """Place of the candidate that each person's model prefers most to the default."""
+    """Place of the candidate that each person's model prefers most to the default.
+
+    ``prompts`` holds the inputs of the default and of the candidates, and the contexts.
+    """
+    default, candidates, context = prompts
 
     def best(state: Any) -> Int[jax.Array, " prompt"]:
         gain = jax.vmap(partial(family.logit, params, state), in_axes=(0, None, None))
@@ -171,7 +173,7 @@ def scores_of(
     shape = number, len(case.answers.label)
     inputs = jnp.asarray(case.inputs)
     prompts = inputs[default], inputs[candidates], jnp.asarray(case.context)[default]
-    best = _serve(params, states, *prompts, family=family, shape=shape)
+    best = _serve(params, states, prompts, family=family, shape=shape)
     served = candidates[np.arange(len(unseen)), np.asarray(best)[:, : case.num_users]]
     gained = attributes[served] - attributes[default][None, None]
     gap = np.einsum("nupa,ua->nup", gained, weights)

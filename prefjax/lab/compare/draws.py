@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data import Dataset, SharedItemsConfig, Split, split_shared_items
+from prefjax.data import (
+    Dataset,
+    SharedItemsConfig,
+    Split,
+    split_new_prompts,
+    split_shared_items,
+)
 from prefjax.data.attributes import ChoiceConfig, World
 from prefjax.data.same_text import GroupKind
 from prefjax.types import Array, Comparisons, UserBatch
@@ -138,3 +144,31 @@ def hold_out_people(
         max_answers=MOST_ANSWERS,
     )
     return split_shared_items(inside, config, seed=seed)
+
+
+def cut_prompts(
+    rows: Comparisons,
+    num_users: int,
+    new_users: Array,
+    is_new_response: Array,
+    group: Array,
+    max_answers: int = MOST_ANSWERS,
+) -> Split:
+    """Holds people out who are tested on prompts that nobody else has seen.
+
+    Args:
+        rows: Everybody's rows.
+        num_users: How many people they are of.
+        new_users: Those who are new.
+        is_new_response: Of every response, whether its prompt is new.
+        group: Group of every response.
+        max_answers: Answers that are kept of a new person.
+    """
+    return split_new_prompts(
+        rows,
+        known_users=np.setdiff1d(np.arange(num_users), new_users),
+        new_users=np.sort(new_users),
+        is_new_response=is_new_response,
+        group=group,
+        max_answers=max_answers,
+    )

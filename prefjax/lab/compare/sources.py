@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split, split_new_prompts
+from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import encode_cached, get_encoder
 from prefjax.io import digest_json
@@ -22,6 +22,7 @@ from prefjax.lab.compare.draws import (
     MOST_ANSWERS,
     Draw,
     Source,
+    cut_prompts,
     hold_out_people,
     simulated_people,
 )
@@ -96,24 +97,14 @@ def unseen_prompts(
     rng = np.random.default_rng(seed)
     embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
 
-    def cut(
-        rows: Comparisons, num_users: int, new: np.ndarray, is_new_response: np.ndarray
-    ) -> Split:
-        return split_new_prompts(
-            rows,
-            known_users=np.setdiff1d(np.arange(num_users), new),
-            new_users=new,
-            is_new_response=is_new_response,
-            group=group,
-            max_answers=max_answers,
-        )
-
-    outer = cut(dataset.comparisons, dataset.num_users, np.sort(new_users), is_test)
+    outer = cut_prompts(
+        dataset.comparisons, dataset.num_users, new_users, is_test, group, max_answers
+    )
     groups = rng.permutation(np.unique(group[~is_test]))
     held_out = np.isin(group, groups[: max(round(HELD * len(groups)), 1)])
     num_known = len(outer.known_users)
     chosen = rng.permutation(num_known)[: max(round(HELD * num_known), 1)]
-    inner = cut(outer.train, num_known, np.sort(chosen), held_out)
+    inner = cut_prompts(outer.train, num_known, chosen, held_out, group, max_answers)
 
     def embed(split: Split) -> Draw:
         table = text_block(embedding, shown(split.train), num_inputs)
