@@ -10,7 +10,6 @@ from prefjax.person._adapt import (
     adapt,
     adapt_checked,
     adapt_path,
-    check_gaussian,
     ridge_losses,
     ridge_prior,
 )
@@ -23,7 +22,9 @@ from prefjax.person._interview import (
     make_simulated,
 )
 from prefjax.person.acquisition import RULES, Moments, Rule, get_rule, score
-from prefjax.person.host import LoggedAnswer, Person, Question, Ranking, describe
+from prefjax.person.checks import check_gaussian
+from prefjax.person.host import LoggedAnswer, Person, Question
+from prefjax.person.items import describe
 from prefjax.person.pools import (
     PairPool,
     Pool,
@@ -34,6 +35,7 @@ from prefjax.person.pools import (
     select_batch,
     split_index,
 )
+from prefjax.person.ranking import Ranking
 
 __all__ = [
     "RULES",

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, NewtonConfig, Status
 from prefjax.numerics import precision
+from prefjax.person.checks import check_gaussian
 from prefjax.types import Array, Gaussian, UserBatch
 
 
@@ -196,27 +197,3 @@ def adapt_checked(
             raise RuntimeError(f"{message}; users {names}{more}")
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     return fits
-
-
-def check_gaussian(gaussian: Gaussian, name: str) -> None:
-    """Refuses a Gaussian that is none.
-
-    Args:
-        gaussian: One, without leading axes.
-        name: What the message calls it.
-
-    Raises:
-        ValueError: It is not finite, symmetric and positive definite.
-    """
-    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise ValueError(f"mean and covariance of {name} must be finite")
-    if covariance.shape != (*mean.shape, *mean.shape[-1:]):
-        raise ValueError(
-            f"mean and covariance of {name} have shapes {mean.shape} and {covariance.shape}"
-        )
-    scale = max(float(np.abs(covariance).max(initial=0)), np.finfo(covariance.dtype).tiny)
-    if np.abs(covariance - covariance.T).max(initial=0) > 1e-4 * scale:
-        raise ValueError(f"the covariance of {name} must be symmetric")
-    if np.linalg.eigvalsh(covariance).min(initial=np.inf) <= 0:
-        raise ValueError(f"the covariance of {name} must be positive definite")

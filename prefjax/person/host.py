@@ -18,24 +18,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from prefjax import basis as bases
 from prefjax import logistic
-from prefjax.data.validate import validate_embeddings
 from prefjax.numerics import precision
 from prefjax.person import laplace
-from prefjax.person._adapt import check_gaussian
 from prefjax.person._interview import ask as ask_kernel
 from prefjax.person._interview import step_keys
 from prefjax.person.acquisition import get_rule
-from prefjax.person.pools import PairPool, Pool, ResponsePool, check_pool, gap_at, split_index
+from prefjax.person.checks import check_gaussian, check_pool
+from prefjax.person.items import bucket, describe
+from prefjax.person.pools import PairPool, Pool, ResponsePool, gap_at, split_index
+from prefjax.person.ranking import Ranking, rank
 from prefjax.types import Array, FeatureGap, Gaussian, Items, RewardBasis
 
 ANSWERS_A_PROGRAM = 16
 """Numbers of answers are padded to a multiple of this, so that few programs are compiled."""
-LIMIT = 1.959964
-"""Standard deviations of the limits of a 95 % interval."""
 
 
 class Question(NamedTuple):
@@ -52,26 +50,6 @@ class Question(NamedTuple):
     second: int
     prompt: int
     index: int
-
-
-class Ranking(NamedTuple):
-    """Responses in the order one person is expected to like them.
-
-    Attributes:
-        order: Places of the responses, best first.
-        reward: Expected reward of each response.
-        win_probability: Probability that the person prefers it to ``reference``.
-        low: Lower limit of a 95 % interval of that probability, as the weights are uncertain.
-        high: Upper limit.
-        reference: The response that the population likes best.
-    """
-
-    order: Int[np.ndarray, " response"]
-    reward: Float[np.ndarray, " response"]
-    win_probability: Float[np.ndarray, " response"]
-    low: Float[np.ndarray, " response"]
-    high: Float[np.ndarray, " response"]
-    reference: int
 
 
 class LoggedAnswer(NamedTuple):
@@ -110,66 +88,6 @@ def _choose(key, fit, pool, asked, num_answers, prior, rule):
     ask_key, _ = step_keys(key, num_answers)
     index = ask_kernel(ask_key, fit, pool, asked, num_answers, prior, get_rule(rule)).index
     return index, gap_at(pool, index)
-
-
-@jax.jit
-def _compare(items, belief, reference, posterior_scale):
-    features = items.features - items.features[reference][None]
-    offset = items.utility - items.utility[reference]
-    mean, variance = laplace.predict_logit(belief, features, offset)
-    probability = jax.vmap(laplace.win_probability)(mean, posterior_scale * variance)
-    deviation = jnp.sqrt(variance)
-    limits = (jax.nn.sigmoid(mean + sign * LIMIT * deviation) for sign in (-1, 1))
-    return items.features @ belief.mean + items.utility, probability, *limits
-
-
-_describe = jax.jit(bases.apply)
-
-
-def bucket(size: int) -> int:
-    """The size that an axis of ``size`` is padded to: few values, at most a third too large."""
-    if size <= 8:
-        return 8
-    power = 1 << (size - 1).bit_length()
-    return power * 3 // 4 if size <= power * 3 // 4 else power
-
-
-def pad_rows(values: Array, size: int) -> np.ndarray:
-    """Zeros behind the first axis up to ``size``."""
-    values = np.asarray(values)
-    return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1))
-
-
-def describe(basis: RewardBasis, embeddings: Float[Array, "*response input"]) -> Items:
-    """φ and t of any responses, checked; sizes are padded so that few programs are compiled.
-
-    Args:
-        basis: With a linear head or one with hidden layers.
-        embeddings: Any leading axes.
-
-    Raises:
-        ValueError: An embedding is not finite or has another width than the training ones.
-    """
-    embeddings = np.asarray(embeddings)
-    width = num_inputs(basis)
-    if embeddings.ndim < 2 or embeddings.shape[-1] != width:
-        raise ValueError(
-            f"embeddings have shape {embeddings.shape}; the model was fitted on vectors of "
-            f"{width} numbers, one row a response"
-        )
-    flat = validate_embeddings(embeddings.reshape(-1, width)).values
-    items = _describe(basis.params, pad_rows(flat, bucket(len(flat))))
-    shape = embeddings.shape[:-1]
-    return Items(
-        features=np.asarray(items.features)[: len(flat)].reshape(*shape, -1),
-        utility=np.asarray(items.utility)[: len(flat)].reshape(shape),
-    )
-
-
-def num_inputs(basis: RewardBasis) -> int:
-    """Width of the embeddings that a basis takes."""
-    layer = basis.params["trunk"]["layer0"] if "trunk" in basis.params else basis.params["out"]
-    return layer["kernel"].shape[0]
 
 
 class Person:
@@ -321,24 +239,7 @@ class Person:
         Args:
             responses: Embeddings, one row a response.
         """
-        items = self._describe(responses)
-        count = len(items.utility)
-        utility = np.asarray(items.utility)
-        reference = int(
-            np.argmax(utility + items.features @ np.asarray(self.basis.population.mean))
-        )
-        size = bucket(count)
-        padded = Items(pad_rows(items.features, size), pad_rows(utility, size))
-        parts = _compare(padded, self.belief, reference, self.basis.posterior_scale)
-        reward, probability, low, high = (np.asarray(part)[:count] for part in parts)
-        return Ranking(
-            order=np.argsort(-reward, kind="stable"),
-            reward=reward,
-            win_probability=probability,
-            low=low,
-            high=high,
-            reference=reference,
-        )
+        return rank(self.basis, self.belief, self._describe(responses))
 
     def reward(
         self, responses: Any

@@ -22,7 +22,6 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
@@ -283,30 +282,3 @@ def _pairwise(
     gram = features @ metric @ features.T
     square = jnp.diagonal(gram)
     return jnp.maximum(square[:, None] + square[None, :] - 2 * gram, 0)
-
-
-def check_pool(pool: Pool, num_factors: int) -> None:
-    """Refuses a pool from which nothing can be asked.
-
-    Args:
-        pool: The questions.
-        num_factors: J of the person.
-
-    Raises:
-        ValueError: The pool has no question, another number of factors than the person, more
-            questions than a 32-bit index can name, or an unmasked row that is not finite.
-    """
-    factors = pool.features.shape[-1]
-    if factors != num_factors:
-        raise ValueError(f"the pool has {factors} factors and the person {num_factors}")
-    if num_candidates(pool) > np.iinfo(np.int32).max:
-        raise ValueError("the pool has more questions than a 32-bit index can name; split it")
-    mask = np.asarray(pool.mask)
-    if not mask.any():
-        raise ValueError("the pool has no unmasked question")
-    shared = pool.offset if isinstance(pool, PairPool) else pool.utility
-    finite = np.isfinite(np.asarray(pool.features)).all(axis=-1) & np.isfinite(np.asarray(shared))
-    bad = np.argwhere(mask & ~finite)
-    if len(bad):
-        rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:3])
-        raise ValueError(f"{len(bad)} unmasked rows of the pool are not finite, the first: {rows}")

@@ -1,0 +1,57 @@
+"""What is refused on the host before anything of a person is computed."""
+
+import numpy as np
+
+from prefjax.person.pools import PairPool, Pool, num_candidates
+from prefjax.types import Gaussian
+
+
+def check_gaussian(gaussian: Gaussian, name: str) -> None:
+    """Refuses a Gaussian that is none.
+
+    Args:
+        gaussian: One, without leading axes.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: It is not finite, symmetric and positive definite.
+    """
+    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise ValueError(f"mean and covariance of {name} must be finite")
+    if covariance.shape != (*mean.shape, *mean.shape[-1:]):
+        raise ValueError(
+            f"mean and covariance of {name} have shapes {mean.shape} and {covariance.shape}"
+        )
+    scale = max(float(np.abs(covariance).max(initial=0)), np.finfo(covariance.dtype).tiny)
+    if np.abs(covariance - covariance.T).max(initial=0) > 1e-4 * scale:
+        raise ValueError(f"the covariance of {name} must be symmetric")
+    if np.linalg.eigvalsh(covariance).min(initial=np.inf) <= 0:
+        raise ValueError(f"the covariance of {name} must be positive definite")
+
+
+def check_pool(pool: Pool, num_factors: int) -> None:
+    """Refuses a pool from which nothing can be asked.
+
+    Args:
+        pool: The questions.
+        num_factors: J of the person.
+
+    Raises:
+        ValueError: The pool has no question, another number of factors than the person, more
+            questions than a 32-bit index can name, or an unmasked row that is not finite.
+    """
+    factors = pool.features.shape[-1]
+    if factors != num_factors:
+        raise ValueError(f"the pool has {factors} factors and the person {num_factors}")
+    if num_candidates(pool) > np.iinfo(np.int32).max:
+        raise ValueError("the pool has more questions than a 32-bit index can name; split it")
+    mask = np.asarray(pool.mask)
+    if not mask.any():
+        raise ValueError("the pool has no unmasked question")
+    shared = pool.offset if isinstance(pool, PairPool) else pool.utility
+    finite = np.isfinite(np.asarray(pool.features)).all(axis=-1) & np.isfinite(np.asarray(shared))
+    bad = np.argwhere(mask & ~finite)
+    if len(bad):
+        rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:3])
+        raise ValueError(f"{len(bad)} unmasked rows of the pool are not finite, the first: {rows}")
