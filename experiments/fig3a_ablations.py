@@ -56,8 +56,8 @@ class Config:
         num_inputs: Principal components of the text embedding.
         num_answers: Answers of a new person.
         num_steps: Steps of Adam.
-        learning_rate: Of Adam.
-        penalty: Of a response's base reward, in the fits by joint MAP.
+        learning_rate: First learning rate of Adam.
+        penalty: Prior precision of a response's base reward, in the fits by joint MAP.
         weakened: Factor of all penalties where they are said to be off.
     """
 

@@ -29,7 +29,7 @@ class Config:
 
     Attributes:
         factors: Candidates for J.
-        families: Of ``pref`` and ``pref-map``.
+        families: Methods, among ``pref`` and ``pref-map``.
         num_seeds: Worlds.
         num_answers: After how many answers; the largest is drawn.
         world: Size and noise of a world.
@@ -47,7 +47,7 @@ PRESETS = {
     "paper": Config(),
 }
 PENALTIES = {"penalty": 1.0, "utility_penalty": 1.0}
-"""Of the published fit, the same for every J; chosen on no test row."""
+"""Penalties of the published fit, the same for every J; chosen on no test row."""
 
 
 def with_factors(name: str, num_factors: int) -> Family:

@@ -59,9 +59,9 @@ def reduced(source: compare.Source, part: float, width: int, seed: int) -> compa
     train = draw.split.train
     weight = np.where(kept, train.sample_weight, 0.0).astype(np.float32)
     split = draw.split._replace(train=train._replace(sample_weight=weight))
-    draw = draw._replace(split=split, embeddings=draw.embeddings[:, :width])
+    draw = draw._replace(split=split)
     # Nothing is chosen on the inner draw: the outer one takes its place.
-    return source._replace(draw=draw, inner=draw)
+    return compare.narrowed(source._replace(draw=draw, inner=draw), width)
 
 
 def run(config: Config) -> runs.Result:

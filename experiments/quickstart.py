@@ -50,7 +50,8 @@ class Config:
         new_users: Part of the people who are new.
         encoder: What reads the texts, a name for `get_encoder`.
         num_factors: J of PReF.
-        num_inputs: Principal components of the text embedding that every method sees.
+        num_inputs: Principal components of the text embedding that the methods see.
+        num_own_inputs: Those that the model of one person alone sees.
         num_answers: Where the curves are read off.
     """
 
@@ -60,6 +61,7 @@ class Config:
     encoder: str = "hashed"
     num_factors: int = 6
     num_inputs: int = 64
+    num_own_inputs: int = 32
     num_answers: tuple[int, ...] = (0, 1, 3, 5, 10, 20, 40)
 
 
@@ -110,10 +112,12 @@ def all_cells(sources: Sequence[compare.Source], config: Config) -> list[compare
     """Every method on every seed."""
     seeds, numbers = range(config.num_seeds), config.num_answers
     told = {"dataset": "attributes", "questions": RULES}
-    plain = ("bradley-terry", "per-user", with_factors("pref-map", config.num_factors))
+    own = [compare.narrowed(source, config.num_own_inputs) for source in sources]
+    plain = ("bradley-terry", with_factors("pref-map", config.num_factors))
     pref = [with_factors("pref", config.num_factors)]
     return [
         *compare.run_families(plain, sources, seeds, numbers, **told),
+        *compare.run_families(["per-user"], own, seeds, numbers, **told),
         *compare.run_families(pref, sources, seeds, numbers, controls=CONTROLS, **told),
         *(oracle(source, seed, numbers) for seed, source in zip(seeds, sources, strict=True)),
     ]
@@ -167,9 +171,9 @@ def side_by_side(source: compare.Source, cell: compare.Cell, config: Config) -> 
     """The first new prompt, as everybody and as its two most different people get it.
 
     Args:
-        source: Of the first seed.
-        cell: Of `pref` there.
-        config: Of the run.
+        source: World of the first seed.
+        cell: Scores of `pref` there.
+        config: What is run.
     """
     people, served = source.people, cell.scores["d_optimal", ""].served
     assert people is not None

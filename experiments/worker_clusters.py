@@ -43,7 +43,7 @@ class Config:
         rows: Answers of each.
         shared: Length of what everybody shares, beside 1 for a group.
         num_answers: Answers of a new person.
-        folder: Of TL;DR, or None.
+        folder: Where TL;DR lies on disk; None leaves it out.
     """
 
     groups: tuple[int, ...] = (1, 2, 3)

@@ -433,6 +433,16 @@ def test_rules_choose_questions_for_families_with_gaussian_beliefs():
                 assert own.served.shape == (3, len(cell.users), len(sources[0].people.unseen))
 
 
+def test_settings_of_the_default_are_chosen_among_its_grid():
+    (cases,) = compare.make_cases([small("", "", 0)], [0])
+    family = families.get_family("pref")
+    grid = family.config_grid(family.config)[3:5]
+    some = family._replace(config_grid=lambda config: grid)
+    config, tuned = compare.choose(jax.random.key(0), some, cases.inner, (0, 5))
+    assert config in grid
+    assert np.isfinite(tuned).all()
+
+
 def test_all_recorded_answers_say_the_same_in_any_order():
     (cases,) = compare.make_cases([small("", "", 0)], [0])
     family = compare.as_given(families.get_family("pref-map"))

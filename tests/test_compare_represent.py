@@ -43,17 +43,17 @@ def test_item_vectors_are_the_singular_vectors_of_what_the_utility_leaves():
     np.testing.assert_array_equal(compare.item_block(noise, 30, np.arange(12), 3)[:, 1:], 0)
 
 
-def test_units_are_dealt_out_as_wholes():
+def test_groups_are_shuffled_as_wholes():
     """What a person says of one unit stays together, with one of those who spoke of it."""
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(5), 6)
     first = np.tile([0, 0, 1, 3, 3, 4], 5)
     second = np.tile([1, 2, 2, 4, 5, 5], 5)
     rows = Comparisons(user, first, second, rng.random(30), np.arange(30.0))
-    dealt = compare.represent.deal_units(rng, rows, np.array([0, 0, 0, 1, 1, 1]))
+    shuffled = compare.represent.shuffle_groups(rng, rows, np.array([0, 0, 0, 1, 1, 1]))
     for column in range(1, 5):
-        np.testing.assert_array_equal(dealt[column], rows[column])
-    whole = dealt.user.reshape(5, 2, 3)
+        np.testing.assert_array_equal(shuffled[column], rows[column])
+    whole = shuffled.user.reshape(5, 2, 3)
     np.testing.assert_array_equal(whole[:, :, 0], whole[:, :, 2])
     np.testing.assert_array_equal(np.sort(whole[:, :, 0], axis=0), np.arange(5)[:, None] * [1, 1])
     assert (whole[:, 0, 0] != whole[:, 1, 0]).any()

@@ -16,6 +16,7 @@ TINY = dataclasses.replace(
     ),
     num_factors=2,
     num_inputs=8,
+    num_own_inputs=8,
     num_answers=(0, 2, 4),
 )
 

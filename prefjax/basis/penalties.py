@@ -147,7 +147,7 @@ def search_utility(
     problem, _ = _fit.rotate_program(problem)
     num_folds, _ = search_config.effort(problem.rows.label.size)
     is_held_out = divisions.held_out_folds_program(key, problem, num_folds)
-    nll, _ = _search_utility(problem, is_held_out, config, search_config)
+    nll = _search_utility(problem, is_held_out, config, search_config)
     return _utility_penalty(nll, search_config)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.lab.compare.draws import HELD, Draw, Source, cut_prompts
+from prefjax.lab.compare.draws import HELD_OUT, Draw, Source, cut_prompts
 from prefjax.types import Array, Comparisons
 
 
@@ -46,17 +46,17 @@ class PlantedConfig:
     sharpness: float = 2.0
     shared: float = 0.5
     num_groups: int = 0
-    new_users: float = HELD
+    new_users: float = HELD_OUT
 
 
 class Planted(NamedTuple):
     """A source and its truth.
 
     Attributes:
-        source: For `make_cases`.
-        weights: w_u + w̄ in input space, of everybody.
-        group: Group of everybody; all 0 where people are of their own.
-        is_new: Of everybody.
+        source: What `make_cases` takes.
+        weights: w_u + w̄ of every person, in input space.
+        group: Group of every person; all 0 where people are of their own.
+        is_new: Whether each person is new.
     """
 
     source: Source
@@ -96,9 +96,9 @@ def make_planted(config: PlantedConfig, seed: int) -> Planted:
     num_responses = config.num_prompts * size
     embeddings = rng.standard_normal((num_responses, config.num_inputs)).astype(np.float32)
     num_test = max(round(0.25 * config.num_prompts), 1)
-    seen, told = config.rows_per_user, config.tests_per_user
-    total = config.num_users * (seen + told)
-    new_row = np.tile(np.arange(seen + told) >= seen, config.num_users)
+    num_seen, num_tests = config.rows_per_user, config.tests_per_user
+    total = config.num_users * (num_seen + num_tests)
+    new_row = np.tile(np.arange(num_seen + num_tests) >= num_seen, config.num_users)
     prompt = np.where(
         new_row,
         rng.integers(num_test, size=total),
@@ -107,7 +107,7 @@ def make_planted(config: PlantedConfig, seed: int) -> Planted:
     one = rng.integers(size, size=total)
     other = (one + rng.integers(1, size, size=total)) % size
     first, second = prompt * size + one, prompt * size + other
-    user = np.repeat(np.arange(config.num_users), seen + told)
+    user = np.repeat(np.arange(config.num_users), num_seen + num_tests)
     gap = embeddings[first] - embeddings[second]
     logit = config.sharpness / np.sqrt(2) * np.einsum("rd,rd->r", gap, weight[user])
     rows = Comparisons(
@@ -121,9 +121,11 @@ def make_planted(config: PlantedConfig, seed: int) -> Planted:
     of_prompt = np.repeat(np.arange(config.num_prompts), size)
     prompt_index = of_prompt.astype(np.int32)
 
-    outer = cut_prompts(rows, config.num_users, new_users, of_prompt < num_test, prompt_index, seen)
+    outer = cut_prompts(
+        rows, config.num_users, new_users, of_prompt < num_test, prompt_index, num_seen
+    )
     num_known = len(outer.known_users)
-    chosen = np.sort(rng.permutation(num_known)[: max(round(HELD * num_known), 1)])
+    chosen = np.sort(rng.permutation(num_known)[: max(round(HELD_OUT * num_known), 1)])
     is_held_out = np.isin(of_prompt, num_test + np.arange(max(config.num_prompts // 5, 1)))
     inner = cut_prompts(outer.train, num_known, chosen, is_held_out, prompt_index)
     context = np.zeros((num_responses, 0), np.float32)

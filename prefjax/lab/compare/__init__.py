@@ -9,17 +9,7 @@
 A new family is one line of `prefjax.families.REGISTRY`, a new set one line of ``SOURCES``.
 """
 
-from prefjax.lab.compare._measure import (
-    CONTROLS,
-    NUM_CANDIDATES,
-    Measured,
-    as_given,
-    choose,
-    fit,
-    measure,
-    scores_of,
-    states_of,
-)
+from prefjax.lab.compare._measure import CONTROLS, as_given, choose, measure
 from prefjax.lab.compare._report import manifest, report
 from prefjax.lab.compare.cases import Case, Cases, make_cases
 from prefjax.lab.compare.cells import (
@@ -30,10 +20,23 @@ from prefjax.lab.compare.cells import (
     run_families,
     with_earlier,
 )
-from prefjax.lab.compare.draws import Draw, SimulatedPeople, Source, hold_out_people
+from prefjax.lab.compare.draws import (
+    Draw,
+    SimulatedPeople,
+    Source,
+    hold_out_people,
+    narrowed,
+)
 from prefjax.lab.compare.identity import family_digest, source_digest
 from prefjax.lab.compare.questions import QUESTIONS
 from prefjax.lab.compare.represent import item_block, text_block
+from prefjax.lab.compare.scoring import (
+    NUM_CANDIDATES,
+    Measured,
+    fit,
+    scores_of,
+    states_of,
+)
 from prefjax.lab.compare.sources import SOURCES, attributes, make_source, real, shown
 from prefjax.lab.compare.store import Cell, cell_path, load_cell, save_cell
 from prefjax.lab.compare.table import by_person, tidy_rows
@@ -71,6 +74,7 @@ __all__ = [
     "make_source",
     "manifest",
     "measure",
+    "narrowed",
     "real",
     "report",
     "run_cells",

@@ -6,179 +6,22 @@ from the best (one standard error of the difference, over people). The family is
 training people, and with the same settings to the nulls of `prefjax.lab.compare.cases`, and scored
 by ``wrong-user``: the state that another new person's answers make. Without answers every family is
 its own population model; `per-user` has none and is indifferent.
-
-Simulated people are also served: the best of the candidates to every new prompt by the person's own
-model, against the default, is judged by the person's true weights (``win_rate``).
 """
 
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from prefjax import metrics
-from prefjax.basis import Problem
-from prefjax.data.attributes import expected_label
-from prefjax.families import Answers, Family, score
+from prefjax.families import Family
 from prefjax.lab.compare.cases import NULLS, Case, Cases
-from prefjax.lab.compare.questions import RECORDED, adaptive_states
+from prefjax.lab.compare.questions import RECORDED
+from prefjax.lab.compare.scoring import Measured, diagnose, fit, scores_of, states_of
 from prefjax.types import Array, PRNGKey
 
 CONTROLS = ("wrong-user", *NULLS)
-NUM_CANDIDATES = 16
-"""Responses to a new prompt of which a simulated person is served the best."""
-
-
-class Measured(NamedTuple):
-    """Scores of every new person after each number of answers.
-
-    Attributes:
-        auc: AUC of the person's own comparisons.
-        nll: Mean negative log-likelihood of them, in nats.
-        win_rate: How often the judge prefers what the person is served to the default; None for
-            real people.
-        served: Response that the person is served to each new prompt; None for real people.
-    """
-
-    auc: Float[np.ndarray, "answers user"]
-    nll: Float[np.ndarray, "answers user"]
-    win_rate: Float[np.ndarray, "answers user"] | None = None
-    served: Int[np.ndarray, "answers user prompt"] | None = None
-
-
-@partial(jax.jit, static_argnames=("family",))
-def _fit(key: PRNGKey, data: Problem, config: Any, *, family: Family) -> Any:
-    return family.fit(key, data, config)
-
-
-@partial(jax.jit, static_argnames=("family", "num_answers"))
-def _adapt(
-    params: Any, answers: Answers, config: Any, *, family: Family, num_answers: tuple[int, ...]
-) -> Any:
-    """States after the first answers of everybody; leading axes answers and user."""
-
-    def after(number: Int[Array, ""]) -> Any:
-        counted = jnp.cumsum(answers.sample_weight > 0, axis=1) <= number
-        heard = answers._replace(sample_weight=jnp.where(counted, answers.sample_weight, 0.0))
-        return jax.vmap(family.adapt, in_axes=(None, 0, None))(params, heard, config)
-
-    return jax.lax.map(after, jnp.asarray(num_answers))
-
-
-@partial(jax.jit, static_argnames=("family", "votes", "num_answers"))
-def _score(
-    params: Any, states: Any, tests: Answers, *, family: Family, votes: bool, num_answers: int
-) -> tuple[jax.Array, jax.Array]:
-    """AUC and mean loss under the states after each number of answers."""
-    auc = jax.vmap(partial(metrics.auc, mirrored=not votes))
-    mask = tests.sample_weight > 0
-
-    def after(place_and_states: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
-        logit = score(family, params, place_and_states[1], tests)
-        loss = jnp.where(mask, metrics.nll(logit, tests.label), 0.0)
-        mean = jnp.sum(loss, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
-        return auc(logit, tests.label, mask), mean
-
-    return jax.lax.map(after, (jnp.arange(num_answers), states))
-
-
-@partial(jax.jit, static_argnames=("family", "shape"))
-def _serve(
-    params: Any,
-    states: Any,
-    prompts: tuple[Array, Array, Array],
-    *,
-    family: Family,
-    shape: tuple[int, int],
-) -> Int[jax.Array, "answers user prompt"]:
-    """Place of the candidate that each person's model prefers most to the default.
-
-    ``prompts`` holds the inputs of the default and of the candidates, and the contexts.
-    """
-    default, candidates, context = prompts
-
-    def best(state: Any) -> Int[jax.Array, " prompt"]:
-        gain = jax.vmap(partial(family.logit, params, state), in_axes=(0, None, None))
-        return jnp.argmax(jax.vmap(gain)(candidates, default, context), axis=1)
-
-    def after(place_and_states: tuple[jax.Array, Any]) -> Int[jax.Array, "user prompt"]:
-        return jax.vmap(lambda _, state: best(state))(jnp.arange(shape[1]), place_and_states[1])
-
-    return jax.lax.map(after, (jnp.arange(shape[0]), states))
-
-
-def fit(key: PRNGKey, family: Family, data: Problem, config: Any = None) -> Any:
-    """Parameters of a family; compiled once for each shape.
-
-    Args:
-        key: Seed of the fit.
-        family: Which.
-        data: Training rows.
-        config: Settings; those of the family if None.
-    """
-    return _fit(key, data, family.config if config is None else config, family=family)
-
-
-def states_of(
-    key: PRNGKey,
-    family: Family,
-    params: Any,
-    case: Case,
-    num_answers: tuple[int, ...],
-    *,
-    config: Any = None,
-    questions: str = RECORDED,
-) -> Any:
-    """States of new people after each number of answers; None if the family cannot be asked so.
-
-    Args:
-        key: Drives rules that draw, and the noise of simulated people.
-        family: Which.
-        params: From `fit`.
-        case: Whose new people answer.
-        num_answers: After how many answers.
-        config: Settings; those of the family if None.
-        questions: ``random``, the answers that were recorded, or a rule that chooses.
-    """
-    if questions != RECORDED:
-        return adaptive_states(key, family, params, case, num_answers, questions)
-    config = family.config if config is None else config
-    return _adapt(params, case.answers, config, family=family, num_answers=num_answers)
-
-
-def scores_of(
-    family: Family, params: Any, states: Any, case: Case, num_answers: tuple[int, ...]
-) -> Measured:
-    """Scores of the new people of a case.
-
-    Args:
-        family: Which.
-        params: From `fit`.
-        states: From `states_of`.
-        case: Whose new people are scored.
-        num_answers: After how many answers the states are.
-    """
-    number = len(num_answers)
-    told = {"family": family, "votes": case.votes, "num_answers": number}
-    auc, nll = (
-        np.asarray(part)[:, : case.num_users] for part in _score(params, states, case.tests, **told)
-    )
-    if case.people is None:
-        return Measured(auc, nll)
-    unseen, attributes, weights = case.people.unseen, case.people.attributes, case.people.weights
-    default, candidates = unseen[:, 0], unseen[:, 1 : 1 + NUM_CANDIDATES]
-    shape = number, len(case.answers.label)
-    inputs = jnp.asarray(case.inputs)
-    prompts = inputs[default], inputs[candidates], jnp.asarray(case.context)[default]
-    best = _serve(params, states, prompts, family=family, shape=shape)
-    served = candidates[np.arange(len(unseen)), np.asarray(best)[:, : case.num_users]]
-    gained = attributes[served] - attributes[default][None, None]
-    gap = np.einsum("nupa,ua->nup", gained, weights)
-    win_rate = np.asarray(expected_label(gap, case.people.choice)).mean(axis=2)
-    return Measured(auc, nll, win_rate, served)
 
 
 def another(states: Any, num_users: int) -> Any:
@@ -267,8 +110,8 @@ def measure(
             left out. Under rules that choose, labels are not shuffled.
 
     Returns:
-        Scores by rule and control, the family's own under the control ``""``; and what is to be
-        kept of the fit: the AUC of every config, the chosen config, and the diagnostics.
+        Scores by rule and control, the family's own under the control ``""``; and what a cell
+        remembers of the fit: the AUC of every config, the chosen config, and the diagnostics.
     """
     config, tuned = choose(key, family, cases.inner, num_answers)
     results: dict[tuple[str, str], Measured] = {}
@@ -277,8 +120,9 @@ def measure(
         for rule in questions:
             if control == "shuffled-labels" and rule != RECORDED:
                 continue
-            told = {"config": config, "questions": rule}
-            states = states_of(key, family, params, case, num_answers, **told)
+            states = states_of(
+                key, family, params, case, num_answers, config=config, questions=rule
+            )
             if states is None:
                 continue
             results[rule, control] = scores_of(family, params, states, case, num_answers)
@@ -291,15 +135,10 @@ def measure(
     for name, case in cases.nulls.items():
         if name in controls:
             add(name, fit(key, family, case.data, config), case)
-    diagnostics = _diagnostics(params, cases.outer.data, config, family=family)
-    kept = {
+    diagnostics = diagnose(params, cases.outer.data, config, family=family)
+    about = {
         "config_grid": tuned,
         "config": repr(config),
         "diagnostics": {name: float(value) for name, value in diagnostics.items()},
     }
-    return results, kept
-
-
-@partial(jax.jit, static_argnames=("family",))
-def _diagnostics(params: Any, data: Problem, config: Any, *, family: Family) -> Any:
-    return family.diagnostics(params, data, config)
+    return results, about

@@ -186,8 +186,8 @@ def run_families(
     for family in map(_family, families):
         for seed, source, case in zip(seeds, sources, cases, strict=True):
             key, users = jax.random.key(seed), source.draw.split.new_users
-            scores, kept = measure(key, family, case, num_answers, controls, questions)
-            cells.append(Cell(dataset, encoder, seed, family.name, users, scores, kept))
+            scores, about = measure(key, family, case, num_answers, controls, questions)
+            cells.append(Cell(dataset, encoder, seed, family.name, users, scores, about))
     return cells
 
 
@@ -212,18 +212,18 @@ def _table(
                 found.append(cell)
                 continue
             if isinstance(sources, Exception):
-                users, scores, kept = np.zeros(0, int), {}, {"error": _reason(sources)}
+                users, scores, about = np.zeros(0, int), {}, {"error": _reason(sources)}
             else:
                 if is_blind not in cases:
                     views = [blind(source) if is_blind else source for source in sources]
                     cases[is_blind] = make_cases(views, plan.seeds, plan.controls)
                 users = sources[place].draw.split.new_users
-                scores, kept = _attempt(plan, family, seed, cases[is_blind][place])
-            about = {"settings": settings, "commit": commit, **kept}
+                scores, about = _attempt(plan, family, seed, cases[is_blind][place])
+            about = {"settings": settings, "commit": commit, **about}
             cell = Cell(dataset, encoder, seed, method, users, scores, about)
             save_cell(folder, cell)
             found.append(cell)
-            what = kept.get("error") or f"{kept['seconds']:.1f} s"
+            what = about.get("error") or f"{about['seconds']:.1f} s"
             say(f"{dataset}, {encoder}, seed {seed}, {method}: {what}")
     return found
 
@@ -233,12 +233,12 @@ def _attempt(plan: Plan, family: Family, seed: int, cases: Cases) -> tuple[dict,
     began = time.perf_counter()
     try:
         key, numbers = jax.random.key(seed), plan.num_answers
-        scores, kept = measure(key, family, cases, numbers, plan.controls, plan.questions)
+        scores, about = measure(key, family, cases, numbers, plan.controls, plan.questions)
         if np.isnan(scores[plan.questions[0], ""].auc).all():
             return {}, {"error": "every AUC is NaN"}
     except Exception as error:
         return {}, {"error": _reason(error)}
-    return scores, {"seconds": time.perf_counter() - began, **kept}
+    return scores, {"seconds": time.perf_counter() - began, **about}
 
 
 def _reason(error: Any) -> str:

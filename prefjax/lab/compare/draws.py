@@ -25,7 +25,7 @@ from prefjax.data.same_text import GroupKind
 from prefjax.types import Array, Comparisons, UserBatch
 
 MOST_ANSWERS = 40
-HELD, MOST_HELD = 0.2, 200
+HELD_OUT, MOST_HELD_OUT = 0.2, 200
 """People held out to choose settings: this part of those with at least four rows."""
 
 
@@ -78,7 +78,7 @@ def simulated_people(world: World, new_users: Array) -> SimulatedPeople:
     """The new people of a world.
 
     Args:
-        world: Of `make_world`.
+        world: The simulated world, from `make_world`.
         new_users: Index of every new person, in the order of the split.
     """
     return SimulatedPeople(
@@ -115,6 +115,23 @@ class Source(NamedTuple):
     described: str = ""
 
 
+def narrowed(source: Source, num_inputs: int) -> Source:
+    """The same draws where only the first inputs are seen, such as the first components.
+
+    Args:
+        source: A source with embeddings.
+        num_inputs: Inputs that stay.
+    """
+
+    def narrow(draw: Draw) -> Draw:
+        assert draw.embeddings is not None
+        return draw._replace(embeddings=draw.embeddings[:, :num_inputs])
+
+    described = source.described and f"{source.described}, {num_inputs}"
+    draws = {"draw": narrow(source.draw), "inner": narrow(source.inner)}
+    return source._replace(**draws, described=described)
+
+
 def hold_out_people(
     dataset: Dataset, rows: Comparisons, users: Array, group: GroupKind, seed: int
 ) -> Split:
@@ -133,11 +150,11 @@ def hold_out_people(
     names = tuple(dataset.users[user] for user in users.tolist())
     inside = replace(dataset, comparisons=rows, users=names)
     votes = bool((rows.second < 0).all())
-    lively = int(np.sum(np.bincount(rows.user, minlength=len(users)) >= 4))
+    num_active = int(np.sum(np.bincount(rows.user, minlength=len(users)) >= 4))
     config = SharedItemsConfig(
         group=group,
         by_label=votes,
-        num_new_users=int(np.clip(HELD * lively, 1, MOST_HELD)),
+        num_new_users=int(np.clip(HELD_OUT * num_active, 1, MOST_HELD_OUT)),
         min_each_label=2 if votes else 0,
         min_answers=2,
         min_tests=2,
@@ -160,7 +177,7 @@ def cut_prompts(
         rows: Everybody's rows.
         num_users: How many people they are of.
         new_users: Those who are new.
-        is_new_response: Of every response, whether its prompt is new.
+        is_new_response: Whether the prompt of each response is new.
         group: Group of every response.
         max_answers: Answers that are kept of a new person.
     """

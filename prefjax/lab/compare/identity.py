@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COUNTED = ("basis", "families", "lab.compare", "logistic", "metrics", "numerics", "person")
 COUNTED += ("variational",)
 """Packages whose code decides a score; that of loaders and encoders acts through the data."""
-ALWAYS = ("_measure", "cases", "draws", "questions", "represent", "sources")
+ALWAYS = ("_measure", "cases", "draws", "questions", "represent", "scoring", "sources")
 
 
 def source_digest(source: Source) -> str:

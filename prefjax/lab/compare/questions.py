@@ -44,7 +44,7 @@ def as_basis(params: Any) -> RewardBasis | None:
     """The base rewards and the population in which a person is asked; None where there are none.
 
     Args:
-        params: Of a family.
+        params: Parameters of a family.
     """
     if isinstance(params, RewardBasis):
         return params
@@ -114,7 +114,7 @@ def adaptive_states(
     Args:
         key: Drives rules that draw, and the noise of simulated people.
         family: Which.
-        params: Of the family.
+        params: Parameters of the family.
         case: Whose new people are asked.
         num_answers: After how many answers the states are wanted.
         rule: A name in `prefjax.person.RULES`.

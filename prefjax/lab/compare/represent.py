@@ -14,7 +14,7 @@ numbers:
 with ``A[u, item] = Σ ±(y − σ(t_a − t_b))`` over the rows of training person u, so that V S are the
 leading singular vectors of what people do that the utility t does not explain. Only rows that the
 families are fitted to enter; the rows of held-out people never do. Singular values that people also
-reach when each unit's answers are dealt out anew among those who gave them are noise, and their
+reach when each group's answers are shuffled among those who gave them are noise, and their
 columns are zero: a family that holds back training people of its own would find their answers in
 them again.
 
@@ -44,7 +44,7 @@ def text_block(
     """Principal components of text embeddings at unit mean squared length.
 
     Args:
-        embedding: Of every text.
+        embedding: Embedding of every text.
         shown: The responses that define the components: those of training rows.
         width: Components; columns of zeros where there are fewer texts.
     """
@@ -79,8 +79,9 @@ def item_utility(rows: Comparisons, num_responses: int) -> Float[np.ndarray, " r
     # A soft label is a row of each kind; rows of weight 0 cost nothing.
     both = np.repeat([1, 0], len(label))
     weight = np.concatenate([rows.sample_weight * label, rows.sample_weight * (1 - label)])
-    kept = weight > 0
-    model.fit(sparse.vstack([items, items]).tocsr()[kept], both[kept], weight[kept])
+    counted = weight > 0
+    rows_twice = sparse.vstack([items, items]).tocsr()
+    model.fit(rows_twice[counted], both[counted], weight[counted])
     return model.coef_[0]
 
 
@@ -102,28 +103,28 @@ def residual_matrix(
     return sparse.csr_array(people @ items, dtype=np.float64), utility
 
 
-def deal_units(
-    rng: np.random.Generator, rows: Comparisons, unit: Int[np.ndarray, " response"]
+def shuffle_groups(
+    rng: np.random.Generator, rows: Comparisons, group: Int[np.ndarray, " response"]
 ) -> Comparisons:
-    """The same rows, each unit's dealt out as wholes among the people who answered about it.
+    """The same rows, each group's shuffled as wholes among the people who answered about it.
 
-    What one person says inside a unit stays together, so that it is as consistent as it was; only
-    what one unit tells of another is lost. A row between units is a whole of its own.
+    What one person says inside a group stays together, so that it is as consistent as it was; only
+    what one group tells of another is lost. A row between groups is a whole of its own.
 
     Args:
-        rng: Of the deal.
+        rng: Generator of the shuffle.
         rows: Training rows.
-        unit: Of every response.
+        group: Group of every response.
     """
-    first = unit[rows.first]
-    inside = (rows.second == BASELINE) | (unit[rows.second] == first)
+    first = group[rows.first]
+    inside = (rows.second == BASELINE) | (group[rows.second] == first)
     user = np.array(rows.user)
     user[~inside] = rng.permutation(user[~inside])
     members = np.flatnonzero(inside)
     members = members[np.argsort(first[members], kind="stable")]
-    for group in np.split(members, np.flatnonzero(np.diff(first[members])) + 1):
-        people, place = np.unique(user[group], return_inverse=True)
-        user[group] = rng.permutation(people)[place]
+    for some in np.split(members, np.flatnonzero(np.diff(first[members])) + 1):
+        people, place = np.unique(user[some], return_inverse=True)
+        user[some] = rng.permutation(people)[place]
     return rows._replace(user=user)
 
 
@@ -141,7 +142,7 @@ def leading(
 def item_block(
     rows: Comparisons,
     num_users: int,
-    unit: Int[np.ndarray, " response"],
+    group: Int[np.ndarray, " response"],
     width: int,
 ) -> Float[np.ndarray, "response input"]:
     """``[t ; V S]``, both at unit mean squared length.
@@ -149,20 +150,22 @@ def item_block(
     Args:
         rows: Training rows.
         num_users: How many people they are of.
-        unit: Of every response; what is dealt out as a whole to tell taste from noise.
+        group: Group of every response; what is shuffled as a whole to tell taste from noise.
         width: Singular vectors; zero where they are noise, or the matrix has fewer.
     """
-    matrix, utility = residual_matrix(rows, num_users, len(unit))
+    matrix, utility = residual_matrix(rows, num_users, len(group))
     values, right = leading(matrix, width)
     rng = np.random.default_rng(0)
     nulls = [
-        leading(residual_matrix(deal_units(rng, rows, unit), num_users, len(unit))[0], width)[0]
+        leading(residual_matrix(shuffle_groups(rng, rows, group), num_users, len(group))[0], width)[
+            0
+        ]
         for _ in range(NUM_NULLS)
     ]
     is_taste = np.cumprod(values > np.max(nulls, axis=0))
     vectors = (right * (values * is_taste)[:, None]).T
     vectors = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
-    everybody = np.arange(len(unit))
+    everybody = np.arange(len(group))
     return np.concatenate(
         [unit_size(utility[:, None], everybody), unit_size(vectors, everybody)], axis=1
     )

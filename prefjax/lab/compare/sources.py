@@ -18,7 +18,7 @@ from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import encode_cached, get_encoder
 from prefjax.io import digest_json
 from prefjax.lab.compare.draws import (
-    HELD,
+    HELD_OUT,
     MOST_ANSWERS,
     Draw,
     Source,
@@ -86,9 +86,9 @@ def unseen_prompts(
 
     Args:
         dataset: The set.
-        new_users: Index of every person who is new.
-        is_test: Of every response, whether its prompt is new.
-        group: Of every response, what must not be cut: its prompt or its conversation.
+        new_users: Indices of the people who are new.
+        is_test: Whether the prompt of each response is new.
+        group: Group of each response, which is not cut: its prompt or its conversation.
         encoder: Name of an encoder.
         seed: Seed of the inner draw, in which a fifth of the people and of the groups is held out.
         num_inputs: Principal components of the texts.
@@ -101,9 +101,9 @@ def unseen_prompts(
         dataset.comparisons, dataset.num_users, new_users, is_test, group, max_answers
     )
     groups = rng.permutation(np.unique(group[~is_test]))
-    held_out = np.isin(group, groups[: max(round(HELD * len(groups)), 1)])
+    held_out = np.isin(group, groups[: max(round(HELD_OUT * len(groups)), 1)])
     num_known = len(outer.known_users)
-    chosen = rng.permutation(num_known)[: max(round(HELD * num_known), 1)]
+    chosen = rng.permutation(num_known)[: max(round(HELD_OUT * num_known), 1)]
     inner = cut_prompts(outer.train, num_known, chosen, held_out, group, max_answers)
 
     def embed(split: Split) -> Draw:
@@ -124,7 +124,7 @@ def attributes(
     seed: int,
     world: WorldConfig | None = None,
     *,
-    new_users: float = HELD,
+    new_users: float = HELD_OUT,
     num_inputs: int = TEXT_INPUTS,
     max_answers: int = MOST_ANSWERS,
 ) -> Source:

@@ -18,16 +18,16 @@ import numpy as np
 from jaxtyping import Int
 
 from prefjax.io.atomic import write_atomically
-from prefjax.lab.compare._measure import Measured
+from prefjax.lab.compare.scoring import Measured
 
 
 class Cell(NamedTuple):
     """One method on one draw.
 
     Attributes:
-        dataset: Name.
-        encoder: Name.
-        seed: Of the draw.
+        dataset: Name of the data set.
+        encoder: Name of the encoder.
+        seed: Seed of the draw.
         method: Name of the family, or a baseline.
         users: Index of every new person in the data set.
         scores: By rule of the questions and control, the method's own under ``("random", "")``;

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from prefjax.lab.compare._measure import Measured
 from prefjax.lab.compare.questions import RECORDED
+from prefjax.lab.compare.scoring import Measured
 from prefjax.lab.compare.store import Cell
 from prefjax.lab.rows import curve, interval_of
 
@@ -30,8 +30,8 @@ def by_person(cells: Sequence[Cell], of: Callable[[Cell], np.ndarray | None]) ->
     """Mean over seeds of every person's numbers: ``[user, answers]``, NaN where there is none.
 
     Args:
-        cells: Of one method, all seeds.
-        of: Numbers of one cell, ``[answers, user]``, or None.
+        cells: Cells of one method, all seeds.
+        of: Gives the numbers of one cell, ``[answers, user]``, or None.
     """
     total: dict[tuple[int, int], list[np.ndarray]] = defaultdict(list)
     for cell in cells:
