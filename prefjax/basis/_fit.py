@@ -98,6 +98,11 @@ def population(
     return head, Gaussian(jnp.zeros_like(center), covariance), Gaussian(mean, own)
 
 
+def principal_axes(inputs: Float[Array, "response input"]) -> Float[Array, "input input"]:
+    """Rotation of the inputs to uncorrelated axes."""
+    return jnp.linalg.eigh(inputs.T @ inputs)[1]
+
+
 def rotate(problem: Problem) -> tuple[Problem, Float[Array, "input input"] | None]:
     """The problem on the principal axes of its inputs, and the rotation to them.
 
@@ -106,7 +111,7 @@ def rotate(problem: Problem) -> tuple[Problem, Float[Array, "input input"] | Non
     inputs = problem.embeddings
     if inputs is None:
         return problem, None
-    rotation = jnp.linalg.eigh(inputs.T @ inputs)[1]
+    rotation = principal_axes(inputs)
     return problem._replace(embeddings=inputs @ rotation), rotation
 
 
@@ -178,7 +183,8 @@ def fit_block(
     References:
         arXiv 2503.06358, Eq. 4 at posterior scale 0.
     """
-    return fit_rotated(key, *rotate_program(problem), as_arrays(penalties), config)
+    rotated, rotation = rotate_program(problem)
+    return fit_rotated(key, rotated, rotation, as_arrays(penalties), config)
 
 
 def fit_rotated(

@@ -64,6 +64,17 @@ def split(
     return table[..., :-1], table[..., -1]
 
 
+def embeddings_of(problem: Problem) -> Float[Array, "response input"]:
+    """The standardized embeddings of a problem that must have some.
+
+    Raises:
+        ValueError: The problem has none.
+    """
+    if problem.embeddings is None:
+        raise ValueError("a head needs embeddings; fit_block fits free factors")
+    return problem.embeddings
+
+
 def num_inputs(problem: Problem) -> int:
     """Rows of θ."""
     return problem.num_responses if problem.embeddings is None else problem.embeddings.shape[1]

@@ -103,7 +103,7 @@ def init_state(
 ) -> HeadState:
     """First state, from target factors or singular directions."""
     trunk_key, start_key = jax.random.split(key)
-    inputs = problem.embeddings
+    inputs = em.embeddings_of(problem)
     params = heads.init(trunk_key, inputs.shape[1], config)
     expanded = problem._replace(embeddings=heads.expand(params, inputs))
     if target is None:
@@ -134,7 +134,7 @@ def assemble(state: HeadState) -> Params:
 def step(state: HeadState, problem: Problem, penalties: Penalties, config: HeadConfig) -> HeadState:
     """One round: users, last layer, hidden layers."""
     params = assemble(state)
-    expanded = problem._replace(embeddings=heads.expand(params, problem.embeddings))
+    expanded = problem._replace(embeddings=heads.expand(params, em.embeddings_of(problem)))
     users = em.step(state.users, expanded, penalties, config)
     place = users.num_steps - 1
     value = users.objective[place] - heads.trunk_decay(params, config)
@@ -177,7 +177,8 @@ def rotate_inputs(params: Params, rotation: Float[Array, "input rotated"]) -> Pa
 
 @partial(jax.jit, static_argnames="config")
 def _fit_head(key, problem, penalties, target, config):
-    rotated, rotation = _fit.rotate(problem)
+    rotation = _fit.principal_axes(em.embeddings_of(problem))
+    rotated = problem._replace(embeddings=em.embeddings_of(problem) @ rotation)
     rotated = rotated._replace(standardizer=None)
     state = init_state(key, rotated, penalties, target, config)
     enough = config.tolerance * jnp.sum(problem.rows.sample_weight)
@@ -232,7 +233,6 @@ def fit_head(
     References:
         arXiv 2503.06358, Algorithm 1.
     """
-    if problem.embeddings is None:
-        raise ValueError("a head needs embeddings; fit_block fits free factors")
+    em.embeddings_of(problem)
     penalties = Penalties(*(jnp.asarray(value, jnp.float32) for value in penalties))
     return _fit_head(key, problem, penalties, target, config)

@@ -133,8 +133,8 @@ def score(
         first=jax.tree.map(lambda new, old: jnp.where(is_first, new, old), path.state, path.first),
         best=jnp.where(is_better, path.index, path.best),
         num_worse=num_worse,
-        personal=path.personal.at[path.index].set(personal),
-        population=path.population.at[path.index].set(population),
+        personal=jnp.asarray(path.personal).at[path.index].set(personal),
+        population=jnp.asarray(path.population).at[path.index].set(population),
     )
     return _turn(path, is_worth_more)
 

@@ -62,11 +62,12 @@ class PenaltySearch(NamedTuple):
 
 def extended(values: tuple[float, ...]) -> tuple[float, ...]:
     """The candidates with weaker ones before them, which are fitted if the weakest wins."""
-    ratio = values[0] / values[1] if len(values) > 1 else 1 / 3
-    return (*(values[0] * ratio**k for k in range(NUM_EXTRA, 0, -1)), *values)
+    first, *rest = values
+    ratio = first / rest[0] if rest else 1 / 3
+    return (*(first * ratio**k for k in range(NUM_EXTRA, 0, -1)), *values)
 
 
-def candidates(config: SearchConfig, utility_penalty: Float[Array, ""] | np.floating) -> Penalties:
+def candidates(config: SearchConfig, utility_penalty: Float[Array, ""]) -> Penalties:
     """All candidates, posterior scales outermost, factor penalties weak to strong."""
     factors = extended(config.factor_penalties)
     xp = jnp if control.is_traced(utility_penalty) else np
@@ -139,7 +140,7 @@ def search_utility(
     *,
     config: EMConfig = DEFAULT,
     search_config: SearchConfig = SEARCH_DEFAULT,
-) -> Float[jax.Array, ""]:
+) -> Float[Array, ""]:
     """The penalty under which the shared utility predicts held-out users best; pure.
 
     Arguments as in `fit`.

@@ -54,7 +54,7 @@ def fit_per_user(
         people whose covariance is the inverse curvature of the majorizer at the optimum; and how
         it was reached.
     """
-    inputs = problem.embeddings
+    inputs = em.embeddings_of(problem)
     num_components = min(num_components, inputs.shape[1])
     rows = problem.rows
     kernel = component_head(inputs, penalty, num_components)

@@ -9,7 +9,7 @@ every backend, never occur.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -183,9 +183,9 @@ def stack_rows(sets: Sequence[Comparisons], num_responses: int) -> Rows:
     laid_out = [make_rows(comparisons, num_responses, num_slots=widths) for comparisons in sets]
     # The ids of chunks must stay sorted, so the last one is repeated.
     last = None
-    pairs = Pairs(num_responses, num_responses, 0, 0.0, last, 0, 0.0, last)
+    values: list[Any] = [num_responses, num_responses, 0, 0.0, last, 0, 0.0, last]
     longest_pairs = max(len(rows.pairs.first) for rows in laid_out)
-    fills = Rows(longest_pairs - 1, 0.5, 0.0, last, -1, pairs)
+    fills: Any = Rows(*[longest_pairs - 1, 0.5, 0.0, last, -1, Pairs(*values)])
 
     def stack(fill, *columns):
         longest = max(len(column) for column in columns)

@@ -197,4 +197,4 @@ def _first_format(path: Path, arrays) -> tuple[RewardBasis, Gaussian]:
     population = Gaussian(arrays["prior_mean"], covariance)
     people = Gaussian(arrays["weight"], arrays["covariance"])
     _check(path, params, population, people)
-    return RewardBasis(params, population, np.float32(1.0)), people
+    return RewardBasis(params, population, np.asarray(1.0, np.float32)), people

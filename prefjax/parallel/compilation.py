@@ -22,7 +22,7 @@ def use_compilation_cache() -> Path | None:
     if wanted.lower() == "off":
         jax.config.update("jax_enable_compilation_cache", False)
         return None
-    given = jax.config.jax_compilation_cache_dir
+    given = jax.config.values["jax_compilation_cache_dir"]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(wanted or given or Path(home) / "prefjax" / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(folder))

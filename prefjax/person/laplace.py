@@ -50,7 +50,7 @@ def principal_directions(
     Column 0 is ν, the best unconstrained question (arXiv 2503.06358, Lemma 4.3).
     """
     value, vector = symmetric_eigen(jnp.asarray(belief.covariance))
-    return value[::-1], vector[:, ::-1]
+    return jnp.asarray(value)[::-1], jnp.asarray(vector)[:, ::-1]
 
 
 def predict_logit(
