@@ -3,9 +3,9 @@
     python -m experiments.quickstart smoke     # 2 seeds
     python -m experiments.quickstart paper     # 10 seeds, two minutes; `make quickstart`
 
-Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .699 with random
-and .756 with D-optimal questions, population .520; personal − population +.236 [+.198, +.273].
-The best of sixteen by a person's own model wins .730 [.713, .746] over the default.
+Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .706 with random
+and .754 with D-optimal questions, population .518; personal − population +.236 [+.210, +.261].
+The best of sixteen by a person's own model wins .737 [.721, .752] over the default.
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the

@@ -22,7 +22,7 @@ from prefjax.lab.compare.store import Cell
 from prefjax.lab.rows import curve, interval_of
 
 BASE = "bradley-terry"
-DRAWN_ANEW = frozenset({"attributes", "prism-shaped"})
+DRAWN_ANEW = frozenset({"attributes", "planted", "prism-shaped"})
 """Simulated sets of which every seed has its own people."""
 
 
