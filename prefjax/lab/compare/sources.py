@@ -15,7 +15,7 @@ import numpy as np
 
 from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split
 from prefjax.data.attributes import WorldConfig, make_world
-from prefjax.encoders import encode_cached, get_encoder
+from prefjax.encoders import encode_cached, fit_hashed, get_encoder
 from prefjax.io import digest_json
 from prefjax.lab.compare.draws import (
     HELD_OUT,
@@ -171,7 +171,8 @@ def real(
         seed: Seed of people, items and pairs.
         folder: Where the set lies, if not below ``PREFJAX_DATA``.
         view: What the families see of an item that people share: ``items``, its text and what the
-            training people made of it; ``text``, its text alone; ``free``, which item it is.
+            training people made of it; ``text``, its text alone, to which the hashed encoder is
+            fitted; ``free``, which item it is.
         num_inputs: Principal components of the texts.
 
     Raises:
@@ -186,6 +187,8 @@ def real(
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     is_free = view == "free"
     embedding = None if is_free else encode(dataset.responses, encoder)
+    if view == "text" and encoder == "hashed":
+        embedding = fit_hashed(dataset.responses).encode(dataset.responses)
     context = np.zeros((dataset.num_responses, 0)) if is_free else contexts(dataset, encoder)
 
     def table(rows: Comparisons, num_users: int) -> np.ndarray | None:
