@@ -106,13 +106,13 @@ def main():
     seconds = timing.interleaved(searches, 3)
 
     study_size = (20, 2, 100, 5) if small else (500, 10, 1000, 20)
-    study, keys_study, lanes = make_study(*study_size)
-    whole = {"study": lambda: study(keys_study, lanes)}
+    run_study, keys_study, lanes = make_study(*study_size)
+    whole = {"study": lambda: run_study(keys_study, lanes)}
     print(f"{'study':22} first call {timing.first_call(whole['study']):6.2f} s")
     seconds |= timing.interleaved(whole, 1 if not small else 3)
     for name, value in seconds.items():
         print(f"{name:22} {value:8.3f} s")
-    converged = bool(study(keys_study, lanes).converged.all())
+    converged = bool(run_study(keys_study, lanes).converged.all())
 
     prompts, responses, users = search_size
     study = dict(zip(("users", "seeds", "candidates", "questions"), study_size, strict=True))

@@ -59,8 +59,13 @@ def make_planted(num_users, num_pairs, per_pair, num_inputs, seed=0):
     gap = (embeddings[first] - embeddings[first + 1]) @ kernel
     logit = np.sum(weights[user] * gap[:, :-1], axis=1) + gap[:, -1]
     label = rng.random(len(first)) < 1 / (1 + np.exp(-2 * logit / logit.std()))
-    ids = (column.astype(np.int32) for column in (user, first, first + 1))
-    rows = Comparisons(*ids, label.astype(np.float32), np.ones(len(first), np.float32))
+    rows = Comparisons(
+        user=user.astype(np.int32),
+        first=first.astype(np.int32),
+        second=(first + 1).astype(np.int32),
+        label=label.astype(np.float32),
+        sample_weight=np.ones(len(first), np.float32),
+    )
     return rows, embeddings.astype(np.float32)
 
 
@@ -102,9 +107,8 @@ def start_of(problem, penalties, config):
 def pooled(rows, embeddings):
     """scikit-learn's logistic regression for everybody, its strength chosen by three folds."""
     gap = embeddings[rows.first] - embeddings[rows.second]
-    model = LogisticRegressionCV(
-        Cs=8, cv=3, fit_intercept=False, l1_ratios=(0.0,), use_legacy_attributes=False
-    )
+    settings: Any = {"l1_ratios": (0.0,), "use_legacy_attributes": False}
+    model = LogisticRegressionCV(Cs=8, cv=3, fit_intercept=False, **settings)
     return model.fit(gap, rows.label > 0.5).coef_
 
 

@@ -101,9 +101,11 @@ def main() -> None:
     label = (rng.random(chance.shape) < chance).astype(np.float32)
     f, y = jnp.asarray(features), jnp.asarray(label)
     weight = jnp.ones_like(y)
-    ridge = {"mean": jnp.zeros(num_factors), "precision": BETA * jnp.eye(num_factors)}
+    mean, precision = jnp.zeros(num_factors), BETA * jnp.eye(num_factors)
 
-    fit_users = jax.jit(jax.vmap(lambda f, y, w: logistic.fit(f, y, w, **ridge)))
+    fit_users = jax.jit(
+        jax.vmap(lambda f, y, w: logistic.fit(f, y, w, mean=mean, precision=precision))
+    )
     part = min(num_users, 2048)
     loop = 128
     doubles = features[:loop].astype(float)

@@ -102,7 +102,7 @@ def descent(
         logit = jnp.sum(gap[..., :-1] * own, axis=-1) + gap[..., -1]
         squares = jnp.sum(jnp.square(head[:, :-1])) + 0.1 * jnp.sum(jnp.square(head[:, -1]))
         decay = penalty * (squares + jnp.sum(jnp.square(weights)))
-        return mean_loss(logit, data.rows) + 0.5 * decay / total
+        return jnp.asarray(mean_loss(logit, data.rows) + 0.5 * decay / total)
 
     head, _ = adam(loss, init, num_steps=config.num_steps, learning_rate=config.learning_rate)
     eye = jnp.eye(NUM_FACTORS) / config.penalty
@@ -165,9 +165,11 @@ def run(config: Config) -> runs.Result:
                 states = compare.states_of(key, family, params, case, numbers)
                 auc = compare.scores_of(family, params, states, case, numbers).auc
                 values[kind].append(float(np.nanmean(auc)))
-                name, told = f"attributes, {kind} people", {"num_answers": config.num_answers}
+                name, number = f"attributes, {kind} people", config.num_answers
                 value = values[kind][-1]
-                found.append(row(family.name, name, "auc_user", value, seed=seed, **told))
+                found.append(
+                    row(family.name, name, "auc_user", value, seed=seed, num_answers=number)
+                )
         lines.append(f"| {family.name} | {' | '.join(map(spread, values.values()))} |")
     lines.append("\nSpread is the standard deviation over seeds of the fit. People are simulated.")
     return runs.Result(rows=found, summary="\n".join(lines))

@@ -129,7 +129,8 @@ def run(config: Config) -> runs.Result:
     for rule in config.rules:
         for number in config.gaps:
             worth = gap(curves["random"], curves[rule], number)
-            ratio = Interval(*(np.asarray(end) / number for end in worth), np.asarray(0))
+            value, low, high = (np.asarray(end) / number for end in worth)
+            ratio = Interval(value, low, high, np.asarray(0))
             told = {"questions": rule, "num_answers": number}
             rows.append(row("pref", "attributes", "answers_ratio", ratio, **told))
             value, low, high = (float(end) for end in ratio[:3])

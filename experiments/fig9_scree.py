@@ -63,7 +63,7 @@ def run(config: Config) -> runs.Result:
         if name == "attributes":
             draw = compare.attributes("hashed", 0).draw
             split, seen = draw.split, draw.embeddings
-            num_responses = len(seen)
+            num_responses = len(np.asarray(seen))
         else:
             dataset, split = load_split(name)
             num_responses, seen = dataset.num_responses, None

@@ -90,9 +90,10 @@ def run(config: Config) -> runs.Result:
         share, gain = share_above(found[:, 1]), float(np.mean(found[:, 0]))
         power = Interval(*map(np.asarray, (*share, len(found))))
         name, dataset = f"{answers} answers each", f"personal logit {sharpness}"
-        size = {"num_answers": answers, "num_people": people}
-        rows.append(row(name, dataset, "power", power, **size))
-        rows.append(row(name, dataset, "minus_population", gain, **size))
+        rows.append(row(name, dataset, "power", power, num_answers=answers, num_people=people))
+        rows.append(
+            row(name, dataset, "minus_population", gain, num_answers=answers, num_people=people)
+        )
         shown = f"{gain:+.3f} | {share[0]:.2f} |"
         lines.append(f"| {sharpness} | {answers} | {people} | {shown}")
     lines.append(

@@ -34,6 +34,7 @@ from prefjax.data.cut import select_rows
 from prefjax.data.group import group_by_user
 from prefjax.families import Answers, Family, gather, get_family
 from prefjax.lab import compare, interval_of, plots, row, runs
+from prefjax.lab.compare.sources import encode
 from prefjax.types import Array, Comparisons
 
 
@@ -83,7 +84,7 @@ def predict(
     own = jax.tree.map(lambda leaf: leaf[user], states)
     context = jnp.zeros((len(user), 0))
     in_axes = (None, 0 if jax.tree.leaves(own) else None, 0, 0, 0)
-    return jax.vmap(family.logit, in_axes=in_axes)(params, own, *pairs, context)
+    return jnp.asarray(jax.vmap(family.logit, in_axes=in_axes)(params, own, *pairs, context))
 
 
 def logits_of(name: str, rows: Comparisons, topic: np.ndarray, table: np.ndarray, config: Config):
@@ -139,7 +140,7 @@ def run(config: Config) -> runs.Result:
     """Accuracy and cross-entropy of every method."""
     dataset = ukpconvarg.load(part="crowdsample")
     rows, everything = dataset.comparisons, np.arange(dataset.num_responses)
-    texts = compare.sources.encode(dataset.responses, config.encoder)
+    texts = encode(dataset.responses, config.encoder)
     table = compare.text_block(texts, everything, config.num_inputs)
     topic = dataset.prompt_index[rows.first]
     run_here = topic < config.max_topics

@@ -160,7 +160,7 @@ def one_split(
     fold = np.random.default_rng(seed).integers(0, NUM_FOLDS, int(group.max()) + 1)[group]
     # What is regressed on is features and utility already; a person's mean is all that is used.
     head = linear_params(np.eye(target.shape[1], dtype=np.float32))
-    person = RewardBasis(head, fitted.population, np.float32(0.0))
+    person = RewardBasis(head, fitted.population, np.zeros((), np.float32))
     for encoder in config.encoders:
         embedding = embed(encoder, dataset, split.is_new_response, config)
         for name in config.heads:

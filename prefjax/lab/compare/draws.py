@@ -185,7 +185,7 @@ def cut_prompts(
         rows,
         known_users=np.setdiff1d(np.arange(num_users), new_users),
         new_users=np.sort(new_users),
-        is_new_response=is_new_response,
-        group=group,
+        is_new_response=np.asarray(is_new_response),
+        group=np.asarray(group),
         max_answers=max_answers,
     )

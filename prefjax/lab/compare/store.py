@@ -107,7 +107,7 @@ def load_cell(path: Path) -> Cell | None:
             return None
         scores = {
             (questions, control): Measured(
-                *(arrays.get(f"{field}/{place}") for field in Measured._fields)
+                **{field: arrays.get(f"{field}/{place}") for field in Measured._fields}  # pyright: ignore
             )
             for place, (questions, control) in enumerate(header["kinds"])
         }
