@@ -13,7 +13,7 @@ quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
 
 test: lint
-	$(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow and not multiprocess"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not multiprocess"
 
 # What takes long: planted worlds, several processes, kills.
 test-slow: $(STAMP)
