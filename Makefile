@@ -17,7 +17,8 @@ test: lint
 
 # What takes long: planted worlds, several processes, kills.
 test-slow: $(STAMP)
-	$(VENV)/bin/python -m pytest -m "slow or multiprocess"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not multiprocess"
+	$(VENV)/bin/python -m pytest -m multiprocess
 
 # Many more kills than `make test`: 30 of one process, 10 of a pair.
 torture: $(STAMP)

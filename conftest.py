@@ -22,3 +22,14 @@ def pytest_sessionstart() -> None:
     from prefjax.parallel import use_compilation_cache
 
     use_compilation_cache()
+
+
+MOST_MAPPINGS = 30_000
+"""Memory mappings at which compiled programs are dropped; Linux aborts a process at 65,530."""
+
+
+def pytest_runtest_logfinish() -> None:
+    """Long runs compile thousands of programs, each of which holds several memory mappings."""
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
