@@ -93,10 +93,10 @@ PRESETS = {"smoke": Config(num_people=3, num_prompts=3, num_samples=8), "paper":
 
 def make_judge(sim: Simulation, model: lm.LanguageModel, config: Config) -> Judge:
     """The judge that was asked for."""
-    server = OpenAIConfig(config.judge_model, base_url=config.base_url)
-    if config.dry_run:
-        return DryRunJudge(server.payload, max_tokens=server.max_tokens)
-    if config.judge == "openai":
+    if config.dry_run or config.judge == "openai":
+        server = OpenAIConfig(config.judge_model or config.model, base_url=config.base_url)
+        if config.dry_run:
+            return DryRunJudge(server.payload, max_tokens=server.max_tokens)
         return OpenAIJudge(server, cache=Cache(config.cache))
     return JaxJudge(model) if config.judge == "language-model" else sim.judge()
 
