@@ -15,7 +15,7 @@ import numpy as np
 
 from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split
 from prefjax.data.attributes import WorldConfig, make_world
-from prefjax.encoders import encode_cached, fit_hashed, get_encoder
+from prefjax.encoders import encode_cached, encode_responses, fit_hashed, get_encoder
 from prefjax.io import digest_json
 from prefjax.lab.compare.draws import (
     HELD_OUT,
@@ -95,7 +95,8 @@ def unseen_prompts(
         max_answers: Answers that are kept of a new person.
     """
     rng = np.random.default_rng(seed)
-    embedding, context = encode(dataset.responses, encoder), contexts(dataset, encoder)
+    embedding = encode_responses(encoder_of(encoder), dataset)
+    context = contexts(dataset, encoder)
 
     outer = cut_prompts(
         dataset.comparisons, dataset.num_users, new_users, is_test, group, max_answers
@@ -186,7 +187,7 @@ def real(
     kind = "response" if isinstance(record.protocol, RatingsConfig) else record.protocol.group
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     is_free = view == "free"
-    embedding = None if is_free else encode(dataset.responses, encoder)
+    embedding = None if is_free else encode_responses(encoder_of(encoder), dataset)
     if view == "text" and encoder == "hashed":
         embedding = fit_hashed(dataset.responses).encode(dataset.responses)
     context = np.zeros((dataset.num_responses, 0)) if is_free else contexts(dataset, encoder)
