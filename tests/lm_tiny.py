@@ -29,6 +29,33 @@ _generate = jax.jit(
 GREEDY = lm.SamplingConfig(temperature=0.0)
 
 
+def chat_model(folder, words):
+    """A random Qwen2 of two layers whose tokenizer was trained on the words and knows turns."""
+    from transformers import Qwen2Tokenizer
+
+    tokenizer = Qwen2Tokenizer().train_new_from_iterator(
+        words * 3, 300, new_special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False
+    )
+    config = lm.QwenConfig(
+        vocab_size=304,
+        hidden_size=16,
+        intermediate_size=24,
+        num_layers=2,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+        max_length=128,
+    )
+    leaves, tree = jax.tree.flatten(lm.init_params(jax.random.key(0), config, scale=0.3))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        leaf + 0.2 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    lm.save(folder, tree.unflatten(noisy), config, tokenizer=tokenizer)
+    return lm.load(folder)
+
+
 def load(name):
     """Model and stored outputs."""
     with np.load(FOLDER / name / "outputs.npz") as stored:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 from transformers import Qwen2Tokenizer
@@ -17,6 +16,7 @@ from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders.batches import bucketed
 from prefjax.encoders.template import make_rows, render
 from prefjax.parallel import make_mesh
+from tests.lm_tiny import chat_model
 
 TEXTS = [
     ("Why is the sky blue?", "Because air scatters blue light."),
@@ -32,29 +32,7 @@ SMALL = encoders.LanguageConfig(bucket=64, batch_tokens=128)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    words = ["".join(text) for text in TEXTS] * 3
-    tokenizer = Qwen2Tokenizer().train_new_from_iterator(
-        words, 300, new_special_tokens=["<|im_start|>", "<|im_end|>"], show_progress=False
-    )
-    config = lm.QwenConfig(
-        vocab_size=304,
-        hidden_size=16,
-        intermediate_size=24,
-        num_layers=2,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=8,
-        max_length=128,
-    )
-    leaves, tree = jax.tree.flatten(lm.init_params(jax.random.key(0), config, scale=0.3))
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    noisy = [
-        leaf + 0.2 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    lm.save(folder, tree.unflatten(noisy), config, tokenizer=tokenizer)
-    return lm.load(folder)
+    return chat_model(tmp_path_factory.mktemp("tiny"), ["".join(text) for text in TEXTS])
 
 
 def make(model, **changes):

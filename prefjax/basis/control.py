@@ -39,8 +39,10 @@ def program(
     def call(*args, **kwargs):
         if is_traced((args, kwargs)):
             return function(*args, **kwargs)
-        with jax.ensure_compile_time_eval():  # constants of an enclosing trace are computed now
-            return compiled(*args, **kwargs)
+        if isinstance(jnp.zeros(()), Tracer):  # constants of an enclosing trace are computed now
+            with jax.ensure_compile_time_eval():
+                return compiled(*args, **kwargs)
+        return compiled(*args, **kwargs)
 
     return call
 

@@ -10,6 +10,7 @@ response. A text that is longer than the window loses tokens of the prompt from 
 none are left, of the response from the left: the end always stays.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +50,25 @@ def chat_prompt(prompt: str | None, system: str | None = None) -> str:
     turns = [("system", system), ("user", prompt)]
     said = [f"{_START}{role}\n{text}{_END}\n" for role, text in turns if text is not None]
     return "".join([*said, f"{_START}assistant\n"])
+
+
+def chat_template(system: str | None = None) -> str:
+    """The chat template in the language of ``tokenizer.apply_chat_template`` (Jinja).
+
+    Args:
+        system: What the system turn says where a conversation has none; None leaves it out.
+    """
+    turn = "'<|im_start|>' + {role} + '\\n' + {content} + '<|im_end|>'"
+    first = turn.format(role="'system'", content=json.dumps(system))
+    before = "{% if messages[0]['role'] != 'system' %}{{ " + first + " + '\\n' }}{% endif %}"
+    each = turn.format(role="message['role']", content="message['content']")
+    return (
+        ("" if system is None else before)
+        + "{% for message in messages %}{{ "
+        + each
+        + " }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+        + "{% if add_generation_prompt %}{{ '\\n<|im_start|>assistant\\n' }}{% endif %}"
+    )
 
 
 def render(text: Text, template: str, system: str | None = None) -> Rendered:

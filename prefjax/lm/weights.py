@@ -8,6 +8,7 @@ it over without a copy; one that is not finite is refused. Nothing is unpickled.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -148,8 +149,20 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
     }
 
 
-def write(directory: Path, params: Params, config: QwenConfig) -> None:
+def write(
+    directory: Path,
+    params: Params,
+    config: QwenConfig,
+    *,
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> None:
     """Write parameters as one ``model.safetensors``, which appears whole or not at all.
+
+    Args:
+        directory: Where the file goes.
+        params: As a list of layers or stacked; without ``head`` for a backbone.
+        config: Their configuration.
+        more: Further tensors by their full name, such as ``score.weight``.
 
     Raises:
         ValueError: The parameters are not those of the configuration, or not finite.
@@ -168,7 +181,7 @@ def write(directory: Path, params: Params, config: QwenConfig) -> None:
     full = {
         name if name == _OUTER["head"] else f"model.{name}": np.ascontiguousarray(array)
         for name, array in tensors.items()
-    }
+    } | dict(more)
     for name, array in full.items():
         check_finite(array, name)
     write_atomically(
