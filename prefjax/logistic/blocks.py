@@ -27,7 +27,6 @@ def fit(
     mean: Float[Array, " factor"],
     precision: Float[Array, "factor factor"],
     offset: Float[Array, " pair"] | None = None,
-    start: Float[Array, " factor"] | None = None,
     config: NewtonConfig = DEFAULT,
 ) -> LogisticFit:
     """Minimize ``Σ_i w_i ℓ(λ·f_i + o_i, y_i) + ½ (λ-μ)ᵀ P (λ-μ)`` over the weights λ of one user.
@@ -44,7 +43,6 @@ def fit(
             separable answers end as ``SEPARABLE``, and directions in which there is neither data
             nor prior stay at μ.
         offset: o, logit before λ enters; default 0.
-        start: Where the first step begins, such as the result with one answer less; μ by default.
         config: When to stop.
 
     Returns:
@@ -68,7 +66,6 @@ def fit(
         (jnp.zeros(1) if offset is None else jnp.where(counted, offset, 0)).astype(dtype),
         jnp.asarray(mean, dtype),
         jnp.asarray(precision, dtype),
-        jnp.asarray(mean if start is None else start, dtype),
     )
 
 

@@ -103,7 +103,6 @@ class Block(NamedTuple):
     offset: Float[jax.Array, "_ _"]
     mean: Float[jax.Array, "factor _"]
     precision: Float[jax.Array, "factor factor _"]
-    start: Float[jax.Array, "factor _"]
 
 
 class _State(NamedTuple):
@@ -245,7 +244,7 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
 
     zeros = jnp.zeros((num_factors, num_users), dtype)
     start = _State(
-        point=jnp.broadcast_to(block.start, zeros.shape),
+        point=jnp.broadcast_to(block.mean, zeros.shape),
         direction=zeros,
         length=jnp.ones(num_users, dtype),
         reach=jnp.zeros(num_users, dtype),

@@ -1,36 +1,27 @@
-"""The answers of one person in buffers, and what they say of the weights: the only solve there is.
+"""The answers of one person in a buffer, and what they say of the weights: the only solve there is.
 
-Buffers are padded to a few sizes, so that few programs are compiled, and every solve starts where
-the last one ended: one answer more moves the weights a little, which takes one or two Newton steps.
+The buffer is padded to a few sizes, so that few programs are compiled.
 """
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.numerics import precision
 from prefjax.person import laplace
 from prefjax.person.items import bucket, pad_rows
-from prefjax.types import Array, FeatureGap, Gaussian
+from prefjax.types import FeatureGap, Gaussian
 
 
 @jax.jit
-def _solve(rows, prior, start):
-    features, offset, label, sample_weight = (
+def _solve(rows, prior):
+    fit = logistic.fit(
         rows[:, :-3],
-        rows[:, -3],
         rows[:, -2],
         rows[:, -1],
-    )
-    fit = logistic.fit(
-        features,
-        label,
-        sample_weight,
         mean=prior.mean,
         precision=precision(prior),
-        offset=offset,
-        start=start,
+        offset=rows[:, -3],
     )
     return fit, laplace.posterior(fit)
 
@@ -51,7 +42,6 @@ class AnswerBuffer:
         self.prior = Gaussian(*(np.asarray(part, np.float32) for part in prior))
         self._rows = np.zeros((bucket(1), len(self.prior.mean) + 3), np.float32)
         self._count = 0
-        self._start: Float[Array, " factor"] = self.prior.mean
         self._solve()
 
     def add(self, gap: FeatureGap, label: float, *, solve: bool = True) -> None:
@@ -71,6 +61,5 @@ class AnswerBuffer:
             self._solve()
 
     def _solve(self) -> None:
-        self.fit, belief = _solve(self._rows, self.prior, self._start)
+        self.fit, belief = _solve(self._rows, self.prior)
         self.belief = Gaussian(*(np.asarray(part) for part in belief))
-        self._start = self.belief.mean
