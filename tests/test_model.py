@@ -70,7 +70,7 @@ def test_belief_is_the_logistic_fit_of_the_answers(world, model):
     for label in (1.0, 0.0, 0.5):
         user.ask(world[0][:20])
         user.tell(label)
-    gap, offset, label, _ = zip(*user.log, strict=True)
+    gap, offset, label, *_ = zip(*user.log, strict=True)
     gap, offset, label = (np.array(part, np.float32) for part in (gap, offset, label))
     population = model.basis.population
     prior = {"mean": population.mean, "precision": np.linalg.inv(population.covariance)}

@@ -22,8 +22,9 @@ from prefjax.person._interview import (
     make_simulated,
 )
 from prefjax.person.acquisition import RULES, Moments, Rule, get_rule, score
+from prefjax.person.answers import LoggedAnswer, Question, Shown
 from prefjax.person.checks import check_gaussian
-from prefjax.person.host import LoggedAnswer, Person, Question
+from prefjax.person.host import Person
 from prefjax.person.items import describe
 from prefjax.person.pools import (
     PairPool,
@@ -36,9 +37,11 @@ from prefjax.person.pools import (
     split_index,
 )
 from prefjax.person.ranking import Ranking
+from prefjax.person.reading import EmbeddingReader, Reader, basis_digest
 
 __all__ = [
     "RULES",
+    "EmbeddingReader",
     "InterviewConfig",
     "InterviewPath",
     "InterviewState",
@@ -50,11 +53,14 @@ __all__ = [
     "PoolQuestion",
     "Question",
     "Ranking",
+    "Reader",
     "ResponsePool",
     "Rule",
+    "Shown",
     "adapt",
     "adapt_checked",
     "adapt_path",
+    "basis_digest",
     "check_gaussian",
     "describe",
     "gap_at",

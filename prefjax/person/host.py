@@ -1,86 +1,37 @@
 """One person on the host: asked, heard, ranked for; a log that can be written as JSON.
 
-    person = Person(basis)
-    question = person.ask(pool)        # the most informative pair of the pool
-    person.tell(1.0)                   # 1: the first is preferred
-    person.observe(first, second, 0.0) # a choice made elsewhere
-    person.rank(candidates).order[0]   # what to show this person
+    person = model.person("w12")                  # or model.new_person(), or Person(basis)
+    question = person.ask(prompt, candidates)     # the most informative pair
+    person.tell(1.0)                              # 1: the first is preferred
+    person.observe(prompt, first, second, 0.0)    # a choice made elsewhere
+    person.rank(prompt, candidates).order[0]      # what to show this person
 
+Responses are texts where the model has an encoder, and embeddings everywhere; these need no prompt.
 The kernels are those of `prefjax.person`: with the same seed, pool and answers the same questions
 are asked as by `interview`. Everything here checks its input and raises.
 """
 
-import hashlib
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax import logistic
-from prefjax.numerics import precision
-from prefjax.person import laplace
+from prefjax.person import stored
 from prefjax.person._interview import ask as ask_kernel
 from prefjax.person._interview import step_keys
 from prefjax.person.acquisition import get_rule
-from prefjax.person.checks import check_gaussian, check_pool
-from prefjax.person.items import bucket, describe
-from prefjax.person.pools import PairPool, Pool, ResponsePool, gap_at, split_index
-from prefjax.person.ranking import Ranking, rank
-from prefjax.types import Array, FeatureGap, Gaussian, Items, RewardBasis
-
-ANSWERS_A_PROGRAM = 16
-"""Numbers of answers are padded to a multiple of this, so that few programs are compiled."""
-
-
-class Question(NamedTuple):
-    """A pair to show: places in the pool that was passed to `Person.ask`.
-
-    Attributes:
-        first: Place of the first response; of the pair in a `PairPool`.
-        second: Place of the second response, or −1 in a `PairPool`.
-        prompt: Which prompt of a pool with several, otherwise 0.
-        index: Number of the question in the pool.
-    """
-
-    first: int
-    second: int
-    prompt: int
-    index: int
-
-
-class LoggedAnswer(NamedTuple):
-    """What was observed of one pair.
-
-    Attributes:
-        features: φ(first) − φ(second).
-        offset: t(first) − t(second).
-        label: Probability that the first was preferred.
-        asked: The question, or None for a choice made elsewhere.
-    """
-
-    features: list[float]
-    offset: float
-    label: float
-    asked: Question | None
-
-
-@jax.jit
-def _solve(features, offset, label, sample_weight, prior):
-    return logistic.fit(
-        features,
-        label,
-        sample_weight,
-        mean=prior.mean,
-        precision=precision(prior),
-        offset=offset,
-    )
-
-
-_posterior = jax.jit(laplace.posterior)
+from prefjax.person.answers import LoggedAnswer, Question, Response, Shown
+from prefjax.person.belief import AnswerBuffer
+from prefjax.person.candidates import Candidates, Places, make_candidates, prompts_of
+from prefjax.person.checks import check_gaussian
+from prefjax.person.items import bucket
+from prefjax.person.pools import gap_at
+from prefjax.person.ranking import Ranking, rank, reward
+from prefjax.person.reading import EmbeddingReader, Reader, is_texts
+from prefjax.types import FeatureGap, Gaussian, RewardBasis
 
 
 @partial(jax.jit, static_argnames="rule")
@@ -99,12 +50,14 @@ class Person:
         rule: How questions are chosen, a name in `RULES`.
         seed: Drives the rules that draw at random.
         num_questions: Most questions asked; None for no limit.
-        describe: Gives φ and t of whatever is passed for responses; embeddings by default.
+        reader: Gives φ and t of whatever is passed for responses; embeddings by default.
+        user: Name under which the person's rows were among the training data, None for a new one.
 
     Attributes:
         basis: As given.
         belief: N(λ̂, H⁻¹) given the answers so far.
         log: Every answer in order.
+        user: As given.
 
     Raises:
         ValueError: The rule is unknown, or belief and basis disagree on the number of factors.
@@ -131,7 +84,8 @@ class Person:
         rule: str = "d_optimal",
         seed: int = 0,
         num_questions: int | None = None,
-        describe: Callable[[Any], Items] | None = None,
+        reader: Reader | None = None,
+        user: Any = None,
     ):
         get_rule(rule)
         prior = basis.population if belief is None else belief
@@ -141,62 +95,87 @@ class Person:
                 f"the belief has {np.shape(prior.mean)[-1]} factors, the basis "
                 f"{np.shape(basis.population.mean)[-1]}"
             )
-        self.basis, self.rule, self.num_questions = basis, rule, num_questions
+        self.basis, self.rule, self.seed = basis, rule, seed
+        self.num_questions, self.user = num_questions, user
         self.log: list[LoggedAnswer] = []
-        self._describe = partial(_describe_embeddings, basis) if describe is None else describe
-        self._prior = jax.tree.map(jnp.asarray, prior)
-        self._key = jax.random.key(seed)
-        self._asked: dict[str, list[int]] = {}
-        self._open: tuple[Question, FeatureGap] | None = None
-        self._update()
+        self.reader = EmbeddingReader(basis) if reader is None else reader
+        self._buffer = AnswerBuffer(prior)
+        self._key: jax.Array | None = None
+        self._asked: dict[str, list[Places]] = {}
+        self._open: stored.OpenQuestion | None = None
+
+    @property
+    def belief(self) -> Gaussian:
+        """N(λ̂, H⁻¹) given the answers so far."""
+        return self._buffer.belief
+
+    @property
+    def prior(self) -> Gaussian:
+        """What was known before the first answer."""
+        return self._buffer.prior
 
     @property
     def weights(self) -> Float[np.ndarray, " factor"]:
         """λ̂, the person's weights given the answers so far."""
-        return np.asarray(self.belief.mean)
+        return self.belief.mean
 
     @property
     def num_answers(self) -> int:
         """Answers so far."""
         return len(self.log)
 
-    def ask(self, pool: Any) -> Question:
+    @property
+    def open_question(self) -> Question | None:
+        """The question that was asked and is not answered yet."""
+        return None if self._open is None else self._open.question
+
+    def ask(self, pool: Any, candidates: Any = None) -> Question:
         """The pair of a pool whose answer tells most; every pair is scored.
 
         The open question is given again until it is answered.
 
         Args:
-            pool: A `PairPool` or `ResponsePool` of features; or embeddings of the responses of one
-                prompt, or of several prompts with the same number of responses.
+            pool: A prompt, with ``candidates``. Or alone: several prompts with responses of each,
+                as a mapping or as (prompt, responses) pairs; texts, or embeddings, of the responses
+                to one prompt; embeddings of several prompts with the same number of responses; or a
+                `PairPool` or `ResponsePool` of features.
+            candidates: Texts or embeddings of responses to the prompt ``pool``.
 
         Raises:
-            ValueError: The pool is invalid, has no two responses, or all its pairs were asked; or
-                ``num_questions`` are answered.
+            ValueError: The pool is invalid, has no two responses to one prompt, or all its pairs
+                were asked; or ``num_questions`` are answered.
         """
         if self._open is not None:
-            return self._open[0]
+            return self._open.question
         num_asked = sum(answer.asked is not None for answer in self.log)
         if num_asked == self.num_questions:
             raise ValueError(f"all {num_asked} questions of this person are answered")
-        questions, name = self._pool_of(pool)
-        before = self._asked.setdefault(name, [])
+        found = make_candidates(pool, candidates, self.reader, len(self.prior.mean))
+        before = self._places_asked(found)
         asked = np.full(bucket(len(before) + 1), -1, np.int32)
-        asked[: len(before)] = before
+        asked[: len(before)] = [found.index(places) for places in before]
+        if self._key is None:
+            self._key = jax.random.key(self.seed)
         index, gap = _choose(
-            self._key, self._fit, questions, asked, self.num_answers, self._prior, self.rule
+            self._key,
+            self._buffer.fit,
+            found.pool,
+            asked,
+            np.int32(self.num_answers),
+            self.prior,
+            self.rule,
         )
-        index = int(index)
-        if index < 0:
+        if int(index) < 0:
             raise ValueError(
                 f"the pool has no question left: all of its pairs were asked "
                 f"({len(before)} of them answered)"
             )
-        question = Question(index, -1, 0, index)
-        if isinstance(questions, ResponsePool):
-            prompt, first, second = (int(n) for n in split_index(questions, np.asarray(index)))
-            question = Question(first, second, prompt, index)
-        before.append(index)
-        self._open = question, gap
+        question = found.question(int(index))
+        places = question.prompt, question.first, question.second
+        if not found.has_texts:
+            self._asked.setdefault(found.digest(), []).append(places)
+        gap = FeatureGap(*(np.asarray(part) for part in gap))
+        self._open = stored.OpenQuestion(question, gap, found.shown(places))
         return question
 
     def tell(self, label: float) -> None:
@@ -211,104 +190,110 @@ class Person:
         """
         if self._open is None:
             raise ValueError("tell() without a question: call ask() first")
-        question, gap = self._open
-        self._record(gap, label, question)
+        question, gap, shown = self._open
+        self._record(gap, label, question, shown)
         self._open = None
 
-    def observe(self, first: Any, second: Any, label: float) -> None:
+    @overload
+    def observe(self, first: Any, second: Any, label: float, /) -> None: ...
+    @overload
+    def observe(self, prompt: str | None, first: Any, second: Any, label: float, /) -> None: ...
+    def observe(self, *choice: Any) -> None:
         """Records a choice that was made elsewhere; an open question stays open.
 
         Args:
-            first: Embedding of the first response.
-            second: Embedding of the second response, or None for a vote on the first alone.
-            label: Probability that the first was preferred.
+            choice: ``first, second, label`` or ``prompt, first, second, label``. First and second
+                are texts or embeddings; second may be None for a vote on the first alone. The label
+                is the probability that the first was preferred.
 
         Raises:
-            ValueError: An embedding or the label is not legal.
+            TypeError: There are neither three nor four arguments.
+            ValueError: A response or the label is not legal.
         """
-        shown = [first] if second is None else [first, second]
-        items = self._describe(np.stack([np.asarray(one) for one in shown]))
-        features, utility = np.asarray(items.features), np.asarray(items.utility)
-        if second is not None:
-            features, utility = features[:1] - features[1:], utility[:1] - utility[1:]
-        self._record(FeatureGap(features[0], utility[0]), label, None)
+        if len(choice) not in (3, 4):
+            raise TypeError(
+                f"observe(first, second, label) or observe(prompt, first, second, label); got "
+                f"{len(choice)} arguments"
+            )
+        prompt = choice[0] if len(choice) == 4 else None
+        first, second, label = choice[-3:]
+        shown = Shown(prompt, _as_shown(first), None if second is None else _as_shown(second))
+        self._record(stored.gap_of(self.reader, shown), label, None, shown)
 
-    def rank(self, responses: Any) -> Ranking:
+    def rank(self, prompt: Any, candidates: Any = None) -> Ranking:
         """Orders responses for this person, with win probabilities and their uncertainty.
 
         Args:
-            responses: Embeddings, one row a response.
+            prompt: The prompt, with ``candidates``; or, alone, what would be the candidates.
+            candidates: Texts, or embeddings with one row a response.
         """
-        return rank(self.basis, self.belief, self._describe(responses))
+        prompts, responses, _ = prompts_of(prompt, candidates)
+        return rank(self.basis, self.belief, self.reader(responses, prompts))
 
-    def reward(
-        self, responses: Any
-    ) -> tuple[Float[np.ndarray, " response"], Float[np.ndarray, " response"]]:
+    def reward(self, prompt: Any, response: Any = None) -> tuple[Any, Any]:
         """Expected reward of responses and its standard deviation, as the weights are uncertain.
 
         Args:
-            responses: Embeddings, one row a response.
+            prompt: The prompt, with ``response``; or, alone, what would be the response.
+            response: One text or embedding, which gives two numbers, or several, which give two
+                arrays.
         """
-        items = self._describe(responses)
-        mean, variance = laplace.predict_logit(self.belief, items.features, items.utility)
-        return np.asarray(mean), np.sqrt(np.asarray(variance))
+        prompts, responses, _ = prompts_of(prompt, response)
+        one = prompt if response is None else response
+        is_one = isinstance(one, str) or (not is_texts(one) and np.ndim(one) == 1)
+        if is_one and prompts is None:
+            responses = np.asarray(responses)[None]
+        mean, deviation = reward(self.belief, self.reader(responses, prompts))
+        return (float(mean[0]), float(deviation[0])) if is_one else (mean, deviation)
 
-    def _pool_of(self, pool: Any) -> tuple[Pool, str]:
-        """Questions in a padded pool, and a name by which the pool is known again."""
-        if isinstance(pool, PairPool | ResponsePool):
-            check_pool(pool, len(self._prior.mean))
-            return pool, _digest(*pool)
-        items = self._describe(pool)
-        features, utility = np.asarray(items.features), np.asarray(items.utility)
-        if utility.ndim == 1:
-            features, utility = features[None], utility[None]
-        prompts, responses = utility.shape
-        size = 1 if prompts == 1 else bucket(prompts), bucket(responses)
-        missing = [(0, size[0] - prompts), (0, size[1] - responses)]
-        mask = np.pad(np.ones(utility.shape, bool), missing)
-        padded = ResponsePool(np.pad(features, [*missing, (0, 0)]), np.pad(utility, missing), mask)
-        return padded, _digest(features, utility)
+    def to_dict(self) -> dict[str, Any]:
+        """Answers and belief in plain values, for JSON; `PreferenceModel.load_person` reads it."""
+        return stored.to_dict(self, self._asked, self._open)
 
-    def _record(self, gap: FeatureGap, label: float, question: Question | None) -> None:
+    def save(self, path: str | Path) -> None:
+        """Writes answers and belief into a JSON file that appears whole or not at all.
+
+        Texts that were shown are in it. `PreferenceModel.load_person` reads it.
+
+        Args:
+            path: A file; one that is there is replaced.
+        """
+        stored.save(path, self.to_dict())
+
+    def _resume(
+        self,
+        answers: list[LoggedAnswer],
+        asked: dict[str, list[Places]],
+        opened: stored.OpenQuestion | None,
+    ) -> None:
+        """Takes a stored log over; all answers are solved at once."""
+        for place, answer in enumerate(answers, start=1):
+            gap = FeatureGap(np.asarray(answer.features, np.float32), np.float32(answer.offset))
+            self._buffer.add(gap, answer.label, solve=place == len(answers))
+        self.log, self._asked, self._open = list(answers), asked, opened
+
+    def _places_asked(self, found: Candidates) -> list[Places]:
+        """Questions of a pool that were answered."""
+        if not found.has_texts:
+            return self._asked.get(found.digest(), [])
+        seen = {answer.shown for answer in self.log if _is_pair_of_texts(answer.shown)}
+        return sorted({places for shown in seen for places in found.places(shown)})
+
+    def _record(
+        self, gap: FeatureGap, label: float, question: Question | None, shown: Shown | None
+    ) -> None:
         if not 0.0 <= label <= 1.0:
             hint = "; use 0 for the second response" if label == -1 else ""
             raise ValueError(f"label {label} is outside [0, 1]{hint}")
         features = [float(value) for value in np.asarray(gap.features)]
-        self.log.append(LoggedAnswer(features, float(gap.offset), float(label), question))
-        self._update()
-
-    def _update(self) -> None:
-        """Refits; answers are padded so that few programs are compiled."""
-        count = len(self.log)
-        size = -(-max(count, 1) // ANSWERS_A_PROGRAM) * ANSWERS_A_PROGRAM
-        num_factors = len(self._prior.mean)
-        features = np.zeros((size, num_factors), np.float32)
-        offset, label, weight = (np.zeros(size, np.float32) for _ in range(3))
-        for row, answer in enumerate(self.log):
-            features[row], offset[row], label[row] = answer[:3]
-            weight[row] = 1.0
-        self._fit = _solve(features, offset, label, weight, self._prior)
-        self.belief = _posterior(self._fit)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Answers and belief in plain values, for JSON."""
-        return {
-            "log": [
-                {**answer._asdict(), "asked": answer.asked and list(answer.asked)}
-                for answer in self.log
-            ],
-            "mean": np.asarray(self.belief.mean).tolist(),
-            "covariance": np.asarray(self.belief.covariance).tolist(),
-            "rule": self.rule,
-        }
+        self._buffer.add(gap, float(label))
+        answer = LoggedAnswer(features, float(gap.offset), float(label), question, shown)
+        self.log.append(answer)
 
 
-def _describe_embeddings(basis: RewardBasis, embeddings: Any) -> Items:
-    return describe(basis, embeddings)
+def _as_shown(response: Any) -> Response:
+    return response if isinstance(response, str) else np.asarray(response, np.float32)
 
 
-def _digest(*arrays: Array) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _is_pair_of_texts(shown: Shown | None) -> bool:
+    return shown is not None and isinstance(shown.first, str) and isinstance(shown.second, str)

@@ -46,6 +46,31 @@ def _compare(items, belief, reference, posterior_scale):
     return items.features @ belief.mean + items.utility, probability, *limits
 
 
+@jax.jit
+def _predict(items, belief):
+    mean, variance = laplace.predict_logit(belief, items.features, items.utility)
+    return mean, jnp.sqrt(variance)
+
+
+def reward(
+    belief: Gaussian, items: Items
+) -> tuple[Float[np.ndarray, " response"], Float[np.ndarray, " response"]]:
+    """Expected reward of responses and its standard deviation, as the weights are uncertain.
+
+    Args:
+        belief: What is known of the person.
+        items: φ and t of the responses.
+    """
+    mean, deviation = _predict(_padded(items), belief)
+    count = len(items.utility)
+    return np.asarray(mean)[:count], np.asarray(deviation)[:count]
+
+
+def _padded(items: Items) -> Items:
+    size = bucket(len(items.utility))
+    return Items(pad_rows(items.features, size), pad_rows(items.utility, size))
+
+
 def rank(basis: RewardBasis, belief: Gaussian, items: Items) -> Ranking:
     """Orders responses for one person, with win probabilities and their uncertainty.
 
@@ -56,9 +81,7 @@ def rank(basis: RewardBasis, belief: Gaussian, items: Items) -> Ranking:
     """
     count, utility = len(items.utility), np.asarray(items.utility)
     reference = int(np.argmax(utility + items.features @ np.asarray(basis.population.mean)))
-    size = bucket(count)
-    padded = Items(pad_rows(items.features, size), pad_rows(utility, size))
-    parts = _compare(padded, belief, reference, basis.posterior_scale)
+    parts = _compare(_padded(items), belief, np.int32(reference), basis.posterior_scale)
     reward, probability, low, high = (np.asarray(part)[:count] for part in parts)
     return Ranking(
         order=np.argsort(-reward, kind="stable"),

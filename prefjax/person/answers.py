@@ -1,0 +1,98 @@
+"""What a person was shown and what they said, in plain values that can be written as JSON."""
+
+import base64
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float32
+
+Response: TypeAlias = str | Float32[np.ndarray, " input"]
+"""A response as it was passed: its text, or its embedding."""
+
+
+class Shown(NamedTuple):
+    """Two responses as they were passed, from which φ can be computed again by another model.
+
+    Attributes:
+        prompt: Text of the prompt, None where none was given.
+        first: First response.
+        second: Second response, None for a vote on the first alone.
+    """
+
+    prompt: str | None
+    first: Response
+    second: Response | None
+
+
+class Question(NamedTuple):
+    """A pair to show: places in the pool that was passed to `Person.ask`.
+
+    Attributes:
+        first: Place of the first response; of the pair in a `PairPool`.
+        second: Place of the second response, or −1 in a `PairPool`.
+        prompt: Which prompt of a pool with several, otherwise 0.
+        index: Number of the question in the pool.
+        shown: Prompt and texts, None where no texts were passed.
+    """
+
+    first: int
+    second: int
+    prompt: int
+    index: int
+    shown: Shown | None = None
+
+
+class LoggedAnswer(NamedTuple):
+    """What was observed of one pair.
+
+    Attributes:
+        features: φ(first) − φ(second).
+        offset: t(first) − t(second).
+        label: Probability that the first was preferred.
+        asked: The question, or None for a choice made elsewhere.
+        shown: What was shown, None where a pool of features was passed.
+    """
+
+    features: list[float]
+    offset: float
+    label: float
+    asked: Question | None
+    shown: Shown | None = None
+
+
+def shown_to_json(shown: Shown | None) -> dict[str, Any] | None:
+    """Texts as they are, embeddings as the base64 of their little-endian float32 bytes."""
+    if shown is None:
+        return None
+    return {
+        "prompt": shown.prompt,
+        **{name: _to_json(getattr(shown, name)) for name in ("first", "second")},
+    }
+
+
+def shown_from_json(value: Any) -> Shown | None:
+    """The inverse of `shown_to_json`.
+
+    Raises:
+        ValueError: It is not what `shown_to_json` gives.
+    """
+    if value is None:
+        return None
+    prompt, first, second = value["prompt"], value["first"], value["second"]
+    if not (prompt is None or isinstance(prompt, str)) or first is None:
+        raise ValueError(f"prompt {prompt!r}, first {first!r}")
+    response = _from_json(first)
+    return Shown(prompt, response, None if second is None else _from_json(second))
+
+
+def _to_json(response: Response | None) -> Any:
+    if response is None or isinstance(response, str):
+        return response
+    data = np.asarray(response, "<f4").tobytes()
+    return {"float32": base64.b64encode(data).decode()}
+
+
+def _from_json(value: Any) -> Response:
+    if isinstance(value, str):
+        return value
+    return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").copy()

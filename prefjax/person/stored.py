@@ -1,0 +1,280 @@
+"""A person as JSON: what was asked and answered, what it was about, and the belief.
+
+    {"format": "prefjax-person-1", "basis": digest, "encoder": fingerprint, "user": name,
+     "rule", "seed", "num_questions", "prior", "belief",
+     "answers": [{"features", "offset", "label", "asked", "shown"}, …], "asked": {…}, "open": …}
+
+Feature gaps mean something beside the basis that they were computed with, which the digest names.
+What was shown is kept beside them, so that another model can compute its own.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from prefjax.io import write_json
+from prefjax.person.answers import (
+    LoggedAnswer,
+    Question,
+    Shown,
+    shown_from_json,
+    shown_to_json,
+)
+from prefjax.person.candidates import Places
+from prefjax.person.checks import check_gaussian
+from prefjax.person.reading import Reader, basis_digest
+from prefjax.types import FeatureGap, Gaussian, RewardBasis
+
+if TYPE_CHECKING:
+    from prefjax.person.host import Person
+
+FORMAT = "prefjax-person-1"
+
+
+class OpenQuestion(NamedTuple):
+    """A question that waits for its answer, with everything that the answer needs."""
+
+    question: Question
+    gap: FeatureGap
+    shown: Shown | None
+
+
+class StoredPerson(NamedTuple):
+    """What a file of a person says, checked.
+
+    Attributes:
+        user: Name among the training data, None for a new person.
+        basis: Digest of the basis that the answers were computed with.
+        encoder: Fingerprint of the encoder, None where nobody said.
+        rule: How questions are chosen.
+        seed: Seed of the rules that draw at random.
+        num_questions: Most questions asked.
+        prior: What was known before the first answer.
+        answers: The log.
+        asked: Questions of pools that are not of texts.
+        open: The open question.
+    """
+
+    user: Any
+    basis: str
+    encoder: str | None
+    rule: str
+    seed: int
+    num_questions: int | None
+    prior: Gaussian
+    answers: list[LoggedAnswer]
+    asked: dict[str, list[Places]]
+    open: OpenQuestion | None
+
+
+def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
+    """Feature gap and offset of what was shown.
+
+    Args:
+        reader: Gives φ and t.
+        shown: Two responses, or one.
+    """
+    pair = [part for part in (shown.first, shown.second) if part is not None]
+    are_texts = [isinstance(part, str) for part in pair]
+    if any(are_texts) != all(are_texts):
+        raise ValueError("of two responses one is a text and the other an embedding")
+    if all(are_texts):
+        items = reader(pair, [shown.prompt or ""] * len(pair))
+    else:
+        items = reader(np.stack([np.asarray(part) for part in pair]))
+    features, utility = np.asarray(items.features), np.asarray(items.utility)
+    if len(pair) == 2:
+        features, utility = features[:1] - features[1:], utility[:1] - utility[1:]
+    return FeatureGap(features[0], utility[0])
+
+
+def to_dict(
+    person: "Person", asked: dict[str, list[Places]], opened: OpenQuestion | None
+) -> dict[str, Any]:
+    """A person in plain values.
+
+    Args:
+        person: Whose log and belief are written.
+        asked: Questions of pools that are not of texts.
+        opened: The open question.
+    """
+    return {
+        "format": FORMAT,
+        "basis": basis_digest(person.basis),
+        "encoder": person.reader.fingerprint,
+        "user": person.user,
+        "rule": person.rule,
+        "seed": person.seed,
+        "num_questions": person.num_questions,
+        "prior": _gaussian_to_json(person.prior),
+        "belief": _gaussian_to_json(person.belief),
+        "answers": [
+            {
+                "features": answer.features,
+                "offset": answer.offset,
+                "label": answer.label,
+                "asked": _question_to_json(answer.asked),
+                "shown": shown_to_json(answer.shown),
+            }
+            for answer in person.log
+        ],
+        "asked": {name: [list(places) for places in some] for name, some in asked.items()},
+        "open": opened
+        and {
+            "features": [float(value) for value in opened.gap.features],
+            "offset": float(opened.gap.offset),
+            "asked": _question_to_json(opened.question),
+            "shown": shown_to_json(opened.shown),
+        },
+    }
+
+
+def save(path: str | Path, values: dict[str, Any]) -> None:
+    """Writes what `to_dict` gave.
+
+    Args:
+        path: File that appears whole or not at all.
+        values: Plain values.
+    """
+    write_json(path, values)
+
+
+def from_dict(values: Any, name: str) -> StoredPerson:
+    """Reads what `to_dict` gave.
+
+    Args:
+        values: The JSON object.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: It is no person, is in another format, or holds something that is not finite or
+            no label.
+    """
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{name} is no person that this version reads: its format is {found!r}, not {FORMAT!r}"
+        )
+    try:
+        prior = _gaussian_from_json(values["prior"])
+        check_gaussian(prior, "the prior")
+        num_factors = len(prior.mean)
+        opened = None
+        if values["open"] is not None:
+            answer = _answer_from_json({**values["open"], "label": 0.5}, num_factors)
+            if answer.asked is None:
+                raise ValueError("the open question has no places")
+            gap = FeatureGap(np.asarray(answer.features, np.float32), np.float32(answer.offset))
+            opened = OpenQuestion(answer.asked, gap, answer.shown)
+        return StoredPerson(
+            user=values["user"],
+            basis=str(values["basis"]),
+            encoder=values["encoder"],
+            rule=str(values["rule"]),
+            seed=int(values["seed"]),
+            num_questions=values["num_questions"],
+            prior=prior,
+            answers=[_answer_from_json(one, num_factors) for one in values["answers"]],
+            asked={
+                str(key): [_places_from_json(places) for places in some]
+                for key, some in values["asked"].items()
+            },
+            open=opened,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{name} is damaged: {reason}") from error
+
+
+def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson:
+    """The same answers as another model describes them.
+
+    Args:
+        person: As it was stored.
+        reader: Of the other model.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: An answer was about a pool of features, which nothing can describe again.
+    """
+
+    def again(shown: Shown | None, what: str) -> FeatureGap:
+        if shown is None:
+            raise ValueError(
+                f"{name}: {what} was about a pool of features, which another model cannot "
+                "describe; only what was asked or observed as texts or embeddings can be inferred "
+                "again"
+            )
+        return gap_of(reader, shown)
+
+    answers = []
+    for place, answer in enumerate(person.answers):
+        gap = again(answer.shown, f"answer {place}")
+        features = [float(value) for value in gap.features]
+        answers.append(answer._replace(features=features, offset=float(gap.offset)))
+    opened = person.open
+    if opened is not None:
+        opened = opened._replace(gap=again(opened.shown, "the open question"))
+    return person._replace(answers=answers, open=opened)
+
+
+def check_same_basis(person: StoredPerson, basis: RewardBasis, reader: Reader, name: str) -> None:
+    """Refuses a person whose answers mean nothing beside this basis.
+
+    Args:
+        person: As it was stored.
+        basis: Of the model that is to read it.
+        reader: Of that model.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: Basis or encoder differ; the message names both.
+    """
+    remedy = "load_person(…, reinfer=True) infers the person again from the answers"
+    digest = basis_digest(basis)
+    if person.basis != digest:
+        raise ValueError(
+            f"{name} belongs to a model with another basis ({person.basis[:12]}…; this one is "
+            f"{digest[:12]}…); {remedy}"
+        )
+    if person.encoder != reader.fingerprint and None not in (person.encoder, reader.fingerprint):
+        raise ValueError(
+            f"{name} belongs to a model of the encoder {person.encoder!r}, this one has "
+            f"{reader.fingerprint!r}; {remedy}"
+        )
+
+
+def _gaussian_to_json(gaussian: Gaussian) -> dict[str, Any]:
+    return {
+        "mean": np.asarray(gaussian.mean).tolist(),
+        "covariance": np.asarray(gaussian.covariance).tolist(),
+    }
+
+
+def _gaussian_from_json(value: Any) -> Gaussian:
+    return Gaussian(*(np.asarray(value[part], np.float32) for part in ("mean", "covariance")))
+
+
+def _question_to_json(question: Question | None) -> list[int] | None:
+    return question and [question.prompt, question.first, question.second, question.index]
+
+
+def _places_from_json(value: Any) -> Places:
+    prompt, first, second = (int(place) for place in value)
+    return prompt, first, second
+
+
+def _answer_from_json(value: Any, num_factors: int) -> LoggedAnswer:
+    features = [float(part) for part in value["features"]]
+    offset, label = float(value["offset"]), float(value["label"])
+    if len(features) != num_factors or not np.isfinite([*features, offset]).all():
+        raise ValueError(f"an answer has features {features[:3]}… and offset {offset}")
+    if not 0 <= label <= 1:
+        raise ValueError(f"an answer has the label {label}")
+    shown, asked = shown_from_json(value["shown"]), None
+    if value["asked"] is not None:
+        prompt, first, second, index = (int(place) for place in value["asked"])
+        texts = shown if shown is not None and isinstance(shown.first, str) else None
+        asked = Question(first, second, prompt, index, texts)
+    return LoggedAnswer(features, offset, label, asked, shown)
