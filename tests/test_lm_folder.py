@@ -291,7 +291,7 @@ def test_what_is_not_a_model_is_refused(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is not a model: it has no config.json"):
         lm.load(empty)
     for wrong in (tmp_path / "nowhere", "nowhere", str(tmp_path / "no" / "where")):
-        with pytest.raises(FileNotFoundError, match="neither a folder nor an id of the hub"):
+        with pytest.raises(FileNotFoundError, match="neither a folder, nor a GGUF file, nor"):
             lm.load(wrong)
     with pytest.raises(ValueError, match="revision is for ids of the hub"):
         lm.load(folder, revision="abc")

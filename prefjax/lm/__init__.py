@@ -1,13 +1,15 @@
 """Qwen2, Qwen2.5, Qwen3, Llama and Mistral decoders: pure functions over a dict of arrays.
 
-``load`` and ``save`` read and write Hugging Face folders. ``forward`` gives hidden states,
-``logits`` scores of the next token, both for any padding. ``generate`` and ``complete`` continue
-tokens and texts; ``prefill``, ``extend``, ``take_rows``, ``try_candidates`` and ``keep`` are the
-steps over a cache of keys and values that they, and other decoders, are built from. ``Qwen`` is the
-same model as a Flax module; ``place`` lays it out over several devices.
+``load`` reads Hugging Face folders and GGUF files, ``save`` writes folders; ``model_path`` finds the
+models that have a name. ``forward`` gives hidden states, ``logits`` scores of the next token, both
+for any padding. ``generate`` and ``complete`` continue tokens and texts; ``prefill``, ``extend``,
+``take_rows``, ``try_candidates`` and ``keep`` are the steps over a cache of keys and values that
+they, and other decoders, are built from. ``Qwen`` is the same model as a Flax module; ``place``
+lays it out over several devices.
 """
 
 from prefjax.lm._generate import Generation, Hook, generate
+from prefjax.lm.bundled import model_path
 from prefjax.lm.cache import Cache, extend, keep, prefill, take_rows, try_candidates
 from prefjax.lm.config import QwenConfig, RopeScaling, from_dict, to_dict
 from prefjax.lm.folder import LanguageModel, fingerprint, load, save
@@ -40,6 +42,7 @@ __all__ = [
     "last_token",
     "load",
     "logits",
+    "model_path",
     "num_params",
     "pad_left",
     "place",

@@ -1,8 +1,8 @@
-"""A language model on disk: a Hugging Face folder, or a pinned revision of one on the hub.
+"""A language model on disk: a Hugging Face folder, a pinned revision on the hub, or a GGUF file.
 
 ``load`` reads ``config.json``, the safetensors files, the tokenizer, and ``generation_config.json``
-(for the tokens that end a response); ``save`` writes the same, so transformers can load what was
-trained here. No remote code is run.
+(for the tokens that end a response), or all of it from one GGUF file; ``save`` writes a folder, so
+transformers can load what was trained here. No remote code is run.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from jaxtyping import DTypeLike
 from prefjax.io import atomic_folder, digest_file, read_object, write_json
 from prefjax.lm import weights
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
+from prefjax.lm.gguf_file import read_gguf
 from prefjax.types import Params
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -45,7 +46,7 @@ class LanguageModel(NamedTuple):
         config: Static configuration.
         params: Parameters, a dict of arrays as ``prefjax.lm.params`` describes it.
         tokenizer: A tokenizer of transformers, or None if the folder has none.
-        directory: Where it was read from.
+        directory: Where it was read from: a folder, or a GGUF file.
     """
 
     config: QwenConfig
@@ -60,9 +61,10 @@ def load(
     """Read a model and its tokenizer.
 
     Args:
-        source: A folder, or the id of a model on the hub (needs the extra ``hub``).
+        source: A folder, a GGUF file (needs the extra ``gguf``), or the id of a model on the hub
+            (needs the extra ``hub``).
         revision: Commit on the hub; must be named for a hub id, so that the weights are for ever
-            the same, and must not be for a folder.
+            the same, and must not be for a folder or a file.
         dtype: Type of the parameters in memory: float32 on a CPU, bfloat16 suits accelerators.
 
     Returns:
@@ -77,9 +79,12 @@ def load(
         OSError: The hub cannot be reached and the model is not in its cache.
     """
     directory = _resolve(source, revision)
-    config = read_config(directory)
-    params = weights.read(directory, config, dtype)
-    tokenizer = load_tokenizer(directory)
+    if directory.is_file():
+        config, params, tokenizer = read_gguf(directory, dtype)
+    else:
+        config = read_config(directory)
+        params = weights.read(directory, config, dtype)
+        tokenizer = load_tokenizer(directory)
     config = dataclasses.replace(config, eos_ids=end_ids(config, tokenizer))
     return LanguageModel(config, params, tokenizer, directory)
 
@@ -171,9 +176,14 @@ def load_tokenizer(directory: Path) -> Any:
 def fingerprint(directory: Path) -> str:
     """SHA-256 over configuration, tokenizer and weight files: what an embedding depends on.
 
+    Args:
+        directory: Folder of a model, or its GGUF file.
+
     Raises:
         FileNotFoundError: The folder is not a model.
     """
+    if directory.is_file():
+        return digest_file(directory)
     total = hashlib.sha256()
     for path in [directory / "config.json", *weights.weight_files(directory)]:
         total.update(bytes.fromhex(digest_file(path)))
@@ -185,12 +195,15 @@ def fingerprint(directory: Path) -> str:
 
 def _resolve(source: str | Path, revision: str | None) -> Path:
     directory = Path(source)
-    if directory.is_dir():
+    if directory.is_dir() or (directory.is_file() and directory.suffix == ".gguf"):
         if revision is not None:
-            raise ValueError(f"{directory} is a folder; revision is for ids of the hub.")
+            kind = "folder" if directory.is_dir() else "file"
+            raise ValueError(f"{directory} is a {kind}; revision is for ids of the hub.")
         return directory
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
-        raise FileNotFoundError(f"{source} is neither a folder nor an id of the hub (owner/name).")
+        raise FileNotFoundError(
+            f"{source} is neither a folder, nor a GGUF file, nor an id of the hub (owner/name)."
+        )
     if revision is None:
         raise ValueError(
             f"There is no folder {source}. If it is an id of the hub, name the commit with "

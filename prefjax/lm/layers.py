@@ -55,12 +55,12 @@ def linear(
 def rotary(positions: Int[Array, "batch token"], config: QwenConfig) -> Rotary:
     """Angles ``position · θ^(-2i/dim)`` of the positions, as cosine and sine."""
     exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    frequency = _scaled(1.0 / config.rope_theta**exponent, config.rope_scaling)
+    frequency = scale_frequencies(1.0 / config.rope_theta**exponent, config.rope_scaling)
     angle = positions.astype(jnp.float32)[:, :, None] * frequency[None, None, :]
     return Rotary(jnp.cos(angle), jnp.sin(angle))
 
 
-def _scaled(
+def scale_frequencies(
     frequency: Float[Array, " frequency"], scaling: RopeScaling | None
 ) -> Float[Array, " frequency"]:
     """Frequencies as ``RopeScaling`` stretches them."""

@@ -80,7 +80,7 @@ def weight_files(directory: Path) -> list[Path]:
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{directory} lacks {len(missing)} of {len(names)} shards: {_list(missing)}."
+            f"{directory} lacks {len(missing)} of {len(names)} shards: {listed(missing)}."
         )
     return [directory / name for name in names]
 
@@ -122,7 +122,7 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
         expected.pop(_OUTER["head"], None)
     missing = [name for name in expected if name not in found]
     problems = [
-        f"{label}: {_list(names)}"
+        f"{label}: {listed(names)}"
         for label, names in (("missing", missing), ("unused", unused), ("mis-shaped", wrong))
         if names
     ]
@@ -137,7 +137,7 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
                 plain = name.removeprefix("model.")
                 if plain in expected:
                     label = f"{name} in {path}, read as {np.dtype(dtype).name},"
-                    arrays[plain] = _take(file.get_tensor(name), np.dtype(dtype), label)
+                    arrays[plain] = take(file.get_tensor(name), np.dtype(dtype), label)
     if config.tied and _OUTER["head"] in found:
         _check_tied(found[_OUTER["head"]], arrays[_OUTER["embedding"]], np.dtype(dtype))
     outer = {name: arrays[full] for name, full in _OUTER.items() if full in arrays}
@@ -177,7 +177,7 @@ def write(
         expected.pop(_OUTER["head"], None)
     if shapes != expected:
         names = sorted(name for name in shapes | expected if shapes.get(name) != expected.get(name))
-        raise ValueError(f"The parameters do not fit the configuration: {_list(names)}.")
+        raise ValueError(f"The parameters do not fit the configuration: {listed(names)}.")
     full = {
         name if name == _OUTER["head"] else f"model.{name}": np.ascontiguousarray(array)
         for name, array in tensors.items()
@@ -196,7 +196,7 @@ def _headers(path: Path) -> Iterator[tuple[str, tuple[int, ...], str]]:
             yield name, tuple(part.get_shape()), part.get_dtype()
 
 
-def _take(tensor: np.ndarray, dtype: np.dtype, label: str) -> jax.Array:
+def take(tensor: np.ndarray, dtype: np.dtype, label: str) -> jax.Array:
     """A tensor of the file as an array of JAX, converted into one aligned buffer.
 
     Raises:
@@ -221,6 +221,7 @@ def _check_tied(path: Path, embedding: jax.Array, dtype: np.dtype) -> None:
         )
 
 
-def _list(names: list[str] | Mapping[str, Any], most: int = 5) -> str:
+def listed(names: list[str] | Mapping[str, Any], most: int = 5) -> str:
+    """The first names, and how many there are if that is not all."""
     shown = ", ".join(list(names)[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
