@@ -1,5 +1,6 @@
 """Language models as encoders: the state they return, buckets, shared prompts, cuts, refusals."""
 
+import copy
 import dataclasses
 import os
 import signal
@@ -27,7 +28,7 @@ TEXTS = [
     "A statement without a prompt.",
     "Naïve 漢字 🙂\n\n- and a list",
 ]
-SMALL = encoders.LanguageConfig(bucket=64, batch_tokens=128)
+SMALL = dataclasses.replace(encoders.PAPER, bucket=64, batch_tokens=128)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,9 @@ def test_fingerprint_names_the_weights_and_every_setting(model, tmp_path):
         {},
         {"template": "raw"},
         {"system": "Be kind."},
+        {"instruction": "Judge."},
+        {"template": "raw", "end_token": "<|im_end|>"},
+        {"width": 8},
         {"layer": 1},
         {"pooling": "mean"},
         {"window": 100},
@@ -263,3 +267,146 @@ def test_a_killed_process_is_taken_up_where_it_stopped(model, tmp_path):
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
     assert kept.items() <= after.items()
     assert len(after) == 16
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_variants_in_one_pass_are_those_of_each_alone(model, shared, tmp_path):
+    base = make(model, share_prompts=shared)
+    chosen = ((0.5, "mean"), (0.5, "mean-all"), (0, "last"), (-1, "mean-all"))
+    variants = [base.variant(layer=layer, pooling=pooling) for layer, pooling in chosen]
+    together = encoders.encode_variants(variants, TEXTS)
+    for variant, vectors in zip(variants, together, strict=True):
+        np.testing.assert_allclose(vectors, variant.encode(TEXTS), atol=2e-5)
+    whole = states(model, [CHAT], 1)[0]
+    np.testing.assert_allclose(together[1][0], whole[1:].mean(0), atol=2e-5)
+    with pytest.raises(ValueError, match="is no variant of"):
+        encoders.encode_variants([base, make(model, window=9)], TEXTS)
+
+    alone = encoders.encode_cached(variants[0], TEXTS[:3], folder=tmp_path)
+    cached = encoders.encode_variants_cached(variants, TEXTS, folder=tmp_path)
+    np.testing.assert_array_equal(cached[0][:3], alone)
+    again = encoders.encode_cached(variants[3], TEXTS, folder=tmp_path)
+    np.testing.assert_array_equal(again, cached[3])
+
+
+def test_a_share_of_the_depth_is_the_layer_nearest_to_it(model):
+    half, first = make(model, layer=0.5, pooling="mean"), make(model, layer=1, pooling="mean")
+    assert half.fingerprint == first.fingerprint
+    assert make(model, layer=1.0).fingerprint == make(model, layer=-1).fingerprint
+    assert encoders.LanguageConfig().layer_of(30) == 18
+    with pytest.raises(ValueError, match="share in"):
+        encoders.LanguageConfig(layer=1.5)
+    with pytest.raises(ValueError, match="layer 7 does not exist"):
+        half.variant(layer=7)
+    with pytest.raises(ValueError, match="width must be at most the 16"):
+        make(model, width=17)
+    np.testing.assert_array_equal(
+        make(model, width=5).encode(TEXTS), make(model).encode(TEXTS)[:, :5]
+    )
+
+
+def test_the_first_token_of_a_text_is_in_no_mean(model):
+    encoder = make(model, template="raw", pooling="mean", layer=1)
+    whole = states(model, ["A statement without a prompt."], 1)[0]
+    got = encoder.encode(["A statement without a prompt.", "A"])
+    np.testing.assert_allclose(got[0], whole[1:].mean(0), atol=2e-5)
+    assert got[1].any()
+
+
+def test_instruction_and_end_token_as_embedding_models_want_them(model):
+    encoder = make(model, template="raw", instruction="Judge.", end_token="<|im_end|>")
+    want = [
+        "Instruct: Judge.\nQuery:Why is the sky blue?Because air scatters blue light.<|im_end|>",
+        "Instruct: Judge.\nQuery:A statement without a prompt.<|im_end|>",
+    ]
+    oracle = states(model, want, -1)
+    got = encoder.encode([TEXTS[0], TEXTS[5]])
+    np.testing.assert_allclose(got, [rows[-1] for rows in oracle], atol=2e-5)
+    with pytest.raises(ValueError, match="the end token 'xy' as"):
+        make(model, template="raw", end_token="xy")
+    with pytest.raises(ValueError, match="end_token is for the raw template"):
+        make(model, end_token="<|im_end|>")
+
+
+def test_the_chat_template_of_a_tokenizer_is_used_if_it_is_asked_for(model):
+    with pytest.raises(ValueError, match="has no chat template"):
+        make(model, template="own")
+    tokenizer = copy.deepcopy(model.tokenizer)
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('no question') }}{% endif %}"
+        "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}<|im_end|>\n{% endfor %}"
+    )
+    encoder = make(model._replace(tokenizer=tokenizer), template="own", system="Hi.")
+    want = "[system] Hi.<|im_end|>\n[user] Why is the sky blue?<|im_end|>\n"
+    want += "[assistant] Because air scatters blue light.<|im_end|>"
+    got = encoder.encode(TEXTS[:1])
+    np.testing.assert_allclose(got[0], states(model, [want], -1)[0][-1], atol=2e-5)
+    mean = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, pooling="mean"))
+    num = len(tokenizer("Because air scatters blue light.<|im_end|>")["input_ids"])
+    oracle = states(model, [want], -1)[0][-num:].mean(0)
+    np.testing.assert_allclose(mean.encode(TEXTS[:1])[0], oracle, atol=2e-5)
+    alone = make(model._replace(tokenizer=tokenizer), template="own")
+    with pytest.raises(ValueError, match="does not take 1 messages"):
+        alone.encode(["no prompt"])
+
+
+def test_an_encoder_is_made_again_from_its_specification(model):
+    folder = model.directory
+    for settings in (
+        {},
+        {"layer": 0.5, "pooling": "mean-all", "window": 99, "share_prompts": False},
+        {"template": "raw", "instruction": "Judge, please: 100 % = #1 + more"},
+        {"template": "raw", "end_token": "<|im_end|>", "width": 3},
+    ):
+        encoder = make(model, **settings)
+        again = encoders.get_encoder(encoder.specification)
+        assert again.fingerprint == encoder.fingerprint
+        assert again.specification == encoder.specification
+    paper = encoders.get_encoder(f"lm:{folder}#paper,bucket=64,batch_tokens=128")
+    assert paper.fingerprint == make(model).fingerprint
+    hashed = encoders.get_encoder("hashed#dimension=128,seed=3")
+    assert hashed.specification == "hashed#dimension=128,seed=3"
+    for wrong, message in (
+        (f"lm:{folder}#pape", "no reading 'pape'"),
+        (f"lm:{folder}#depth=2", "no setting 'depth'; there are template"),
+        (f"lm:{folder}#layer=deep", "layer must be a number"),
+        (f"lm:{folder}#share_prompts=1", "true or false"),
+        (f"lm:{folder}#layer=1,layer=2", "is there twice"),
+        ("minilm#layer=3", "no encoder 'minilm' with settings layer"),
+        ("hashed#paper", "no encoder 'hashed' with settings paper"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoders.get_encoder(wrong)
+
+
+def test_encoders_add_up_to_blocks_of_unit_size(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
+    name = f"hashed#dimension=128+lm:{model.directory}#layer=1,window=64"
+    both = encoders.get_encoder(name)
+    assert encoders.get_encoder(both.specification).fingerprint == both.fingerprint
+    hashed, read = both.parts
+    vectors = both.encode(TEXTS)
+    assert vectors.shape == (len(TEXTS), 128 + 16)
+    responses = [text if isinstance(text, str) else text[1] for text in TEXTS]
+    for block, own in (
+        (vectors[:, :128], hashed.encode(responses)),
+        (vectors[:, 128:], read.encode(TEXTS)),
+    ):
+        ratio = np.linalg.norm(block[0] - block[1]) / np.linalg.norm(own[0] - own[1])
+        np.testing.assert_allclose(block - block[:1], ratio * (own - own[:1]), atol=1e-5)
+        assert 0.1 < np.sqrt(np.mean(np.sum(np.square(block), axis=1))) < 2
+    dataset = make_world(WorldConfig(num_prompts=2, responses_per_prompt=2, num_users=3)).dataset
+    with pytest.warns(RuntimeWarning, match="4 of 4 texts"):
+        got = encoders.encode_responses(both, dataset)
+    pairs = [
+        (dataset.prompts[i], r)
+        for i, r in zip(dataset.prompt_index, dataset.responses, strict=True)
+    ]
+    np.testing.assert_array_equal(got, both.encode(pairs))
+    fitted = encoders.fit_encoder(both, dataset.responses)
+    assert fitted.specification is None
+    assert fitted.parts[1] is read
+    assert (
+        fitted.parts[0].fingerprint
+        == encoders.fit_hashed(dataset.responses, hashed.config).fingerprint
+    )

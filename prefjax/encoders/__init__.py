@@ -1,21 +1,31 @@
 """Text to embedding, behind one contract, with a cache on disk.
 
-``get_encoder(name)`` gives ``hashed``, ``minilm``, ``offline-lm`` or a Qwen model; ``fit_hashed``
-fits the first to texts. ``encode_cached`` runs any encoder through the cache, ``encode_corpus``
-embeds what is too large for one process. An encoder is anything with ``fingerprint`` and ``encode``
-(see ``Encoder``); a text is a string, or a pair of prompt and response.
+``get_encoder(specification)`` gives ``hashed``, ``minilm``, a language model, or a sum of them;
+``specification_of`` an encoder is the line that makes it again. ``fit_hashed`` fits the first to
+texts. ``encode_cached`` runs any encoder through the cache, ``encode_variants`` several readings of
+a language model in one pass, ``encode_corpus`` embeds what is too large for one process. An encoder
+is anything with ``fingerprint`` and ``encode`` (see ``Encoder``); a text is a string, or a pair of
+prompt and response.
 """
 
-from prefjax.encoders.cache import default_folder, encode_cached
+from prefjax.encoders.cache import default_folder, encode_cached, encode_variants_cached
 from prefjax.encoders.contract import Encoder, Lengths, Text, TokenEncoder, check_texts
 from prefjax.encoders.corpus import encode_corpus, read_corpus
 from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
-from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
-from prefjax.encoders.named import encode_responses, get_encoder
+from prefjax.encoders.language import (
+    PAPER,
+    LanguageConfig,
+    LanguageEncoder,
+    encode_variants,
+    make_language_encoder,
+)
+from prefjax.encoders.named import encode_responses, fit_encoder, get_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
+from prefjax.encoders.sums import SumEncoder, specification_of
 from prefjax.encoders.template import chat_prompt
 
 __all__ = [
+    "PAPER",
     "Encoder",
     "HashedConfig",
     "HashedEncoder",
@@ -23,6 +33,7 @@ __all__ = [
     "LanguageEncoder",
     "Lengths",
     "SentenceEncoder",
+    "SumEncoder",
     "Text",
     "TokenEncoder",
     "chat_prompt",
@@ -31,6 +42,9 @@ __all__ = [
     "encode_cached",
     "encode_corpus",
     "encode_responses",
+    "encode_variants",
+    "encode_variants_cached",
+    "fit_encoder",
     "fit_hashed",
     "get_encoder",
     "make_hashed",
@@ -38,4 +52,5 @@ __all__ = [
     "make_minilm",
     "make_sentence_encoder",
     "read_corpus",
+    "specification_of",
 ]

@@ -15,7 +15,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,12 @@ from prefjax.encoders.contract import (
     Encoder,
     Text,
     TokenEncoder,
+    check_batch,
     check_texts,
     encode_batch,
     text_key,
 )
+from prefjax.encoders.language import LanguageEncoder, encode_variants
 from prefjax.io import check_writable, digest_arrays, quarantine, write_atomically
 
 _KEY = np.dtype("S64")
@@ -86,18 +88,94 @@ def encode_cached(
             shape or numbers that are not finite.
         OSError: If the folder cannot be written.
     """
+
+    def encode(some: Sequence[Text], rows: np.ndarray) -> list[np.ndarray]:
+        return [encode_batch(encoder, some, rows)]
+
+    return _encode_cached([encoder], encode, texts, folder, batch_size, progress)[0]
+
+
+def encode_variants_cached(
+    variants: Sequence[LanguageEncoder],
+    texts: Sequence[Text],
+    *,
+    folder: Path | None = None,
+    batch_size: int = 256,
+    progress: bool = False,
+) -> list[Float32[np.ndarray, "text feature"]]:
+    """``encode_cached`` by several variants of one encoder, in one pass over what is missing.
+
+    Args:
+        variants: Encoders that differ in layer, pooling and width only; each has its own part of
+            the cache, which ``encode_cached`` shares.
+        texts: Texts, or pairs of prompt and response.
+        folder: Root of the cache; ``default_folder()`` by default.
+        batch_size: Texts per call, and per shard.
+        progress: Show a progress bar.
+
+    Warns:
+        RuntimeWarning: As ``encode_cached`` does.
+
+    Raises:
+        TypeError: As ``encode_cached`` does.
+        ValueError: As ``encode_cached`` does, or the encoders are no variants of each other.
+        OSError: If the folder cannot be written.
+    """
+
+    def encode(some: Sequence[Text], rows: np.ndarray) -> list[np.ndarray]:
+        return [check_batch(vectors, rows) for vectors in encode_variants(variants, some)]
+
+    return _encode_cached(variants, encode, texts, folder, batch_size, progress)
+
+
+class _Part:
+    """What one encoder has on disk of some texts, and what is added to it."""
+
+    def __init__(self, encoder: Encoder, folder: Path, keys: np.ndarray):
+        self.fingerprint, self.keys = encoder.fingerprint, keys
+        self.home = folder / _folder_name(encoder.fingerprint)
+        check_writable(
+            self.home,
+            "the embedding cache",
+            "choose another place with the argument folder or the environment variable "
+            "PREFJAX_CACHE",
+        )
+        self.vectors, self.cut, self.known = _read(self.home, self.fingerprint, keys)
+
+    def add(self, places: np.ndarray, batch: np.ndarray, cut: np.ndarray) -> None:
+        """Keep a batch, here and on disk."""
+        if self.known[places].all():
+            return
+        if self.vectors is None:
+            self.vectors = np.zeros((len(self.keys), batch.shape[1]), np.float32)
+        elif batch.shape[1] != self.vectors.shape[1]:
+            raise ValueError(
+                f"The encoder returned {batch.shape[1]} features, but {self.home} holds "
+                f"{self.vectors.shape[1]} for the same fingerprint {self.fingerprint!r}."
+            )
+        # What is on disk already stays what it was.
+        new = ~self.known[places]
+        self.vectors[places[new]], self.cut[places[new]] = batch[new], cut[new]
+        _write(self.home, self.fingerprint, Shard(self.keys[places[new]], batch[new], cut[new]))
+
+
+def _encode_cached(
+    encoders: Sequence[Encoder],
+    encode: Callable[[Sequence[Text], np.ndarray], list[np.ndarray]],
+    texts: Sequence[Text],
+    folder: Path | None,
+    batch_size: int,
+    progress: bool,
+) -> list[np.ndarray]:
+    """Embeddings by encoders that read the same tokens; ``encode`` makes those of a batch."""
     check_texts(texts)
     if not len(texts):
         raise ValueError("No texts to encode.")
-    home = (default_folder() if folder is None else folder) / _folder_name(encoder.fingerprint)
-    check_writable(
-        home,
-        "the embedding cache",
-        "choose another place with the argument folder or the environment variable PREFJAX_CACHE",
-    )
     keys = np.array([text_key(text) for text in texts], _KEY)
     unique, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    vectors, cut, known = _read(home, encoder.fingerprint, unique)
+    root = default_folder() if folder is None else folder
+    parts = [_Part(encoder, root, unique) for encoder in encoders]
+    known = np.all([part.known for part in parts], axis=0)
     # In order of appearance: texts of one source lie together and fill the same shards.
     missing = np.sort(first[~known])
     row_of = {int(row): place for place, row in enumerate(first)}
@@ -107,34 +185,26 @@ def encode_cached(
         for start in range(0, len(missing), batch_size):
             rows = missing[start : start + batch_size]
             some = [texts[int(row)] for row in rows]
-            batch = encode_batch(encoder, some, rows)
-            if vectors is None:
-                vectors = np.zeros((len(unique), batch.shape[1]), np.float32)
-            elif batch.shape[1] != vectors.shape[1]:
-                raise ValueError(
-                    f"The encoder returned {batch.shape[1]} features, but {home} holds "
-                    f"{vectors.shape[1]} for the same fingerprint {encoder.fingerprint!r}."
-                )
-            places = [row_of[int(row)] for row in rows]
-            vectors[places] = batch
-            if isinstance(encoder, TokenEncoder):
-                lengths = encoder.lengths(some)
-                cut[places] = lengths.cut
+            batches = encode(some, rows)
+            places, cut = np.array([row_of[int(row)] for row in rows]), np.zeros(len(rows), bool)
+            if isinstance(encoders[0], TokenEncoder):
+                lengths = encoders[0].lengths(some)
+                cut = lengths.cut
                 num_tokens += int(lengths.num_tokens.sum())
                 rate = num_tokens / (time.perf_counter() - start_time)
                 bar.set_postfix_str(f"{rate:.0f} tokens/s", refresh=False)
-            _write(home, encoder.fingerprint, Shard(keys[rows], batch, cut[places]))
+            for part, batch in zip(parts, batches, strict=True):
+                part.add(places, batch, cut)
             bar.update(len(rows))
-    num_cut = int(cut[inverse].sum())
+    num_cut = int(parts[0].cut[inverse].sum())
     if num_cut:
         warnings.warn(
             f"{num_cut} of {len(texts)} texts are longer than the window of the encoder and were "
             "cut.",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    assert vectors is not None
-    return vectors[inverse]
+    return [part.vectors[inverse] for part in parts if part.vectors is not None]
 
 
 def _read(

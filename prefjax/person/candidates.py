@@ -188,7 +188,9 @@ def _pad(
     texts = is_texts(flat)
     of_each = None
     if texts:
-        of_each = [prompt or "" for prompt, n in zip(prompts, counts, strict=True) for _ in range(n)]
+        of_each = [
+            prompt or "" for prompt, n in zip(prompts, counts, strict=True) for _ in range(n)
+        ]
     items = reader(flat, of_each)
     most = int(counts.max())
     if len(counts) == 1:

@@ -131,6 +131,10 @@ def _check_readable(settings: Any, num_inputs: int, width: int) -> None:
             "head sees the last token after the final norm. Fit on embeddings of "
             "LanguageConfig(layer=-1, pooling='last') to export the model"
         )
+    if settings.instruction is not None or settings.width is not None:
+        raise ValueError(
+            "the encoder has an instruction or a width of its own, which the folder cannot carry"
+        )
     if num_inputs != width:
         raise ValueError(
             f"the head has {num_inputs} inputs, the states of the language model {width}: it was "

@@ -1,0 +1,106 @@
+"""The OpenAPI description of the server, from its routes and the models of their bodies."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from prefjax.serve.routes import Route
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_MEANING = {
+    "400": "The body is no JSON.",
+    "401": "The token is missing or wrong.",
+    "404": "There is nobody of that id.",
+    "408": "The request took too long.",
+    "409": "The id is taken, or another question is open.",
+    "413": "The body is too large.",
+    "422": "Something in the body is not legal.",
+    "503": "The store cannot be reached or is busy.",
+}
+
+
+def describe_api(routes: tuple[Route, ...], version: str, *, needs_token: bool) -> dict[str, Any]:
+    """The description of every route.
+
+    Args:
+        routes: Of the server.
+        version: Of this package.
+        needs_token: Whether requests carry a bearer token.
+    """
+    bodies: list[type[BaseModel]] = [route.body for route in routes if route.body is not None]
+    _, schemas = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    components: dict[str, Any] = {"schemas": schemas.get("$defs", {}) | {"Error": _ERROR}}
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "prefjax", "version": version},
+        "paths": paths,
+        "components": components,
+    }
+    if needs_token:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    codes = route.errors + (() if route.body is None else ("400", "413", "422"))
+    responses: dict[str, Any] = {str(route.status): {"description": route.summary}}
+    if route.status != 204:
+        content = {"application/json": {"schema": {"type": "object"}}}
+        responses[str(route.status)]["content"] = (
+            {"text/plain": {"schema": {"type": "string"}}} if route.is_text else content
+        )
+    responses |= {
+        code: {"description": _MEANING[code], "content": error}
+        for code in dict.fromkeys((*codes, "401", "408", "503"))
+    }
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "responses": responses,
+    }
+    parameters = []
+    if "{person}" in route.path:
+        parameters.append(
+            {
+                "name": "person",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            }
+        )
+    if route.is_idempotent:
+        parameters.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            }
+        )
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return operation

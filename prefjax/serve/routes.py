@@ -1,0 +1,244 @@
+"""What can be asked of the server: every route with its body, and what it does.
+
+A handler gets the server's parts, the path's person, the checked body and the idempotency key, and
+returns plain values. Texts are read in batches across requests first; what then remains is a few
+small products, and runs in a thread.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import anyio.to_thread
+from pydantic import BaseModel
+
+from prefjax.person import Ranking
+from prefjax.serve import bodies
+from prefjax.serve.batching import TextBatcher
+from prefjax.serve.rewards import split_queries
+from prefjax.serve.service import PeopleService
+
+
+class Server(NamedTuple):
+    """What handlers work with."""
+
+    service: PeopleService
+    batcher: TextBatcher
+
+
+Handler = Callable[[Server, str, Any, str | None], Awaitable[Any]]
+
+
+class Route(NamedTuple):
+    """One route.
+
+    Attributes:
+        method: Of HTTP.
+        path: With ``{person}`` where it is about one.
+        name: Of the operation.
+        summary: One sentence.
+        handler: What it does; None where the server itself answers.
+        body: Model of the body, None where there is none.
+        status: Of success.
+        errors: Statuses of what may go wrong beside the body.
+        is_idempotent: Whether an idempotency key is read.
+        is_text: Whether plain text is answered.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler | None
+    body: type[BaseModel] | None = None
+    status: int = 200
+    errors: tuple[str, ...] = ()
+    is_idempotent: bool = False
+    is_text: bool = False
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+
+
+def _are_texts(candidates: Any) -> bool:
+    return isinstance(candidates[0], str)
+
+
+async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
+    """What `prefjax.person.Person.ask` takes, its texts read."""
+    if body.pool is not None:
+        pool = [(one.prompt or "", [str(text) for text in one.candidates]) for one in body.pool]
+        prompts = [prompt for prompt, candidates in pool for _ in candidates]
+        await server.batcher.read(prompts, [text for _, some in pool for text in some])
+        return pool
+    assert body.candidates is not None
+    return await _candidates_of(server, body.prompt, body.candidates)
+
+
+async def _candidates_of(server: Server, prompt: str | None, candidates: Any) -> Any:
+    """(prompt, texts), read, or embeddings."""
+    if not _are_texts(candidates):
+        return candidates
+    await server.batcher.read([prompt or ""] * len(candidates), candidates)
+    return prompt or "", candidates
+
+
+async def _create(server: Server, person: str, body: bodies.CreateBody, key: str | None) -> Any:
+    settings = body.model_dump(exclude={"id"})
+    return await _in_thread(server.service.create, body.id, **settings)
+
+
+async def _describe(server: Server, person: str, body: None, key: str | None) -> Any:
+    return await _in_thread(server.service.describe, person)
+
+
+async def _delete(server: Server, person: str, body: None, key: str | None) -> Any:
+    await _in_thread(server.service.delete, person)
+
+
+async def _ask(server: Server, person: str, body: bodies.AskBody, key: str | None) -> Any:
+    pool = await _pool_of(server, body)
+    return await _in_thread(server.service.ask, person, pool, key=key)
+
+
+async def _tell(server: Server, person: str, body: bodies.TellBody, key: str | None) -> Any:
+    return await _in_thread(
+        server.service.tell, person, body.label, question=body.question, key=key
+    )
+
+
+async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: str | None) -> Any:
+    shown = [one for one in (body.first, body.second) if one is not None]
+    prompt = body.prompt
+    if isinstance(body.first, str):
+        prompt = prompt or ""
+        await server.batcher.read([prompt] * len(shown), shown)  # pyright: ignore
+    return await _in_thread(
+        server.service.observe, person, prompt, body.first, body.second, body.label, key=key
+    )
+
+
+async def _rank(server: Server, person: str, body: bodies.PromptBody, key: str | None) -> Any:
+    pool = await _candidates_of(server, body.prompt, body.candidates)
+    arguments = pool if isinstance(pool, tuple) else (pool,)
+    return ranking_to_json(await _in_thread(server.service.rank, person, *arguments))
+
+
+async def _score(server: Server, person: str, body: bodies.ScoreBody, key: str | None) -> Any:
+    await server.batcher.read([body.query], [body.response_text])
+    found = await _in_thread(
+        server.service.rewards, body.profile, [body.query], [body.response_text]
+    )
+    return {"score": found[0]}
+
+
+async def _get_reward(
+    server: Server, person: str, body: bodies.GetRewardBody, key: str | None
+) -> Any:
+    prompts = body.prompts or [""] * len(body.query)
+    responses = split_queries(body.query, prompts)
+    people = [str(label or "") for label in body.labels or [""] * len(responses)]
+    await server.batcher.read(prompts, responses)
+
+    def rewards() -> list[float]:
+        found = [0.0] * len(responses)
+        for person in dict.fromkeys(people):
+            places = [place for place, one in enumerate(people) if one == person]
+            values = server.service.rewards(
+                person, [prompts[place] for place in places], [responses[place] for place in places]
+            )
+            for place, value in zip(places, values, strict=True):
+                found[place] = value
+        return found
+
+    found = await _in_thread(rewards)
+    return {"rewards": found, "scores": found, "extra_logs": {}}
+
+
+def ranking_to_json(ranking: Ranking) -> dict[str, Any]:
+    """A ranking in plain values.
+
+    Args:
+        ranking: As `prefjax.person.rank` gives it.
+    """
+    values = ranking._asdict()
+    return {name: v if isinstance(v, int) else v.tolist() for name, v in values.items()}
+
+
+_PERSON = "/people/{person}"
+_UNKNOWN = ("404",)
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/people",
+        name="create",
+        summary="Somebody new.",
+        handler=_create,
+        body=bodies.CreateBody,
+        status=201,
+        errors=("404", "409"),
+    ),
+    Route("GET", _PERSON, "describe", "What is known of somebody.", _describe, errors=_UNKNOWN),
+    Route("DELETE", _PERSON, "delete", "Removes somebody.", _delete, None, 204, _UNKNOWN),
+    Route(
+        method="POST",
+        path=f"{_PERSON}/ask",
+        name="ask",
+        summary="The question whose answer tells most; the open one until it is answered.",
+        handler=_ask,
+        body=bodies.AskBody,
+        errors=_UNKNOWN,
+        is_idempotent=True,
+    ),
+    Route(
+        method="POST",
+        path=f"{_PERSON}/tell",
+        name="tell",
+        summary="The answer to the open question.",
+        handler=_tell,
+        body=bodies.TellBody,
+        errors=("404", "409"),
+        is_idempotent=True,
+    ),
+    Route(
+        method="POST",
+        path=f"{_PERSON}/observe",
+        name="observe",
+        summary="A choice that was made elsewhere.",
+        handler=_observe,
+        body=bodies.ObserveBody,
+        errors=_UNKNOWN,
+        is_idempotent=True,
+    ),
+    Route(
+        method="POST",
+        path=f"{_PERSON}/rank",
+        name="rank",
+        summary="Candidates in the order that somebody is expected to like them.",
+        handler=_rank,
+        body=bodies.PromptBody,
+        errors=_UNKNOWN,
+    ),
+    Route(
+        method="POST",
+        path="/score",
+        name="score",
+        summary="Reward of one response for one person.",
+        handler=_score,
+        body=bodies.ScoreBody,
+        errors=_UNKNOWN,
+    ),
+    Route(
+        method="POST",
+        path="/get_reward",
+        name="get_reward",
+        summary="Rewards of many responses, each for its own person.",
+        handler=_get_reward,
+        body=bodies.GetRewardBody,
+        errors=_UNKNOWN,
+    ),
+    Route("GET", "/health", "health", "Whether the server answers.", None),
+    Route("GET", "/metrics", "metrics", "Counters and latencies.", None, is_text=True),
+)

@@ -1,0 +1,87 @@
+"""The server as a process: sockets, the lock on the people, the end."""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from prefjax.model import load
+from prefjax.serve.app import DEFAULT, ServerConfig, make_app
+from prefjax.serve.store import PeopleStore
+
+TOKEN_VARIABLE = "PREFJAX_TOKEN"
+"""Environment variable with the bearer token."""
+MOST_CONNECTIONS = 1_024
+SHUTDOWN_SECONDS = 30
+
+
+def serve(
+    model: str | Path,
+    people: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    config: ServerConfig = DEFAULT,
+) -> None:
+    """Serves a model until SIGTERM or Ctrl-C, after which running requests are answered.
+
+    Args:
+        model: Folder of a model.
+        people: File of the people (SQLite), made if needed, or a URL of SQLAlchemy.
+        host: Address to listen on. Beyond the loopback interface a token is needed.
+        port: Port; 0 for any, which is printed.
+        config: Limits; the token is taken from ``PREFJAX_TOKEN`` if none is given.
+
+    Raises:
+        ValueError: The address can be reached from elsewhere and there is no token.
+        RuntimeError: Another server has the file of the people.
+        OSError: The port is taken.
+    """
+    import uvicorn
+
+    config = config._replace(token=config.token or os.environ.get(TOKEN_VARIABLE))
+    if not is_loopback(host) and not config.token:
+        raise ValueError(
+            f"{host} can be reached from elsewhere: set {TOKEN_VARIABLE} to a secret of your own "
+            "(and put a proxy with TLS before the server), or listen on 127.0.0.1"
+        )
+    lock = None if "://" in people else FileLock(f"{people}.lock")
+    if lock is not None:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RuntimeError(
+                f"another server has {people}: stop it, or name another file"
+            ) from error
+    try:
+        app = make_app(load(model), PeopleStore(people), config)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            shown = f"[{host}]" if ":" in host else host
+            print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
+            settings = uvicorn.Config(
+                app,
+                access_log=False,
+                log_level="warning",
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_keep_alive=10,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
+            uvicorn.Server(settings).run(sockets=[listener])
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,245 @@
+"""People in a database: what is known of each, every answer once, every request answered alike.
+
+    people    id, version, state        all but the answers, as JSON; the version counts the changes
+    answers   person, place, body       in the order in which they were given
+    receipts  person, key, body         what a request with this idempotency key was answered
+
+A change is one transaction that names the version it was computed from: of two writers of one
+person the second is told so, reads again and computes its change from the newer state. What
+`PeopleStore.commit` has returned is on the disk. SQLite (a path) runs in WAL mode with full
+synchronization; any other database goes by the URL of SQLAlchemy.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefjax.io import check_text
+
+MOST_ID = 200
+"""Characters of an id or of an idempotency key."""
+BUSY_SECONDS = 10.0
+"""How long a writer waits for another one before it gives up."""
+
+
+class UnknownPersonError(KeyError):
+    """There is nobody of that name."""
+
+
+class ExistingPersonError(ValueError):
+    """Somebody of that name is there already."""
+
+
+class ConflictError(RuntimeError):
+    """The person was changed since it was read: read again."""
+
+
+class StoredState(NamedTuple):
+    """What is stored of one person.
+
+    Attributes:
+        version: Number of changes so far.
+        state: All but the answers, as `prefjax.person.Person.to_dict` gives it.
+        answers: Every answer, in order.
+    """
+
+    version: int
+    state: dict[str, Any]
+    answers: list[dict[str, Any]]
+
+
+class PeopleStore:
+    """People in a database.
+
+    Args:
+        place: A file for SQLite, made if needed; or a URL of SQLAlchemy, such as
+            ``postgresql+psycopg://…``.
+
+    Raises:
+        ModuleNotFoundError: SQLAlchemy is not installed (extra ``serve``).
+        ValueError: The file is no database, or one of a newer version of this package.
+    """
+
+    def __init__(self, place: str | Path):
+        try:
+            import sqlalchemy as sql
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "people are kept through SQLAlchemy: pip install 'prefjax[serve]'"
+            ) from error
+        from prefjax.serve import schema
+
+        self._sql, self._tables = sql, schema.TABLES
+        self._engine = schema.open_engine(place, BUSY_SECONDS)
+        self._reading = self._engine.execution_options(only_reads=True)
+        schema.prepare(self._engine, str(place))
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    def __enter__(self) -> "PeopleStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def create(self, person: str, state: dict[str, Any]) -> None:
+        """Somebody new, at version 0.
+
+        Args:
+            person: The id.
+            state: All but the answers.
+
+        Raises:
+            ValueError: The id is empty, too long, or not text that can be stored.
+            ExistingPersonError: The id is taken.
+        """
+        check_name(person, "an id")
+        people = self._tables.people
+        row = {"id": person, "version": 0, "state": _dump(state), "created": time.time()}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(people.insert().values(row))
+        except self._sql.exc.IntegrityError as error:
+            raise ExistingPersonError(f"there is a person {person!r} already") from error
+
+    def read(self, person: str) -> StoredState:
+        """What is stored of somebody, as of one moment.
+
+        Raises:
+            UnknownPersonError: There is nobody of that id.
+        """
+        people, answers = self._tables.people, self._tables.answers
+        with self._reading.begin() as connection:
+            row = connection.execute(
+                self._sql.select(people.c.version, people.c.state).where(people.c.id == person)
+            ).one_or_none()
+            if row is None:
+                raise UnknownPersonError(person)
+            bodies = connection.execute(
+                self._sql.select(answers.c.body)
+                .where(answers.c.person == person, answers.c.place < row.version)
+                .order_by(answers.c.place)
+            ).scalars()
+            return StoredState(row.version, json.loads(row.state), [json.loads(b) for b in bodies])
+
+    def version(self, person: str) -> int:
+        """Number of changes of somebody so far.
+
+        Raises:
+            UnknownPersonError: There is nobody of that id.
+        """
+        people = self._tables.people
+        with self._reading.begin() as connection:
+            found = connection.execute(
+                self._sql.select(people.c.version).where(people.c.id == person)
+            ).scalar_one_or_none()
+        if found is None:
+            raise UnknownPersonError(person)
+        return found
+
+    def receipt(self, person: str, key: str) -> dict[str, Any] | None:
+        """What a request with this idempotency key was answered, None if it was never made."""
+        receipts = self._tables.receipts
+        with self._reading.begin() as connection:
+            body = connection.execute(
+                self._sql.select(receipts.c.body).where(
+                    receipts.c.person == person, receipts.c.key == key
+                )
+            ).scalar_one_or_none()
+        return None if body is None else json.loads(body)
+
+    def commit(
+        self,
+        person: str,
+        version: int,
+        state: dict[str, Any],
+        *,
+        answer: dict[str, Any] | None = None,
+        key: str | None = None,
+        receipt: dict[str, Any] | None = None,
+    ) -> None:
+        """One change in one transaction; on the disk when this returns.
+
+        Args:
+            person: The id.
+            version: The version that the change was computed from.
+            state: All but the answers, after the change.
+            answer: An answer more.
+            key: Idempotency key of the request.
+            receipt: What the request is answered, kept under the key.
+
+        Raises:
+            ConflictError: The person has another version by now, or the key was used meanwhile.
+            UnknownPersonError: There is nobody of that id any more.
+            ValueError: The key is too long or not text that can be stored.
+        """
+        people, answers, receipts = self._tables
+        if key is not None:
+            check_name(key, "an idempotency key")
+        try:
+            with self._engine.begin() as connection:
+                changed = connection.execute(
+                    people.update()
+                    .where(people.c.id == person, people.c.version == version)
+                    .values(version=version + 1, state=_dump(state))
+                )
+                if changed.rowcount != 1:
+                    known = connection.execute(
+                        self._sql.select(people.c.version).where(people.c.id == person)
+                    ).scalar_one_or_none()
+                    if known is None:
+                        raise UnknownPersonError(person)
+                    raise ConflictError(f"{person!r} is at version {known}, not {version}")
+                if answer is not None:
+                    row = {"person": person, "place": version, "body": _dump(answer)}
+                    connection.execute(answers.insert().values(row))
+                if key is not None:
+                    row = {"person": person, "key": key, "body": _dump(receipt or {})}
+                    connection.execute(receipts.insert().values(row))
+        except self._sql.exc.IntegrityError as error:
+            raise ConflictError(f"the key {key!r} of {person!r} was used meanwhile") from error
+
+    def delete(self, person: str) -> None:
+        """Removes somebody, every answer and every receipt.
+
+        Raises:
+            UnknownPersonError: There is nobody of that id.
+        """
+        people, answers, receipts = self._tables
+        with self._engine.begin() as connection:
+            if connection.execute(people.delete().where(people.c.id == person)).rowcount != 1:
+                raise UnknownPersonError(person)
+            connection.execute(answers.delete().where(answers.c.person == person))
+            connection.execute(receipts.delete().where(receipts.c.person == person))
+
+    def count(self) -> int:
+        """Number of people."""
+        people = self._tables.people
+        with self._reading.begin() as connection:
+            return connection.execute(
+                self._sql.select(self._sql.func.count()).select_from(people)
+            ).scalar_one()
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuses an id or a key that a database cannot hold.
+
+    Args:
+        name: The id or the key.
+        what: What the message calls it.
+
+    Raises:
+        ValueError: It is empty, too long, or holds NUL, a line break or half a character.
+    """
+    if not 0 < len(name) <= MOST_ID:
+        raise ValueError(f"{what} has {len(name)} characters; 1 to {MOST_ID} are allowed")
+    check_text(name, what)
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        raise ValueError(f"{what} holds a control character")
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
