@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prefjax.data import read as read_data
+from prefjax.data import write
 from prefjax.data.dataset import Dataset
-from prefjax.data.table import read_table, write_table
 from prefjax.types import BASELINE, Comparisons
 
 TIMES = int(os.environ.get("PREFJAX_FUZZ", "1"))
@@ -42,7 +43,7 @@ def read(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         try:
-            data = read_table(path)
+            data = read_data(path)
         except ValueError as error:
             refused = error
     if refused is not None:
@@ -61,7 +62,7 @@ def valid(folder, suffix, votes):
     texts = ('He said "no",\nthen ü', "", "plain")
     data = Dataset("toy", rows, texts, np.zeros(3, int), ("p,q",), ("7", "ann"), {})
     path = folder / f"valid{suffix}"
-    write_table(data, path)
+    write(data, path)
     return path.read_bytes()
 
 

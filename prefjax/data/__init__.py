@@ -1,7 +1,7 @@
 """Preference data: what one person chose, the texts behind it, and how to cut it honestly.
 
 ``load_dataset(name)`` loads the real sets by name (:mod:`prefjax.data.sets`);
-:mod:`prefjax.data.io` and :mod:`prefjax.data.table` read and write a user's own data;
+``read(path)`` and ``write(data, path, layout)`` know the rows of the field's tools, and our own;
 :class:`Split` holds known and new people on seen and new items, which `four_cells` and
 `split_shared_items` draw; :mod:`prefjax.data.audit` refuses leaks.
 """
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from prefjax.data.dataset import Dataset
 from prefjax.data.merge import merge_rows
 from prefjax.data.names import index_names
+from prefjax.data.reading import read
 from prefjax.data.sets import (
     SETS,
     NamedSet,
@@ -32,6 +33,7 @@ from prefjax.data.shared_items import (
     split_shared_items,
 )
 from prefjax.data.split import NewPromptsConfig, Split, four_cells, split_new_prompts
+from prefjax.data.writing import to_rows, to_table, write
 
 DATASETS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
     {name: record.load for name, record in SETS.items() if not record.on_hub}
@@ -103,10 +105,14 @@ __all__ = [
     "merge_rows",
     "polis",
     "prism",
+    "read",
     "split_new_prompts",
     "split_ratings",
     "split_shared_items",
     "tldr",
+    "to_rows",
+    "to_table",
     "ukpconvarg",
     "value_portrait",
+    "write",
 ]

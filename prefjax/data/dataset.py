@@ -95,6 +95,14 @@ class Dataset:
         return len(self.prompts)
 
     @cached_property
+    def group(self) -> Int[np.ndarray, " response"]:
+        """Group of each response that no split may tear apart: its conversation, or its prompt."""
+        talks = self.meta.get("conversation")
+        if talks is None:
+            return self.prompt_index
+        return np.unique(np.asarray(talks), return_inverse=True)[1].astype(np.int32)
+
+    @cached_property
     def _user_ids(self) -> dict[str, int]:
         return {user: index for index, user in enumerate(self.users)}
 

@@ -197,22 +197,23 @@ def read_npz(path: Path, name: str, num_axes: int) -> np.ndarray:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: str | Path) -> Iterator[None]:
     """Put the name of a file in front of every ValueError raised inside.
 
     Args:
-        path: The file or folder whose content is being checked.
+        path: The file or folder whose content is being checked, or what else it is called.
 
     Yields:
         Nothing.
 
     Raises:
-        ValueError: The one raised inside, with the path.
+        ValueError: The one raised inside, with the path; its type if that is one of ours.
     """
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        kind = type(error) if type(error).__module__.startswith("prefjax.") else ValueError
+        raise kind(f"{path}: {error}") from error
 
 
 _ACCEPTED: Mapping[Kind, tuple[str, ...]] = {

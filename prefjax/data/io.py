@@ -5,8 +5,9 @@
     prompts.parquet       text; the row number is the prompt id
     meta.json             name, users, num_comparisons, meta, version of this layout
 
-The counts in ``meta.json`` are held against the tables, so a short file is noticed. Flat files with
-a line per judgment are read and written in :mod:`prefjax.data.table`.
+The counts in ``meta.json`` are held against the tables, so a short file is noticed. Files and
+tables of other layouts are read and written in :mod:`prefjax.data.reading` and
+:mod:`prefjax.data.writing`.
 """
 
 import json

@@ -34,6 +34,21 @@ def index_names(names: Iterable[object]) -> tuple[tuple[str, ...], Int[np.ndarra
     return tuple(place), np.array(index, np.int32)
 
 
+def plain_name(name: str) -> str:
+    """A name of a column without case, spaces and hyphens.
+
+    Args:
+        name: The name.
+
+    Returns:
+        What two spellings of one name share.
+
+    >>> plain_name("Response A")
+    'response_a'
+    """
+    return "_".join(name.casefold().replace("-", " ").replace("_", " ").split())
+
+
 def report_near_equal(names: Iterable[str]) -> int:
     """Warn of names that differ only in case, spaces, leading zeros or Unicode form.
 

@@ -1,27 +1,33 @@
-"""Columns of a flat file as they stand, from JSONL, CSV or Parquet, with a place for every message.
+"""Columns of judgments as texts and numbers, with a place for every message.
 
 Texts become distinct values and an index, numbers float64; nothing is guessed: what is neither
 text nor a number is refused with its row and column.
 """
 
-import codecs
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 from jaxtyping import Float, Int
 
-from prefjax.data.files import Kind, open_parquet
+from prefjax.data.sources import Source
 
-TEXT = ("user", "prompt", "response_a", "response_b")
+TEXT = ("user", "prompt", "response_a", "response_b", "conversation")
 NUMBERS = ("label", "weight", "sample_weight")
-_MISSING = -1
-_KEYS = tuple(f'"{name}"'.encode() for name in (*TEXT, *NUMBERS))
-_EXPECTED: dict[str, Kind] = {**dict.fromkeys(TEXT, "text"), "label": "number"}
+MISSING = -1
+
+WORDS: Mapping[str, float] = MappingProxyType(
+    {
+        **dict.fromkeys(("true", "a", "left", "first", "model_a", "response_a"), 1.0),
+        **dict.fromkeys(("false", "b", "right", "second", "model_b", "response_b"), 0.0),
+        **dict.fromkeys(("tie", "tied", "equal", "both", "neither", "tie (bothbad)"), 0.5),
+    }
+)
+"""Words that stand for a label, in lower case."""
 
 
 class Texts(NamedTuple):
@@ -36,55 +42,108 @@ class Texts(NamedTuple):
     index: Int[np.ndarray, " row"]
 
 
-class RawColumns(NamedTuple):
-    """What stands in a flat file.
+@dataclass(frozen=True)
+class RawColumns:
+    """Judgments, one a row, before they have ids.
 
     Attributes:
-        names: All columns of the file.
-        num_rows: Number of rows.
-        texts: The columns of text that are there.
-        numbers: The columns of numbers that are there; every entry has a value.
+        num_rows: Number of judgments.
+        texts: Columns ``user``, ``prompt``, ``response_a``, ``response_b`` (absent, or −1 in a row,
+            for a vote) and, where conversations are known, ``conversation``.
+        numbers: ``label`` and, where there are weights, ``weight``; every entry has a value.
         place: Names a row in messages.
+        is_ordered: Whether ``response_a`` stands first because it was shown first. If not, it is
+            the preferred one, and which comes first must be drawn.
+        messages: The messages of a prompt that is a conversation, by its text.
+        note: What was found, for the line that tells how a file was read.
+        meta: What else is to be known of the data, such as how many entries were left out.
+        shown: Prompt and response of texts in the order in which they shall be numbered, before
+            those of the rows; for layouts that show more than two.
     """
 
-    names: tuple[str, ...]
     num_rows: int
     texts: Mapping[str, Texts]
     numbers: Mapping[str, Float[np.ndarray, " row"]]
     place: Callable[[int], str]
+    is_ordered: bool = True
+    messages: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    note: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    shown: Sequence[tuple[str, str]] = ()
 
 
-def read_columns(path: Path) -> RawColumns:
-    """Read a flat file, in the format that its suffix says.
+def read_columns(source: Source) -> RawColumns:
+    """Columns that stand in a table under our own names.
 
     Args:
-        path: A ``.jsonl``, ``.csv`` or ``.parquet`` file.
+        source: Rows with any of ``TEXT`` and ``NUMBERS`` among their columns.
 
     Returns:
-        Its columns; those that no judgment needs are named only.
+        The columns that are there; others are left alone.
 
     Raises:
-        ValueError: The file is damaged, or a value is of another kind; the message names the file.
+        ValueError: A value is of another kind, or a number is missing.
     """
-    if path.suffix == ".jsonl":
-        return _read_jsonl(path)
-    table = _read_csv(path) if path.suffix == ".csv" else open_parquet(path, _EXPECTED)
-    try:
-        found = set(table.column_names)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the name of a column is not UTF-8 ({error}).") from error
-    twice = [name for name in (*TEXT, *NUMBERS) if table.column_names.count(name) > 1]
+    twice = [name for name in (*TEXT, *NUMBERS) if source.names.count(name) > 1]
     if twice:
-        raise ValueError(f"{path}: column {twice[0]} is there twice.")
+        raise ValueError(f"column {twice[0]} is there twice.")
+    names = [name for name in (*TEXT, *NUMBERS) if name in source.names]
     return RawColumns(
-        names=tuple(table.column_names),
-        num_rows=table.num_rows,
-        texts={name: _arrow_texts(table[name], name, path) for name in TEXT if name in found},
-        numbers={
-            name: _arrow_numbers(table[name], name, path) for name in NUMBERS if name in found
-        },
-        place="row {}".format,
+        num_rows=source.num_rows,
+        texts={name: text_column(source, name) for name in names if name in TEXT},
+        numbers={name: number_column(source, name) for name in names if name in NUMBERS},
+        place=source.place,
     )
+
+
+def text_column(source: Source, name: str) -> Texts:
+    """One column of texts; names of users and conversations may be whole numbers.
+
+    Args:
+        source: Rows that have the column.
+        name: The column.
+
+    Returns:
+        Its texts.
+
+    Raises:
+        ValueError: A value is no text; the message names the row.
+    """
+    is_name = name in ("user", "conversation")
+    if source.table is not None:
+        column = source.table[name]
+        if source.is_csv and name == "prompt":  # no quotes, no text: the empty prompt
+            column = column.fill_null("")
+        return _arrow_texts(column, name, is_name)
+    return index_texts(
+        [
+            value if type(value) is str else as_text(value, name, source.place(row), is_name)
+            for row, value in enumerate(source.values(name))
+        ]
+    )
+
+
+def number_column(source: Source, name: str) -> Float[np.ndarray, " row"]:
+    """One column of numbers; a label may be one of ``WORDS``.
+
+    Args:
+        source: Rows that have the column.
+        name: The column.
+
+    Returns:
+        A number for each row.
+
+    Raises:
+        ValueError: A value is missing or no number; the message names the row.
+    """
+    if source.table is not None:
+        return _arrow_numbers(source.table[name], name, source.place)
+    values = [
+        as_number(value, name, source.place(row)) for row, value in enumerate(source.values(name))
+    ]
+    if None in values:
+        raise ValueError(f"column {name} has no value in {source.place(values.index(None))}.")
+    return np.array(values, np.float64)
 
 
 def index_texts(column: Sequence[str | None]) -> Texts:
@@ -97,81 +156,48 @@ def index_texts(column: Sequence[str | None]) -> Texts:
         The column as `Texts`.
     """
     place: dict[str, int] = {}
-    index = [_MISSING if text is None else place.setdefault(text, len(place)) for text in column]
+    index = [MISSING if text is None else place.setdefault(text, len(place)) for text in column]
     return Texts(tuple(place), np.array(index, np.int32))
 
 
-def _read_jsonl(path: Path) -> RawColumns:
-    lines, columns = [], {name: [] for name in (*TEXT, *NUMBERS)}
-    names: dict[str, None] = {}
-    for number, row in _json_rows(path):
-        lines.append(number)
-        if not row.keys() <= names.keys():
-            names.update(dict.fromkeys(row))
-        for name in TEXT:
-            value = row.get(name)
-            if type(value) is not str:
-                value = _json_text(value, name, path, number)
-            columns[name].append(value)
-        for name in NUMBERS:
-            columns[name].append(_json_number(row.get(name), name, path, number))
-    numbers = {}
-    for name in NUMBERS:
-        if name in names:
-            if None in columns[name]:
-                line = lines[columns[name].index(None)]
-                raise ValueError(f"{path}: column {name} has no value in line {line}.")
-            numbers[name] = np.array(columns[name], np.float64)
-    return RawColumns(
-        names=tuple(names),
-        num_rows=len(lines),
-        texts={name: index_texts(columns[name]) for name in TEXT if name in names},
-        numbers=numbers,
-        place=lambda row: f"line {lines[row]}",
-    )
+def as_text(value: object, name: str, place: str, is_name: bool = False) -> str | None:
+    """A text, or None for none.
 
+    Args:
+        value: What stands in the row.
+        name: Its column, for the message.
+        place: Its row, for the message.
+        is_name: Whether a whole number is a name.
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of every line that is not blank."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-                if any(line.count(key) > 1 for key in _KEYS):  # perhaps within a text
-                    json.loads(line, object_pairs_hook=_no_key_twice)
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: line {number} is not UTF-8 ({error}); save the file as UTF-8."
-                ) from error
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}: line {number} is not JSON ({error}).") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}: line {number} is not an object with columns.")
-            yield number, row
+    Returns:
+        The text.
 
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} is there twice")
-    return row
-
-
-def _json_text(value: object, name: str, path: Path, line: int) -> str | None:
-    if value is None:
-        return None
-    if name == "user" and isinstance(value, int) and not isinstance(value, bool):
+    Raises:
+        ValueError: The value is something else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if is_name and isinstance(value, int) and not isinstance(value, bool):
         return _whole(value)
-    kinds = "text or a whole number" if name == "user" else "text"
-    raise ValueError(f"{path}: line {line}: column {name} must hold {kinds}, got {_show(value)}.")
+    kinds = "text or a whole number" if is_name else "text"
+    raise ValueError(f"{place}: column {name} must hold {kinds}, got {_show(value)}.")
 
 
-def _json_number(value: object, name: str, path: Path, line: int) -> float | None:
+def as_number(value: object, name: str, place: str, *, is_csv: bool = False) -> float | None:
+    """A number, or None for none; a label may be one of ``WORDS``.
+
+    Args:
+        value: What stands in the row.
+        name: Its column.
+        place: Its row, for the message.
+        is_csv: Whether numbers are written as text.
+
+    Returns:
+        The number.
+
+    Raises:
+        ValueError: The value is something else.
+    """
     if value is None:
         return None
     if isinstance(value, (bool, int, float)):
@@ -179,7 +205,14 @@ def _json_number(value: object, name: str, path: Path, line: int) -> float | Non
             return float(value)
         except OverflowError:
             pass
-    raise ValueError(f"{path}: line {line}: column {name} must hold a number, got {_show(value)}.")
+    if isinstance(value, str) and name == "label" and value.strip().casefold() in WORDS:
+        return WORDS[value.strip().casefold()]
+    if isinstance(value, str) and is_csv:
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise ValueError(f"{place}: column {name} must hold a number, got {_show(value)}.")
 
 
 def _whole(value: int) -> str:
@@ -188,98 +221,63 @@ def _whole(value: int) -> str:
 
 
 def _show(value: object) -> str:
-    shown = json.dumps(value) if not isinstance(value, int) else _whole(value)
+    shown = json.dumps(value, default=repr) if not isinstance(value, int) else _whole(value)
     return shown if len(shown) <= 60 else f"{shown[:60]}…"
 
 
-def _read_csv(path: Path) -> pa.Table:
-    options = pa_csv.ConvertOptions(
-        column_types=dict.fromkeys((*TEXT, *NUMBERS), pa.large_string()),
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        null_values=[""],
-    )
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    try:
-        table = pa_csv.read_csv(path, parse_options=parse, convert_options=options)
-        names = table.column_names
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} cannot be read as CSV ({error}{_not_utf8(path)}); expected columns "
-            f"{', '.join((*TEXT, 'label'))}."
-        ) from error
-    if "prompt" in names:
-        index = names.index("prompt")
-        table = table.set_column(index, "prompt", table["prompt"].fill_null(""))
-    return table
-
-
-def _not_utf8(path: Path) -> str:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return f"; line {number} is not UTF-8, save the file as UTF-8"
-    return ""
-
-
-def _arrow_texts(column: pa.ChunkedArray, name: str, path: Path) -> Texts:
+def _arrow_texts(column: pa.ChunkedArray, name: str, is_name: bool) -> Texts:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_name = name == "user" and pa.types.is_integer(kind)
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (is_name or is_text or pa.types.is_string_view(kind) or pa.types.is_null(kind)):
-        kinds = "text or whole numbers" if name == "user" else "text"
-        first = _show_scalar(column)
-        raise ValueError(f"{path}: column {name} must hold {kinds}, got {kind}{first}.")
+    is_text = is_text or (is_name and pa.types.is_integer(kind))
+    if not (is_text or pa.types.is_string_view(kind) or pa.types.is_null(kind)):
+        kinds = "text or whole numbers" if is_name else "text"
+        raise ValueError(f"column {name} must hold {kinds}, got {kind}{_show_scalar(column)}.")
     try:
         column = column.cast(kind).cast(pa.large_string())
         column.validate(full=True)
         encoded = column.combine_chunks().dictionary_encode()
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.combine_chunks()
-        index = encoded.indices.fill_null(_MISSING).to_numpy(zero_copy_only=False)
+        index = encoded.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
         values = tuple(encoded.dictionary.to_pylist())
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: column {name} does not hold text ({error}).") from error
+        raise ValueError(f"column {name} does not hold text ({error}).") from error
     return Texts(values, index.astype(np.int32))
 
 
-def _arrow_numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+def _arrow_numbers(column: pa.ChunkedArray, name: str, place: Callable[[int], str]) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if column.null_count:
         row = column.is_null().index(True).as_py()
-        raise ValueError(f"{path}: column {name} has no value in row {row}.")
+        raise ValueError(f"column {name} has no value in {place(row)}.")
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _parse_numbers(column, name, path)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _parse_numbers(column, name, place)
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
     if not (is_number or pa.types.is_decimal(kind) or pa.types.is_null(kind)):
-        first = _show_scalar(column)
-        raise ValueError(f"{path}: column {name} must hold numbers, got {kind}{first}.")
+        raise ValueError(f"column {name} must hold numbers, got {kind}{_show_scalar(column)}.")
     try:
         return column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
     except pa.ArrowException as error:
-        raise ValueError(f"{path}: column {name} does not hold numbers ({error}).") from error
+        raise ValueError(f"column {name} does not hold numbers ({error}).") from error
 
 
-def _parse_numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
-    """Numbers written as text, as a CSV file has them; true and false are 1 and 0."""
+def _parse_numbers(column: pa.ChunkedArray, name: str, place: Callable[[int], str]) -> np.ndarray:
+    """Numbers written as text, as a CSV file has them, or words for a label."""
     try:
         return column.cast(pa.float64()).to_numpy()
     except pa.ArrowException:
-        texts = _arrow_texts(column, name, path)
+        texts = _arrow_texts(column, name, is_name=False)
+    words = WORDS if name == "label" else {"true": 1.0, "false": 0.0}
     values = np.empty(len(column))
-    words = {"true": 1.0, "false": 0.0}
     for row, text in enumerate(texts.values[index] for index in texts.index.tolist()):
+        word = words.get(text.strip().casefold())
         try:
-            values[row] = words.get(text.strip().lower(), np.nan)
-            if np.isnan(values[row]):
-                values[row] = float(text)
+            values[row] = float(text) if word is None else word
         except ValueError as error:
             raise ValueError(
-                f"{path}: column {name} (text) must hold numbers, but row {row} has {_show(text)}."
+                f"column {name} (text) must hold numbers, but {place(row)} has {_show(text)}."
             ) from error
     return values
 
