@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prefjax.model import PreferenceModel
-from prefjax.person import Person, Ranking
+from prefjax.person import Person, Ranking, basis_digest
 from prefjax.serve.store import (
     ConflictError,
     ExistingPersonError,
@@ -59,6 +59,7 @@ class PeopleService:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._users = {str(name): name for name in model.users}
+        self._basis = basis_digest(model.basis)
 
     def create(
         self,
@@ -270,7 +271,9 @@ class PeopleService:
                     if not is_changed:
                         return result
                     state, answers = _split(one)
-                    new = answers[num_before] if len(answers) > num_before else None
+                    new = None
+                    if len(answers) > num_before:
+                        new = answers[num_before] | {"basis": self._basis}
                     self.store.commit(
                         person, entry.version, state, answer=new, key=key, receipt=result
                     )
@@ -351,7 +354,8 @@ class PeopleService:
             return entry.person
         found = self.store.read(person)
         values = found.state | {"answers": found.answers}
-        one = self.model.load_person(values, reinfer=True)
+        bases = {values["basis"], *(answer["basis"] for answer in found.answers)}
+        one = self.model.load_person(values, reinfer=bases != {self._basis})
         entry.person, entry.version = one, found.version
         return one
 
