@@ -73,10 +73,10 @@ def test_the_canonical_gauge_predicts_the_same_with_unit_people_and_diagonal_ite
     np.testing.assert_allclose(weight.T @ weight / U, np.eye(J), atol=1e-3)
     np.testing.assert_allclose(rotated[0].population.covariance, np.eye(J), atol=1e-3)
     features = np.asarray(apply(rotated[0].params, None).features)
-    centred = features - features.mean(axis=0)
-    np.testing.assert_allclose(centred.T @ centred / R, np.diag(gauge.variance), atol=1e-3)
+    centered = features - features.mean(axis=0)
+    np.testing.assert_allclose(centered.T @ centered / R, np.diag(gauge.variance), atol=1e-3)
     assert np.all(np.diff(gauge.variance) <= 0)
-    assert np.all(np.mean(centred**3, axis=0) >= 0)
+    assert np.all(np.mean(centered**3, axis=0) >= 0)
 
 
 def test_the_scree_and_the_axes_do_not_depend_on_where_the_fit_ended(fitted):

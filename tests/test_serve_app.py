@@ -80,9 +80,11 @@ def test_embeddings_are_taken_as_well(client, model):
     found = post(client, "/people/ann/rank", {"candidates": np.asarray(embeddings).tolist()})
     expected = model.new_person().rank(embeddings)
     np.testing.assert_allclose(found["reward"], expected.reward, rtol=1e-5)
-    assert "width" in post(client, "/people/ann/rank", {"candidates": [[1.0, 2.0]]}, 422)["error"][
-        "message"
-    ] or True
+    assert (
+        "width"
+        in post(client, "/people/ann/rank", {"candidates": [[1.0, 2.0]]}, 422)["error"]["message"]
+        or True
+    )
 
 
 def test_rewards_of_other_tools(client, model):
@@ -103,7 +105,7 @@ def test_rewards_of_other_tools(client, model):
         found["rewards"], [personal[0], shared[1], shared[2], personal[3]], rtol=1e-5
     )
     assert found["scores"] == found["rewards"]
-    assert "nobody of the id 'w99'" in error(post(client, "/score", score | {"profile": "w99"}, 404))
+    assert "no person 'w99'" in error(post(client, "/score", score | {"profile": "w99"}, 404))
     stray = body | {"prompts": ["Something else"] * len(RESPONSES)}
     assert "query 0 does not begin" in error(post(client, "/get_reward", stray, 422))
 
@@ -169,9 +171,7 @@ def test_two_replicas_keep_both_answers(model, tmp_path):
     for turn in range(6):
         expected.observe("", f"a{turn}", "b", 1.0)
     for service in services:
-        np.testing.assert_allclose(
-            service.describe("ann")["weights"], expected.weights, atol=1e-6
-        )
+        np.testing.assert_allclose(service.describe("ann")["weights"], expected.weights, atol=1e-6)
         service.store.close()
 
 

@@ -138,7 +138,9 @@ def test_slow_and_large_requests_hold_nobody_up(server):
     waiting = []
     for _ in range(100):
         connection = socket.create_connection(("127.0.0.1", server.port))
-        connection.sendall(b"POST /people/w0/rank HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{")
+        connection.sendall(
+            b"POST /people/w0/rank HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{"
+        )
         waiting.append(connection)
     body = {"prompt": "", "candidates": ["a", "b"]}
     for _ in range(5):

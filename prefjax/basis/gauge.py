@@ -1,7 +1,7 @@
 """Fixes the gauge: the axes along which people disagree, largest first.
 
 For any invertible R, weights ``Λ R`` and features ``Φ R⁻ᵀ`` are the same model. With Σ_w the
-population covariance of the weights and Σ_φ that of the centred features,
+population covariance of the weights and Σ_φ that of the centered features,
 
     Σ_w^½ Σ_φ Σ_w^½ = Q D Qᵀ,    φ' = Qᵀ Σ_w^½ φ,    λ' = Qᵀ Σ_w^-½ λ
 
@@ -37,15 +37,15 @@ def canonical(
     features: Float[Array, "response factor"], weight_covariance: Float[Array, "factor factor"]
 ) -> Gauge:
     """The canonical gauge of features under a population covariance of weights."""
-    centred = features - features.mean(0, keepdims=True)
-    feature_covariance = centred.T @ centred / features.shape[0]
+    centered = features - features.mean(0, keepdims=True)
+    feature_covariance = centered.T @ centered / features.shape[0]
     values, vectors = jnp.linalg.eigh(weight_covariance)
     values = jnp.maximum(values, jnp.finfo(features.dtype).eps * values[-1])
     root = (vectors * jnp.sqrt(values)[None]) @ vectors.T
     inverse_root = (vectors / jnp.sqrt(values)[None]) @ vectors.T
     variance, axes = jnp.linalg.eigh(root @ feature_covariance @ root)
     variance, axes = variance[::-1], axes[:, ::-1]
-    skew = jnp.mean((centred @ root @ axes) ** 3, axis=0)
+    skew = jnp.mean((centered @ root @ axes) ** 3, axis=0)
     axes = axes * jnp.where(skew < 0, -1.0, 1.0)[None]
     return Gauge(features=root @ axes, weights=inverse_root @ axes, variance=variance)
 

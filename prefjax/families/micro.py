@@ -76,7 +76,7 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     rows, size = problem.rows, config.num_heads
     gap, label = linear.gaps(problem), linear.labels(problem)[:, None]
     row_weight = rows.sample_weight.reshape(-1, 1)
-    everybody = linear.population(problem, config.penalty)
+    shared = linear.population(problem, config.penalty)
     center = jnp.zeros((size, gap.shape[1]))
     num_asked = jnp.bincount(rows.first.reshape(-1), row_weight[:, 0], length=len(context) + 1)[:-1]
     bound = 0.5 * (context * num_asked[:, None]).T @ context
@@ -109,7 +109,7 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
 
     def from_start(key):
         scale = config.spread
-        weight = everybody[None] + scale * jax.random.normal(key, center.shape)
+        weight = shared[None] + scale * jax.random.normal(key, center.shape)
         init = Params(weight, jnp.zeros((context.shape[1], size)))
         params, _ = jax.lax.scan(step, init, None, length=-(-config.num_steps // 8))
         return params, objective(params)

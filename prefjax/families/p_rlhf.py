@@ -133,11 +133,11 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
             losses = rows.sample_weight * softplus_loss(logit, rows.label)
             return jnp.sum(losses) / jnp.maximum(jnp.sum(rows.sample_weight), 1e-12)
 
-        everybody = generic[None, None, :]
-        personal = mean(everybody + own[rows.user][:, None, :])
+        shared = generic[None, None, :]
+        personal = mean(shared + own[rows.user][:, None, :])
         ridge = config.penalty * sum_of_squares((network.straight, network.inward))
         ridge = ridge + config.user_penalty * sum_of_squares(own)
-        return config.share * personal + (1 - config.share) * mean(everybody) + 0.5 * ridge / total
+        return config.share * personal + (1 - config.share) * mean(shared) + 0.5 * ridge / total
 
     network, generic, own = adam(
         loss,

@@ -3,7 +3,7 @@
     s = λ_u·(φ_a − φ_b) + t_a − t_b,    [φ, t] = eᵀθ
     θ, Λ = argmin Σ_r ℓ(s_r, y_r) + ½ ‖Λ‖² + penalty on θ,    λ̂ = argmin Σ ℓ + β/2 ‖λ‖²
 
-Started at the leading singular vectors of the centred answers. The published code has no t of its
+Started at the leading singular vectors of the centered answers. The published code has no t of its
 own: the mean of the training users' λ is lost in the zero-mean ridge; here it moves into t, so that
 a person without answers is the population. It also starts from a dense SVD repeated on an
 imputed matrix (`prefjax.basis.dense_imputation`) and refines an MLP head by Adam.

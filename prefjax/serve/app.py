@@ -201,14 +201,14 @@ def _http_error(request: Request, error: HTTPException) -> Response:
 
 
 def _error(error: Exception) -> Response:
-    """Status and message of what went wrong; what nobody foresaw is logged and not told."""
+    """Status and message of what went wrong; what was not foreseen is logged and not sent."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, message = error.status_code, str(error.detail)
     elif isinstance(error, ValidationError):
         status, message = 422, _first_fault(error)
     elif isinstance(error, UnknownPersonError):
-        status, message = 404, f"there is nobody of the id {error.args[0]!r}"
+        status, message = 404, f"there is no person {error.args[0]!r}"
     elif isinstance(error, ExistingPersonError | StaleQuestionError):
         status, message = 409, str(error)
     elif isinstance(error, TimeoutError):

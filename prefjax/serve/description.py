@@ -21,7 +21,7 @@ _ERROR = {
 _MEANING = {
     "400": "The body is no JSON.",
     "401": "The token is missing or wrong.",
-    "404": "There is nobody of that id.",
+    "404": "There is no such person.",
     "408": "The request took too long.",
     "409": "The id is taken, or another question is open.",
     "413": "The body is too large.",

@@ -101,7 +101,7 @@ class PeopleService:
         """Removes all that is known of somebody.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
         with self._use(person) as entry:
             entry.person, entry.version = None, -1
@@ -111,7 +111,7 @@ class PeopleService:
         """Weights with their standard deviations, number of answers, the open question.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
 
         def found(one: Person) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class PeopleService:
             key: Idempotency key of the request.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
             ValueError: The pool is not legal, or has no question left.
         """
 
@@ -159,7 +159,7 @@ class PeopleService:
             key: Idempotency key of the request.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
             StaleQuestionError: Another question is open, or none.
             ValueError: The label is not in [0, 1].
         """
@@ -197,7 +197,7 @@ class PeopleService:
             key: Idempotency key of the request.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
             ValueError: A response or the label is not legal.
         """
 
@@ -216,7 +216,7 @@ class PeopleService:
             candidates: As there.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
             ValueError: A candidate is not legal.
         """
         return self.look(person, lambda one: one.rank(prompt, candidates))
@@ -230,7 +230,7 @@ class PeopleService:
             responses: Texts.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
             ValueError: A text is not legal.
         """
 
@@ -244,7 +244,7 @@ class PeopleService:
         """What ``use`` makes of somebody, who must not be changed by it.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
         with self._use(person) as entry:
             return use(self._current(person, entry))
@@ -305,7 +305,7 @@ class PeopleService:
                 self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        """Keeps the number of people in memory bounded; nobody in use is forgotten."""
+        """Keeps the number of people in memory bounded; nobody in use is dropped."""
         excess = len(self._entries) - MOST_CACHED
         if excess > 0:
             unused = [name for name, entry in self._entries.items() if not entry.num_users]

@@ -24,7 +24,7 @@ BUSY_SECONDS = 10.0
 
 
 class UnknownPersonError(KeyError):
-    """There is nobody of that name."""
+    """There is no such person."""
 
 
 class ExistingPersonError(ValueError):
@@ -109,7 +109,7 @@ class PeopleStore:
         """What is stored of somebody, as of one moment.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
         people, answers = self._tables.people, self._tables.answers
         with self._reading.begin() as connection:
@@ -129,7 +129,7 @@ class PeopleStore:
         """Number of changes of somebody so far.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
         people = self._tables.people
         with self._reading.begin() as connection:
@@ -173,7 +173,7 @@ class PeopleStore:
 
         Raises:
             ConflictError: The person has another version by now, or the key was used meanwhile.
-            UnknownPersonError: There is nobody of that id any more.
+            UnknownPersonError: The person was deleted.
             ValueError: The key is too long or not text that can be stored.
         """
         people, answers, receipts = self._tables
@@ -206,7 +206,7 @@ class PeopleStore:
         """Removes somebody, every answer and every receipt.
 
         Raises:
-            UnknownPersonError: There is nobody of that id.
+            UnknownPersonError: There is no such person.
         """
         people, answers, receipts = self._tables
         with self._engine.begin() as connection:

@@ -165,7 +165,7 @@ def item_block(
     is_taste = np.cumprod(values > np.max(nulls, axis=0))
     vectors = (right * (values * is_taste)[:, None]).T
     vectors = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
-    everybody = np.arange(len(group))
+    every_response = np.arange(len(group))
     return np.concatenate(
-        [unit_size(utility[:, None], everybody), unit_size(vectors, everybody)], axis=1
+        [unit_size(utility[:, None], every_response), unit_size(vectors, everybody)], axis=1
     )
