@@ -34,7 +34,6 @@ from prefjax.data.cut import select_rows
 from prefjax.data.group import group_by_user
 from prefjax.families import Answers, Family, gather, get_family
 from prefjax.lab import compare, interval_of, plots, row, runs
-from prefjax.lab.compare.sources import encode
 from prefjax.types import Array, Comparisons
 
 
@@ -140,8 +139,7 @@ def run(config: Config) -> runs.Result:
     """Accuracy and cross-entropy of every method."""
     dataset = ukpconvarg.load(part="crowdsample")
     rows, everything = dataset.comparisons, np.arange(dataset.num_responses)
-    texts = encode(dataset.responses, config.encoder)
-    table = compare.text_block(texts, everything, config.num_inputs)
+    table = compare.text_inputs(dataset, config.encoder, config.num_inputs)(everything)
     topic = dataset.prompt_index[rows.first]
     run_here = topic < config.max_topics
     often = np.bincount(rows.user)[rows.user] > config.many

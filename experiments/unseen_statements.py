@@ -36,7 +36,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from prefjax import basis, encoders
+from prefjax import basis
 from prefjax.basis import EMConfig, HeadConfig, Problem
 from prefjax.basis.heads import linear_params
 from prefjax.data import Dataset, Split, load_dataset, split_new_prompts
@@ -65,7 +65,14 @@ class Config:
     """
 
     datasets: tuple[str, ...] = ("polis_bowling_green", "attributes")
-    encoders: tuple[str, ...] = ("hashed", "minilm", "offline-lm")
+    encoders: tuple[str, ...] = (
+        "hashed",
+        "minilm",
+        "offline-lm",
+        "smollm2#paper",
+        "smollm2",
+        "hashed+smollm2",
+    )
     heads: tuple[str, ...] = ("linear", "mlp")
     num_splits: int = 5
     new_users: float = 0.2
@@ -119,10 +126,8 @@ def embed(
 ) -> Float[np.ndarray, "response input"]:
     """Principal components of the embeddings; seen statements define them."""
     seen = [text for text, new in zip(dataset.responses, is_unseen, strict=True) if not new]
-    encoder = encoders.fit_hashed(seen) if name == "hashed" else encoders.get_encoder(name)
-    embedding = encoders.encode_responses(encoder, dataset, progress=True)
-    width = min(config.num_inputs, embedding.shape[1], len(seen))
-    return compare.text_block(embedding, np.flatnonzero(~is_unseen), width)
+    width = min(config.num_inputs, len(seen))
+    return compare.text_inputs(dataset, name, width, seen)(np.flatnonzero(~is_unseen))
 
 
 _regress = jax.jit(basis.regress_chosen, static_argnames=("config", "num_folds"))
@@ -186,7 +191,7 @@ def one_split(
 def run(config: Config) -> runs.Result:
     """Every set, split, encoder and head."""
     for name in config.encoders:
-        encoders.get_encoder(name)  # what is not installed is missed before the first fit
+        compare.encoder_of(name)  # what is not installed is missed before the first fit
     cells = [cell for name in config.datasets for cell in cells_of(name, config)]
     rows, lines = [], []
     for row in compare.tidy_rows(cells, config.num_answers):

@@ -57,3 +57,13 @@ def test_groups_are_shuffled_as_wholes():
     np.testing.assert_array_equal(whole[:, :, 0], whole[:, :, 2])
     np.testing.assert_array_equal(np.sort(whole[:, :, 0], axis=0), np.arange(5)[:, None] * [1, 1])
     assert (whole[:, 0, 0] != whole[:, 1, 0]).any()
+
+
+def test_blocks_of_a_sum_have_components_and_unit_size_of_their_own():
+    rng = np.random.default_rng(0)
+    one, other = rng.standard_normal((30, 5)), 1000 * rng.standard_normal((30, 4))
+    both = compare.text_block(np.concatenate([one, other], 1), np.arange(20), 3, blocks=(5, 4))
+    assert both.shape == (30, 6)
+    for place, part in enumerate((one, other)):
+        alone = compare.text_block(part, np.arange(20), 3)
+        np.testing.assert_allclose(both[:, place::2], alone, atol=1e-6)

@@ -64,6 +64,11 @@ class SumEncoder:
         names = [specification_of(part) for part in self.parts]
         return None if None in names else "+".join(str(name) for name in names)
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each block."""
+        return tuple(len(center) for center, _ in self._sizes)
+
     @cached_property
     def _sizes(self) -> list[tuple[np.ndarray, float]]:
         """The mean and the size of each part on the texts above."""

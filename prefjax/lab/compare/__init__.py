@@ -37,7 +37,15 @@ from prefjax.lab.compare.scoring import (
     scores_of,
     states_of,
 )
-from prefjax.lab.compare.sources import SOURCES, attributes, make_source, real, shown
+from prefjax.lab.compare.sources import (
+    SOURCES,
+    attributes,
+    encoder_of,
+    make_source,
+    real,
+    shown,
+    text_inputs,
+)
 from prefjax.lab.compare.store import Cell, cell_path, load_cell, save_cell
 from prefjax.lab.compare.table import by_person, tidy_rows
 from prefjax.lab.planted import Planted, PlantedConfig, make_planted
@@ -64,6 +72,7 @@ __all__ = [
     "cell_path",
     "check",
     "choose",
+    "encoder_of",
     "family_digest",
     "fit",
     "hold_out_people",
@@ -85,6 +94,7 @@ __all__ = [
     "source_digest",
     "states_of",
     "text_block",
+    "text_inputs",
     "tidy_rows",
     "with_earlier",
 ]

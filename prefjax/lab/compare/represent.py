@@ -22,6 +22,7 @@ References:
     Horn (1965), A rationale and test for the number of factors (parallel analysis).
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -40,6 +41,8 @@ def text_block(
     embedding: Float[np.ndarray, "response feature"],
     shown: Array,
     width: int,
+    *,
+    blocks: Sequence[int] = (),
 ) -> Float[np.ndarray, "response input"]:
     """Principal components of text embeddings at unit mean squared length.
 
@@ -47,7 +50,13 @@ def text_block(
         embedding: Embedding of every text.
         shown: The responses that define the components: those of training rows.
         width: Components; columns of zeros where there are fewer texts.
+        blocks: Widths of the blocks of a sum of encoders, each of which gets ``width`` components
+            and unit size of its own; first the first component of each, then the second.
     """
+    if len(blocks) > 1:
+        parts = np.split(embedding, np.cumsum(blocks)[:-1], axis=1)
+        made = [text_block(part, shown, width) for part in parts]
+        return np.stack(made, axis=2).reshape(len(embedding), -1)
     rank = min(width, len(shown), embedding.shape[1])
     axes = PCA(rank, svd_solver="covariance_eigh").fit(embedding[shown])
     block = unit_size(axes.transform(embedding), shown)

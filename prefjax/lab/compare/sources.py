@@ -15,7 +15,14 @@ import numpy as np
 
 from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split
 from prefjax.data.attributes import WorldConfig, make_world
-from prefjax.encoders import encode_cached, encode_responses, fit_hashed, get_encoder
+from prefjax.encoders import (
+    SumEncoder,
+    TokenEncoder,
+    encode_cached,
+    encode_responses,
+    fit_encoder,
+    get_encoder,
+)
 from prefjax.io import digest_json
 from prefjax.lab.compare.draws import (
     HELD_OUT,
@@ -44,10 +51,33 @@ def encoder_of(name: str):
 
 
 def encode(texts: Sequence[str], encoder: str) -> np.ndarray:
-    """Embeddings of texts; all but the hashed ones are kept on disk."""
-    if encoder == "hashed":
-        return encoder_of(encoder).encode(texts)
-    return encode_cached(encoder_of(encoder), texts)
+    """Embeddings of texts by themselves; those of encoders that read tokens are kept on disk."""
+    made = encoder_of(encoder)
+    parts = made.parts if isinstance(made, SumEncoder) else (made,)
+    blocks = [
+        encode_cached(part, texts) if isinstance(part, TokenEncoder) else part.encode(texts)
+        for part in parts
+    ]
+    return made.join(blocks) if isinstance(made, SumEncoder) else blocks[0]
+
+
+def text_inputs(
+    dataset: Dataset, encoder: str, num_inputs: int, fit_to: Sequence[str] | None = None
+) -> Callable[[Array], np.ndarray]:
+    """What families see of the texts of a set, by the responses that define the components.
+
+    Args:
+        dataset: The set.
+        encoder: Specification of an encoder.
+        num_inputs: Principal components of each block of the embedding.
+        fit_to: Texts to which a hashed encoder is fitted; it has seen none by default.
+    """
+    made = encoder_of(encoder)
+    if fit_to is not None:
+        made = fit_encoder(made, list(fit_to))
+    embedding = encode_responses(made, dataset)
+    blocks = made.widths if isinstance(made, SumEncoder) else ()
+    return partial(text_block, embedding, width=num_inputs, blocks=blocks)
 
 
 def described(dataset: Dataset, encoder: str, view: str) -> str:
@@ -66,8 +96,9 @@ def contexts(dataset: Dataset, encoder: str) -> np.ndarray:
     """Embedding of every response's prompt, no column where there is one prompt or none."""
     if dataset.num_prompts < 2:
         return np.zeros((dataset.num_responses, 0), np.float32)
-    embedding = encode(dataset.prompts, encoder)
-    block = text_block(embedding, np.arange(len(embedding)), CONTEXT_INPUTS)
+    embedding, made = encode(dataset.prompts, encoder), encoder_of(encoder)
+    blocks = made.widths if isinstance(made, SumEncoder) else ()
+    block = text_block(embedding, np.arange(len(embedding)), CONTEXT_INPUTS, blocks=blocks)
     return block[dataset.prompt_index]
 
 
@@ -89,13 +120,13 @@ def unseen_prompts(
         new_users: Indices of the people who are new.
         is_test: Whether the prompt of each response is new.
         group: Group of each response, which is not cut: its prompt or its conversation.
-        encoder: Name of an encoder.
+        encoder: Specification of an encoder.
         seed: Seed of the inner draw, in which a fifth of the people and of the groups is held out.
         num_inputs: Principal components of the texts.
         max_answers: Answers that are kept of a new person.
     """
     rng = np.random.default_rng(seed)
-    embedding = encode_responses(encoder_of(encoder), dataset)
+    inputs = text_inputs(dataset, encoder, num_inputs)
     context = contexts(dataset, encoder)
 
     outer = cut_prompts(
@@ -108,8 +139,7 @@ def unseen_prompts(
     inner = cut_prompts(outer.train, num_known, chosen, held_out, group, max_answers)
 
     def embed(split: Split) -> Draw:
-        table = text_block(embedding, shown(split.train), num_inputs)
-        return Draw(split, embeddings=table, context=context)
+        return Draw(split, embeddings=inputs(shown(split.train)), context=context)
 
     return Source(
         embed(outer),
@@ -132,7 +162,7 @@ def attributes(
     """The simulated world; a part of the people and its test prompts are new.
 
     Args:
-        encoder: Name of an encoder.
+        encoder: Specification of an encoder.
         seed: Seed of texts, people, noise and split.
         world: Size and noise; the defaults if None.
         new_users: Part of the people who are new.
@@ -168,7 +198,7 @@ def real(
 
     Args:
         record: The set.
-        encoder: Name of an encoder.
+        encoder: Specification of an encoder.
         seed: Seed of people, items and pairs.
         folder: Where the set lies, if not below ``PREFJAX_DATA``.
         view: What the families see of an item that people share: ``items``, its text and what the
@@ -187,15 +217,14 @@ def real(
     kind = "response" if isinstance(record.protocol, RatingsConfig) else record.protocol.group
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     is_free = view == "free"
-    embedding = None if is_free else encode_responses(encoder_of(encoder), dataset)
-    if view == "text" and encoder == "hashed":
-        embedding = fit_hashed(dataset.responses).encode(dataset.responses)
+    fit_to = dataset.responses if view == "text" else None
+    inputs = None if is_free else text_inputs(dataset, encoder, num_inputs, fit_to)
     context = np.zeros((dataset.num_responses, 0)) if is_free else contexts(dataset, encoder)
 
     def table(rows: Comparisons, num_users: int) -> np.ndarray | None:
-        if embedding is None:
+        if inputs is None:
             return None
-        text = text_block(embedding, shown(rows), num_inputs)
+        text = inputs(shown(rows))
         if view == "text":
             return text
         return np.concatenate([text, item_block(rows, num_users, outer.group, ITEM_INPUTS)], axis=1)
