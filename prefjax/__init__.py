@@ -37,6 +37,7 @@ _PACKAGES = frozenset(
         "numerics",
         "parallel",
         "person",
+        "study",
         "train",
         "types",
         "variational",

@@ -10,7 +10,7 @@ import optax
 from prefjax.parallel import Backend
 from prefjax.settings import check_settings
 from prefjax.train.step import StepConfig
-from prefjax.train.typed_json import read_typed
+from prefjax.io.typed import read_typed
 
 
 @dataclass(frozen=True)

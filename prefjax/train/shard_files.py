@@ -20,7 +20,7 @@ from prefjax.io import atomic_folder, digest_file
 from prefjax.settings import check_settings
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import find_compared
-from prefjax.train.typed_json import read_typed
+from prefjax.io.typed import read_typed
 from prefjax.types import Comparisons
 
 BLOCK_ROWS = 4096

@@ -1,4 +1,4 @@
-"""Dataclasses from JSON files, every field checked against its type by pydantic.
+"""Dataclasses from JSON and TOML files, every field checked against its type by pydantic.
 
 Values are taken strictly: a number in quotes is no number and a truth value is no whole number, but
 a whole number is a float, a list a tuple and a string a path. A field that the dataclass does not
@@ -6,6 +6,8 @@ have is refused, and so is what its ``__post_init__`` refuses.
 """
 
 import dataclasses
+import json
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,23 +18,31 @@ T = TypeVar("T")
 
 
 def read_typed(path: Path, kind: type[T]) -> T:
-    """Reads a JSON file into a dataclass of dataclasses.
+    """Reads a JSON or TOML file into a dataclass of dataclasses.
 
     Args:
-        path: The file.
+        path: The file; ``.toml`` is read as TOML, in which dates are written as strings.
         kind: The dataclass; its fields' annotations say what is legal.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, or a field is unknown, missing, of another type or refused by
-            its class; the message names the file, every wrong field and what was found there.
+        ValueError: It is not JSON or TOML, or a field is unknown, missing, of another type or
+            refused by its class; the message names the file, every wrong field and what was found.
     """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        content = _toml_as_json(path) if path.suffix == ".toml" else path.read_bytes()
+        return TypeAdapter(kind).validate_json(content, strict=True, extra="forbid")
     except ValidationError as error:
         raise ValueError(_explain(path, kind, error)) from error
+
+
+def _toml_as_json(path: Path) -> bytes:
+    try:
+        return json.dumps(tomllib.loads(path.read_text(encoding="utf-8"))).encode()
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as TOML ({error}).") from error
 
 
 def _explain(path: Path, kind: type, error: "ValidationError") -> str:
