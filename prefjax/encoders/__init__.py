@@ -13,6 +13,7 @@ from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, mak
 from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
 from prefjax.encoders.named import encode_responses, get_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
+from prefjax.encoders.serving import as_read, encode_few
 from prefjax.encoders.template import chat_prompt
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "SentenceEncoder",
     "Text",
     "TokenEncoder",
+    "as_read",
     "chat_prompt",
     "check_texts",
     "default_folder",
     "encode_cached",
     "encode_corpus",
+    "encode_few",
     "encode_responses",
     "fit_hashed",
     "get_encoder",

@@ -32,6 +32,7 @@ from prefjax.encoders.contract import (
     text_key,
 )
 from prefjax.io import check_writable, digest_arrays, quarantine, write_atomically
+from prefjax.types import Embeddings
 
 _KEY = np.dtype("S64")
 
@@ -134,7 +135,7 @@ def encode_cached(
             stacklevel=2,
         )
     assert vectors is not None
-    return vectors[inverse]
+    return Embeddings.of(vectors[inverse], encoder.fingerprint)
 
 
 def _read(

@@ -16,10 +16,11 @@ from jaxtyping import Float32
 from prefjax import lm
 from prefjax.data.dataset import Dataset
 from prefjax.encoders.cache import encode_cached
-from prefjax.encoders.contract import Encoder, Text, TokenEncoder, encode_batch
+from prefjax.encoders.contract import Encoder, TokenEncoder, encode_batch
 from prefjax.encoders.hashed import make_hashed
-from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
+from prefjax.encoders.language import LanguageConfig, make_language_encoder
 from prefjax.encoders.sentence import make_minilm
+from prefjax.encoders.serving import as_read
 from prefjax.lm.bundled import OFFLINE
 
 NAMES = ("hashed", "minilm", "offline-lm", "lm:<folder, or owner/name@commit>")
@@ -63,8 +64,7 @@ def encode_responses(
 ) -> Float32[np.ndarray, "response feature"]:
     """Embeddings of all responses of a data set, through the cache if the encoder reads tokens.
 
-    A language model reads a response after its prompt, another encoder the response alone: what
-    all responses to a prompt share cancels in comparisons.
+    Each is read as `as_read` has it.
 
     Args:
         encoder: The encoder.
@@ -75,13 +75,8 @@ def encode_responses(
         RuntimeWarning: How many responses are longer than the window of the encoder and were cut,
             and how many comparisons are between different responses that have one embedding.
     """
-    texts: list[Text] = list(dataset.responses)
-    if isinstance(encoder, LanguageEncoder):
-        prompts = (dataset.prompts[index] for index in dataset.prompt_index)
-        texts = [
-            (prompt, response) if prompt else response
-            for prompt, response in zip(prompts, dataset.responses, strict=True)
-        ]
+    prompts = [dataset.prompts[index] for index in dataset.prompt_index]
+    texts = as_read(encoder, dataset.responses, prompts)
     if isinstance(encoder, TokenEncoder):
         vectors = encode_cached(encoder, texts, progress=progress)
     else:
