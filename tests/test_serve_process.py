@@ -13,11 +13,11 @@ import time
 import numpy as np
 import orjson
 import pytest
-from tests.serve_world import make_model
 
 from benchmarks.serve import request
 from prefjax.serve import PeopleStore
 from prefjax.serve.server import is_loopback, serve
+from tests.serve_world import make_model
 
 KILLS = int(os.environ.get("PREFJAX_SERVER_KILLS", "4"))
 NUM_CLIENTS = 8

@@ -34,6 +34,7 @@ from prefjax.encoders.contract import (
 )
 from prefjax.encoders.language import LanguageEncoder, encode_variants
 from prefjax.io import check_writable, digest_arrays, quarantine, write_atomically
+from prefjax.types import Embeddings
 
 _KEY = np.dtype("S64")
 
@@ -204,7 +205,11 @@ def _encode_cached(
             RuntimeWarning,
             stacklevel=3,
         )
-    return [part.vectors[inverse] for part in parts if part.vectors is not None]
+    return [
+        Embeddings.of(part.vectors[inverse], encoder.fingerprint)
+        for part, encoder in zip(parts, encoders, strict=True)
+        if part.vectors is not None
+    ]
 
 
 def _read(

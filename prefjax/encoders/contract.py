@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from prefjax.io import check_text
+from prefjax.types import Embeddings
 
 Text: TypeAlias = str | tuple[str, str]
 """A text, or the prompt and the response to it."""
@@ -108,7 +109,7 @@ def check_batch(
         raise ValueError(
             f"{bad.size} embeddings are not finite, first of texts {bad[:5].tolist()}."
         )
-    return batch
+    return Embeddings.of(batch, encoder.fingerprint)
 
 
 def check_texts(texts: Sequence[Any]) -> None:

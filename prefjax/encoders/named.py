@@ -31,6 +31,7 @@ from prefjax.encoders.language import (
     make_language_encoder,
 )
 from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
+from prefjax.encoders.serving import as_read
 from prefjax.encoders.specification import Term, apply_options, parse
 from prefjax.encoders.sums import SumEncoder, own_texts
 
@@ -116,8 +117,7 @@ def encode_responses(
 ) -> Float32[np.ndarray, "response feature"]:
     """Embeddings of all responses of a data set, through the cache if the encoder reads tokens.
 
-    A language model reads a response after its prompt, another encoder the response alone: what
-    all responses to a prompt share cancels in comparisons. The parts of a sum are cached apart.
+    Each is read as `as_read` has it; the parts of a sum are cached apart.
 
     Args:
         encoder: The encoder.
@@ -128,12 +128,8 @@ def encode_responses(
         RuntimeWarning: How many responses are longer than the window of the encoder and were cut,
             and how many comparisons are between different responses that have one embedding.
     """
-    prompts = (dataset.prompts[index] for index in dataset.prompt_index)
-    texts: list[Text] = [
-        (prompt, response) if prompt else response
-        for prompt, response in zip(prompts, dataset.responses, strict=True)
-    ]
-    vectors = _encode(encoder, texts, progress)
+    prompts = [dataset.prompts[index] for index in dataset.prompt_index]
+    vectors = _encode(encoder, as_read(encoder, dataset.responses, prompts), progress)
     _warn_of_equals(dataset, vectors)
     return vectors
 

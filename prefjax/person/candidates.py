@@ -16,7 +16,7 @@ from prefjax.person.answers import Question, Shown
 from prefjax.person.checks import check_pool
 from prefjax.person.items import bucket
 from prefjax.person.pools import PairPool, Pool, ResponsePool
-from prefjax.person.reading import Reader, is_texts
+from prefjax.person.reading import Reader, is_texts, joined
 
 Places: TypeAlias = tuple[int, int, int]
 """Prompt, first and second response of a question; a pair of a `PairPool` is (0, pair, −1)."""
@@ -114,7 +114,7 @@ def make_candidates(pool: Any, responses: Any, reader: Reader, num_factors: int)
         return _padded([(None, pool)], reader)
     if _is_pairs(pool):
         return _padded(list(pool), reader)
-    table = np.asarray(pool)
+    table = np.asanyarray(pool)
     if table.ndim not in (2, 3):
         raise ValueError(
             f"a pool of embeddings has shape (response, input) or (prompt, response, input), got "
@@ -175,7 +175,7 @@ def _padded(groups: Sequence[tuple[str | None, Any]], reader: Reader) -> Candida
     if kinds == {True}:
         flat: Any = [str(text) for _, responses in groups for text in responses]
     else:
-        flat = np.concatenate([np.asarray(responses) for _, responses in groups])
+        flat = joined([responses for _, responses in groups], np.concatenate)
     return _pad(prompts, counts, flat, reader)
 
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 import optax
 
+from prefjax.io.typed import read_typed
 from prefjax.parallel import Backend
 from prefjax.settings import check_settings
 from prefjax.train.step import StepConfig
-from prefjax.io.typed import read_typed
 
 
 @dataclass(frozen=True)

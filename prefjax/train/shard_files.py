@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float32
 
 from prefjax.data.validate import validate_comparisons
 from prefjax.io import atomic_folder, digest_file
+from prefjax.io.typed import read_typed
 from prefjax.settings import check_settings
 from prefjax.train.layout import UserLayout
 from prefjax.train.memory import find_compared
-from prefjax.io.typed import read_typed
 from prefjax.types import Comparisons
 
 BLOCK_ROWS = 4096
