@@ -28,7 +28,8 @@ def assemble(raw: RawColumns, *, name: str, meta: Mapping[str, Any], seed: int =
     Returns:
         A data set. Rows whose two texts are the same say nothing and are left out, with a warning;
         ``meta["num_same_text"]`` counts them. ``meta["messages"]`` has the messages of prompts that
-        came as such, ``meta["conversation"]`` the conversation of each response.
+        came as such, ``meta["conversation"]`` the conversation of each response, ``meta["split"]``
+        the part of a published split in which each row lies.
 
     Raises:
         ValueError: If there is no row, a value is missing, or a text holds half a character or NUL.
@@ -68,6 +69,9 @@ def assemble(raw: RawColumns, *, name: str, meta: Mapping[str, Any], seed: int =
         of_prompt = join_conversations(names, prompt.index, prompts)
         meta["conversation"] = [of_prompt[index] for index in prompt_index.tolist()]
     same = np.flatnonzero(rows.first == rows.second)
+    if "split" in raw.texts:
+        part = raw.texts["split"]
+        meta["split"] = [part.values[index] for index in np.delete(part.index, same).tolist()]
     if len(same):
         meta["num_same_text"] = len(same)
         _report_same(same, raw)

@@ -35,7 +35,8 @@ class Dataset:
         prompts: Text of each prompt; ``("",)`` where there is none.
         users: External name of each user, all different.
         meta: License, source, what label 1 means (``label``), ``simulated``, counts of what a
-            loader left out, and whatever else the source says; JSON types.
+            loader left out, and whatever else the source says; JSON types. ``split``, if there,
+            names the part of a published split for each row.
 
     Raises:
         ValueError: If a row is not legal (:func:`prefjax.data.validate.validate_comparisons`) or
@@ -159,6 +160,11 @@ class Dataset:
         Raises:
             ValueError: If no row is selected.
         """
+        meta = self.meta
+        if "split" in meta:
+            meta = {**meta, "split": np.asarray(meta["split"])[rows].tolist()}
         return replace(
-            self, comparisons=Comparisons(*(column[rows] for column in self.comparisons))
+            self,
+            comparisons=Comparisons(*(column[rows] for column in self.comparisons)),
+            meta=meta,
         )

@@ -22,14 +22,17 @@ DATA_VARIABLE = "PREFJAX_DATA"
 """Environment variable with the folder under which each data set has its own folder."""
 
 
-def source_folder(name: str, folder: Path | None, files: tuple[str, ...], where: str) -> Path:
+def source_folder(
+    name: str, folder: Path | None, files: tuple[str, ...], where: str, *, one_of: bool = False
+) -> Path:
     """The folder of one data set, checked to hold its files.
 
     Args:
         name: Name of the data set, the folder under ``PREFJAX_DATA``.
         folder: The folder itself; None to look under ``PREFJAX_DATA``.
-        files: What must lie there.
+        files: What must lie there; a name may be a pattern such as ``*.parquet``.
         where: Where a user gets the data, for the message.
+        one_of: Whether one of the files is enough.
 
     Returns:
         The folder.
@@ -38,18 +41,20 @@ def source_folder(name: str, folder: Path | None, files: tuple[str, ...], where:
         FileNotFoundError: If neither argument nor variable leads to the files; the message says
             what to put where.
     """
+    shown = (" or " if one_of else ", ").join(file.removeprefix("**/") for file in files)
     if folder is None:
         root = os.environ.get(DATA_VARIABLE)
         if root is None:
             raise FileNotFoundError(
-                f"Set {DATA_VARIABLE} to a folder that holds {name}/ with {', '.join(files)} "
+                f"Set {DATA_VARIABLE} to a folder that holds {name}/ with {shown} "
                 f"(from {where}), or pass folder=."
             )
         folder = Path(root) / name
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
+    missing = [file for file in files if not any(folder.glob(file))]
+    if len(missing) > (len(files) - 1 if one_of else 0):
+        lacks = shown if one_of else ", ".join(missing)
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}: put the files of {name} there (from {where})."
+            f"{folder} lacks {lacks}: put the files of {name} there (from {where})."
         )
     return folder
 

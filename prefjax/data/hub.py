@@ -12,7 +12,13 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def hub_folder(
-    name: str, repository: str, files: tuple[str, ...], *, folder: Path | None, revision: str | None
+    name: str,
+    repository: str,
+    files: tuple[str, ...],
+    *,
+    folder: Path | None,
+    revision: str | None,
+    one_of: bool = False,
 ) -> Path:
     """The folder that holds the files of a data set.
 
@@ -22,6 +28,7 @@ def hub_folder(
         files: What must lie there.
         folder: The folder itself; None to look under ``PREFJAX_DATA``.
         revision: A commit of the repository; the files then come from the hub, through its cache.
+        one_of: Whether one of the files is enough.
 
     Returns:
         The folder.
@@ -34,7 +41,7 @@ def hub_folder(
     """
     where = f"the data set {repository} of the Hugging Face hub"
     if revision is None:
-        return source_folder(name, folder, files, where)
+        return source_folder(name, folder, files, where, one_of=one_of)
     if folder is not None:
         raise ValueError(f"{folder} is a folder; revision is for {where}.")
     if not _COMMIT.fullmatch(revision):
@@ -50,7 +57,10 @@ def hub_folder(
         ) from error
     try:
         found = snapshot_download(
-            repository, repo_type="dataset", revision=revision, allow_patterns=list(files)
+            repository,
+            repo_type="dataset",
+            revision=revision,
+            allow_patterns=[file.removeprefix("**/") for file in files],
         )
     except OSError as error:
         raise OSError(
@@ -58,4 +68,4 @@ def hub_folder(
             f"{', '.join(files)} of that commit where there is a network, put them into {name}/ "
             f"below the folder that {DATA_VARIABLE} names, and leave the revision out."
         ) from error
-    return source_folder(name, Path(found), files, where)
+    return source_folder(name, Path(found), files, where, one_of=one_of)

@@ -49,7 +49,8 @@ class RawColumns:
     Attributes:
         num_rows: Number of judgments.
         texts: Columns ``user``, ``prompt``, ``response_a``, ``response_b`` (absent, or −1 in a row,
-            for a vote) and, where conversations are known, ``conversation``.
+            for a vote) and, where they are known, ``conversation`` and ``split``, the part of a
+            published split.
         numbers: ``label`` and, where there are weights, ``weight``; every entry has a value.
         place: Names a row in messages.
         is_ordered: Whether ``response_a`` stands first because it was shown first. If not, it is

@@ -141,7 +141,8 @@ class Builder:
     def __init__(self, source: Source, request: Request):
         self._source, self._request = source, request
         self._columns: dict[str, list[str | None]] = {
-            name: [] for name in ("user", "prompt", "response_a", "response_b", "conversation")
+            name: []
+            for name in ("user", "prompt", "response_a", "response_b", "conversation", "split")
         }
         self._label: list[float] = []
         self._weight: list[float] = []
@@ -150,6 +151,11 @@ class Builder:
         self._shown: list[tuple[str, str]] = []
         self.meta: dict[str, Any] = {}
         self._has_messages = self._has_turns = False
+
+    @property
+    def num_rows(self) -> int:
+        """Judgments so far."""
+        return len(self._rows)
 
     def count(self, reason: str) -> None:
         """Notes that an entry is left out.
@@ -179,6 +185,7 @@ class Builder:
         label: float,
         weight: float = 1.0,
         conversation: str | None = None,
+        split: str | None = None,
     ) -> None:
         """Adds one judgment.
 
@@ -191,6 +198,7 @@ class Builder:
             label: Probability that the first is preferred.
             weight: Sample weight.
             conversation: Name of the conversation; told from the prompt's opening if None.
+            split: Part of a published split; of all rows or of none.
         """
         self._has_turns |= prompt.has_turns or conversation is not None
         if conversation is None:
@@ -198,7 +206,7 @@ class Builder:
         if prompt.messages is not None:
             self._messages.setdefault(prompt.text, prompt.messages)
             self._has_messages = True
-        values = (user, prompt.text, first, second, conversation)
+        values = (user, prompt.text, first, second, conversation, split)
         for column, value in zip(self._columns.values(), values, strict=True):
             column.append(value)
         self._label.append(label)
@@ -218,6 +226,8 @@ class Builder:
         rows, place = self._rows, self._source.place
         if not self._has_turns:
             del self._columns["conversation"]
+        if None in self._columns["split"]:
+            del self._columns["split"]
         conversational = "conversational" if self._has_messages else ""
         return RawColumns(
             num_rows=len(rows),

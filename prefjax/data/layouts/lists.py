@@ -84,6 +84,7 @@ def add_ranking(
     responses: Sequence[str],
     rank: Sequence[float],
     weight: float = 1.0,
+    ties: bool = True,
     conversation: str | None = None,
 ) -> None:
     """Adds all pairs of a ranking, the better one first; equal ranks are ties.
@@ -96,10 +97,13 @@ def add_ranking(
         responses: All that was shown, in that order.
         rank: Rank of each; 1 is best.
         weight: Sample weight of each pair.
+        ties: Whether ties are added.
         conversation: Name of the conversation.
     """
     builder.show(prompt, responses)
     for one, other in combinations(range(len(responses)), 2):
+        if rank[one] == rank[other] and not ties:
+            continue
         best, worst = (one, other) if rank[one] <= rank[other] else (other, one)
         builder.add(
             row,

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from prefjax.data.cut import Split
 from prefjax.data.dataset import Dataset
+from prefjax.data.published import PublishedConfig, split_published
 from prefjax.data.shared_items import (
     RatingsConfig,
     SharedItemsConfig,
@@ -18,7 +19,7 @@ from prefjax.data.shared_items import (
 )
 from prefjax.data.split import NewPromptsConfig, four_cells
 
-Protocol: TypeAlias = SharedItemsConfig | RatingsConfig | NewPromptsConfig
+Protocol: TypeAlias = SharedItemsConfig | RatingsConfig | NewPromptsConfig | PublishedConfig
 """How the people and items of a set are divided; its type says by which cutter."""
 
 
@@ -66,6 +67,8 @@ class NamedSet:
                 return dataset, split_ratings(self.load_ratings(folder), self.protocol, seed=seed)
             case SharedItemsConfig():
                 return dataset, split_shared_items(dataset, self.protocol, seed=seed)
+            case PublishedConfig():
+                return dataset, split_published(dataset, self.protocol, seed=seed)
             case NewPromptsConfig(group, new_users, new_groups, tolerance):
                 conversation = dataset.meta.get("conversation")
                 return dataset, four_cells(
