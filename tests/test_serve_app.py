@@ -80,11 +80,15 @@ def test_embeddings_are_taken_as_well(client, model):
     found = post(client, "/people/ann/rank", {"candidates": np.asarray(embeddings).tolist()})
     expected = model.new_person().rank(embeddings)
     np.testing.assert_allclose(found["reward"], expected.reward, rtol=1e-5)
-    assert (
-        "width"
-        in post(client, "/people/ann/rank", {"candidates": [[1.0, 2.0]]}, 422)["error"]["message"]
-        or True
-    )
+    for candidates, message in (
+        ([[1.0, 2.0]], "2"),
+        ([[1.0], [1.0, 2.0]], "embeddings of 1 and of 2 numbers"),
+        ([[1e300] * 128], "not finite"),
+    ):
+        found = post(client, "/people/ann/rank", {"candidates": candidates}, 422)
+        assert message in error(found)
+    body = {"first": np.asarray(embeddings)[0].tolist(), "label": 1.0}
+    assert post(client, "/people/ann/observe", body) == {"num_answers": 1}
 
 
 def test_rewards_of_other_tools(client, model):

@@ -86,7 +86,7 @@ def encode_batch(
     Raises:
         ValueError: The encoder returns another number of rows, or numbers that are not finite.
     """
-    return check_batch(encoder.encode(texts), rows)
+    return Embeddings.of(check_batch(encoder.encode(texts), rows), encoder.fingerprint)
 
 
 def check_batch(
@@ -109,7 +109,7 @@ def check_batch(
         raise ValueError(
             f"{bad.size} embeddings are not finite, first of texts {bad[:5].tolist()}."
         )
-    return Embeddings.of(batch, encoder.fingerprint)
+    return batch
 
 
 def check_texts(texts: Sequence[Any]) -> None:

@@ -109,7 +109,9 @@ class ModelEncoder:
         name, fingerprint, _, config = self.record
         if config is not None:
             settings = HashedConfig(**config)
-            fitted = {part: self.arrays[part] for part in _FITTED if part in self.arrays}
+            fitted: dict[str, Any] = {
+                part: self.arrays[part] for part in _FITTED if part in self.arrays
+            }
             made: Encoder = HashedEncoder(settings, **fitted) if fitted else make_hashed(settings)
         elif name is not None:
             made = get_encoder(name)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import anyio.to_thread
+import numpy as np
 from pydantic import BaseModel
 
 from prefjax.person import Ranking
@@ -65,6 +66,15 @@ def _are_texts(candidates: Any) -> bool:
     return isinstance(candidates[0], str)
 
 
+def _as_table(embeddings: Any) -> np.ndarray:
+    """Embeddings as an array; what is too large becomes infinite, and is refused later."""
+    widths = sorted({len(row) for row in embeddings})
+    if len(widths) > 1:
+        raise ValueError(f"embeddings of {widths[0]} and of {widths[-1]} numbers in one request")
+    with np.errstate(over="ignore"):
+        return np.asarray(embeddings, np.float32)
+
+
 async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
     """What `prefjax.person.Person.ask` takes, its texts read."""
     if body.pool is not None:
@@ -79,7 +89,7 @@ async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
 async def _candidates_of(server: Server, prompt: str | None, candidates: Any) -> Any:
     """(prompt, texts), read, or embeddings."""
     if not _are_texts(candidates):
-        return candidates
+        return _as_table(candidates)
     await server.batcher.read([prompt or ""] * len(candidates), candidates)
     return prompt or "", candidates
 
@@ -114,8 +124,11 @@ async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: s
     if isinstance(body.first, str):
         prompt = prompt or ""
         await server.batcher.read([prompt] * len(shown), shown)  # pyright: ignore
+    else:
+        shown = list(_as_table(shown))
+    second = shown[1] if len(shown) > 1 else None
     return await _in_thread(
-        server.service.observe, person, prompt, body.first, body.second, body.label, key=key
+        server.service.observe, person, prompt, shown[0], second, body.label, key=key
     )
 
 

@@ -354,7 +354,7 @@ class PeopleService:
             return entry.person
         found = self.store.read(person)
         values = found.state | {"answers": found.answers}
-        bases = {values["basis"], *(answer["basis"] for answer in found.answers)}
+        bases = {found.state["basis"], *(answer["basis"] for answer in found.answers)}
         one = self.model.load_person(values, reinfer=bases != {self._basis})
         entry.person, entry.version = one, found.version
         return one
