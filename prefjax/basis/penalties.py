@@ -15,9 +15,10 @@ Where nothing personal carries over, that leaves the population model; ``gain`` 
 how sure it is that anything does.
 
 `prefjax.basis.paths` says how far a path goes. Where few rows make the choice uncertain, up to four
-folds and eight divisions of the answers are averaged. Of 25 draws of 100 people with five noise-free
-comparisons each, one fold, one division and a whole standard error find nothing personal in 15; four
-folds and half an error in 3, and from dealt-out answers lose .0016 nats to the population.
+folds and eight divisions of the answers are averaged. Of 25 draws of 100 people with five
+comparisons each, all without noise, one fold, one division and a whole standard error find nothing
+personal in 15; four folds and half an error in 3, and from dealt-out answers these lose .0016 nats
+to the population.
 
 The two parts must differ as a new user's answers and later choices will. Rows drawn at random share
 responses with each other, so that some are known from others by transitivity alone; a model fit for

@@ -1,4 +1,4 @@
-"""One user's weights from their answers: the solves that adaptation, elicitation and families reuse.
+"""One user's weights from their answers: the solves that adaptation and families reuse.
 
 `fit` is the MAP with its curvature, `fit_gaussian` the variational posterior; `solve` is either.
 """
