@@ -72,6 +72,36 @@ def solve_positive(
     return jnp.stack(x)
 
 
+def inverse_root(
+    rows: Sequence[Float[Array, "_ *batch"]],
+) -> list[list[Float[jax.Array, "*batch"]]]:
+    """Lower triangle T with ``Tᵀ T = A⁻¹`` for symmetric positive definite A, unrolled over n.
+
+    T is the inverse of the Cholesky factor; ``‖T f‖²`` is then ``fᵀ A⁻¹ f``. As in
+    `solve_positive` each scalar is one vector over the batch and the program grows as n³.
+
+    Args:
+        rows: Lower triangle; ``rows[i]`` holds ``A[i, :i+1]``.
+
+    Returns:
+        Rows of T as lists of vectors; NaN where A is not positive definite.
+    """
+    size = len(rows)
+    lower = [[jnp.asarray(rows[i][j]) for j in range(i + 1)] for i in range(size)]
+    root: list[list[jax.Array]] = []
+    for j in range(size):
+        for k in range(j):
+            for i in range(j, size):
+                lower[i][j] = lower[i][j] - lower[i][k] * lower[j][k]
+        inverse = jax.lax.rsqrt(lower[j][j])
+        for i in range(j, size):
+            lower[i][j] = lower[i][j] * inverse
+        # Row j of L T = I.
+        row = [-inverse * sum(lower[j][k] * root[k][i] for k in range(i, j)) for i in range(j)]
+        root.append([*row, inverse])
+    return root
+
+
 class SymmetricEigen(NamedTuple):
     """``A = V diag(value) Vᵀ``, values ascending, each column's largest entry positive."""
 

@@ -8,8 +8,8 @@ import prefjax
 LAYERS = {
     0: {"types"},
     1: {"numerics", "settings", "parallel", "io"},
-    2: {"data", "metrics", "lm"},
-    3: {"encoders", "logistic", "variational"},
+    2: {"data", "metrics", "lm", "variational"},
+    3: {"encoders", "logistic"},
     4: {"basis"},
     5: {"person"},
     6: {"families", "align"},

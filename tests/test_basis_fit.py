@@ -315,9 +315,9 @@ def test_as_many_factors_are_chosen_as_were_planted():
     assert found.nll[1] < found.nll[0] - 0.02
 
 
-def rankings(noise, rng):
-    """100 people of full-rank tastes on 10 items: 20 pairs to learn from, 25 to predict."""
-    taste = rng.normal(size=(100, 10))
+def rankings(noise, rng, num_known=20, shared=0.0):
+    """100 people of full-rank tastes on 10 items: some pairs to learn from, the rest to predict."""
+    taste = rng.normal(size=(100, 10)) + shared * rng.normal(size=10)
     pairs = np.stack(np.triu_indices(10, 1), axis=1)
     rows = np.stack([rng.permutation(pairs) for _ in range(100)])
     first, second = rows[..., 0], rows[..., 1]
@@ -330,7 +330,7 @@ def rankings(noise, rng):
         answers = label[:, cut].astype(np.float32).ravel()
         return Comparisons(*(x.ravel().astype(np.int32) for x in columns), answers, 1 + 0 * answers)
 
-    return part(slice(20)), part(slice(20, None))
+    return part(slice(num_known)), part(slice(num_known, None))
 
 
 @pytest.mark.slow
@@ -357,6 +357,31 @@ def test_learns_to_trust_people_without_noise_and_to_doubt_the_others():
     accuracy, loss = score(fitted)
     assert accuracy > max(a for a, _ in rivals) - 0.005
     assert loss < min(c for _, c in rivals) + 0.01
+
+
+@pytest.mark.slow
+def test_few_answers_of_few_people_are_neither_given_up_nor_read_into():
+    """500 rows: half of the draws once fell back to the population, whatever could be had."""
+    config, losses = EMConfig(num_factors=10), []
+    for draw in range(5):
+        rng = np.random.default_rng(draw)
+        known, unseen = rankings(0.0, rng, num_known=5, shared=0.6)
+        dealt = known._replace(user=rng.permutation(known.user))
+        for rows in (known, dealt):
+            *fitted, info = basis.fit(KEY, free(rows, 100, 10), config=config)
+            logit = logits(fitted, unseen)
+            losses.append(np.mean(np.logaddexp(0, logit) - unseen.label * logit))
+            assert info.search.gain_error > 0
+    personal, null = np.reshape(losses, (5, 2)).T
+    assert np.mean(personal) < np.mean(null) - 0.03
+
+
+def test_folds_and_divisions_are_spent_where_rows_are_few():
+    search = basis.SearchConfig()
+    assert search.effort(500) == (4, 8)
+    assert search.effort(10_000) == (2, 2)
+    assert search.effort(100_000) == (1, 1)
+    assert basis.SearchConfig(num_folds=3, num_divisions=1).effort(500) == (3, 1)
 
 
 @pytest.mark.parametrize("name", ["num_factors", "max_steps", "user_steps", "solve_steps"])

@@ -9,12 +9,16 @@ First the shared utility alone, over a path of its penalties: the one with which
 held-out users best is taken. Then, under that, the factors over a path of theirs at both posterior
 scales: the held-out users are treated as new ones, their weights are inferred from a part of their
 answers, and the predictive loss ``−log E_q[σ(z)]`` of the other part decides. The strongest penalty
-of the marginal fit that cannot be told from the best candidate (standard errors of the paired
+of the marginal fit that cannot be told from the best candidate (half a standard error of the paired
 difference, over held-out users) is taken, and if none comes that close, the best candidate itself.
-Where nothing personal carries over, that leaves the population model.
+Where nothing personal carries over, that leaves the population model; ``gain`` and its error say
+how sure it is that anything does.
 
-`prefjax.basis.paths` says how far a path goes. Where few rows make the choice uncertain, more folds
-and more divisions of the answers are averaged.
+`prefjax.basis.paths` says how far a path goes. Where few rows make the choice uncertain, up to four
+folds and eight divisions of the answers are averaged. Of 25 draws of 100 people with five
+comparisons each, all without noise, one fold, one division and a whole standard error find nothing
+personal in 15; four folds and half an error in 3, and from dealt-out answers these lose .0016 nats
+to the population.
 
 The two parts must differ as a new user's answers and later choices will. Rows drawn at random share
 responses with each other, so that some are known from others by transitivity alone; a model fit for

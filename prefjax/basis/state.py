@@ -44,6 +44,8 @@ DEFAULT = EMConfig()
 
 NUM_PARTS = 4
 """Folds that the users are cut into; one of them is held out at a time."""
+MOST_DIVISIONS = 8
+"""Divisions of a held-out user's answers beyond which averaging more of them changes no choice."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class SearchConfig:
         num_folds: Folds of a quarter of the users that are held out in turn, 1 to 4; None takes
             what ``row_budget`` allows.
         num_divisions: Divisions of a held-out user's answers that are averaged; None likewise.
-        row_budget: Rows × folds that a search may fit to; at least one fold is fitted.
+        row_budget: Rows × folds that a search may fit to, and rows × divisions that it may predict;
+            at least one of each. The default leaves 20,000 rows and more at one fold.
         held_out_answers: Part of a held-out user's answers, or of the groups in them, that is
             predicted from the others.
         path_steps: Most E–M rounds at each candidate.
@@ -70,13 +73,13 @@ class SearchConfig:
     factor_penalties: tuple[float, ...] = (0.5, 1.5, 4.0, 12.0, 36.0, 100.0, 300.0, 1000.0)
     utility_penalties: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     posterior_scales: tuple[float, ...] = (1.0, 0.0)
-    num_folds: int | None = 1
-    num_divisions: int | None = 1
+    num_folds: int | None = None
+    num_divisions: int | None = None
     row_budget: int = 20_000
     held_out_answers: float = 0.4
     path_steps: int = 25
     path_tolerance: float = 1e-4
-    standard_errors: float = 1.0
+    standard_errors: float = 0.5
 
     def __post_init__(self):
         if self.num_folds is not None and not 1 <= self.num_folds <= NUM_PARTS:
@@ -84,9 +87,12 @@ class SearchConfig:
 
     def effort(self, num_rows: int) -> tuple[int, int]:
         """Folds and divisions for a number of rows."""
-        allowed = max(1, min(NUM_PARTS, self.row_budget // max(num_rows, 1)))
-        folds = allowed if self.num_folds is None else self.num_folds
-        return folds, folds if self.num_divisions is None else self.num_divisions
+        allowed = max(1, self.row_budget // max(num_rows, 1))
+        folds, divisions = min(NUM_PARTS, allowed), min(MOST_DIVISIONS, allowed)
+        return (
+            folds if self.num_folds is None else self.num_folds,
+            divisions if self.num_divisions is None else self.num_divisions,
+        )
 
 
 SEARCH_DEFAULT = SearchConfig()

@@ -1,6 +1,19 @@
-"""Logistic MAP of one user's weights, the solve that adaptation, elicitation and families reuse."""
+"""One user's weights from their answers: the solves that adaptation and families reuse.
 
-from prefjax.logistic.blocks import fit
+`fit` is the MAP with its curvature, `fit_gaussian` the variational posterior; `solve` is either.
+"""
+
+from prefjax.logistic.blocks import fit, fit_gaussian, solve
+from prefjax.logistic.gaussian import GaussianConfig
 from prefjax.logistic.newton import DEFAULT, LogisticFit, NewtonConfig, Status
 
-__all__ = ["DEFAULT", "LogisticFit", "NewtonConfig", "Status", "fit"]
+__all__ = [
+    "DEFAULT",
+    "GaussianConfig",
+    "LogisticFit",
+    "NewtonConfig",
+    "Status",
+    "fit",
+    "fit_gaussian",
+    "solve",
+]

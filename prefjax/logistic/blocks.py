@@ -1,4 +1,4 @@
-"""The fit of one user, and the batching rule by which ``jax.vmap(fit)`` solves users in blocks.
+"""The fits of one user, and the batching rule by which ``jax.vmap`` of them solves users in blocks.
 
 On a CPU a block of users fits in the first-level cache and stops when its last user has; on an
 accelerator all users are one block. Not differentiable: differentiate the optimality condition
@@ -6,13 +6,16 @@ accelerator all users are one block. Not differentiable: differentiate the optim
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.logistic.newton import DEFAULT, Block, LogisticFit, NewtonConfig, solve_block
+from prefjax.logistic import gaussian, newton
+from prefjax.logistic.gaussian import GaussianConfig
+from prefjax.logistic.newton import Block, LogisticFit, NewtonConfig
 from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
@@ -27,7 +30,7 @@ def fit(
     mean: Float[Array, " factor"],
     precision: Float[Array, "factor factor"],
     offset: Float[Array, " pair"] | None = None,
-    config: NewtonConfig = DEFAULT,
+    config: NewtonConfig = newton.DEFAULT,
 ) -> LogisticFit:
     """Minimize ``Σ_i w_i ℓ(λ·f_i + o_i, y_i) + ½ (λ-μ)ᵀ P (λ-μ)`` over the weights λ of one user.
 
@@ -57,21 +60,115 @@ def fit(
         >>> round(float(answer.weights[0]), 4)  # solves λ = σ(-λ)
         0.4011
     """
-    dtype = jnp.result_type(features, mean)
-    counted = jnp.asarray(sample_weight) > 0
-    return _make_solver(config)(
-        jnp.where(counted[:, None], features, 0).astype(dtype),
-        jnp.where(counted, label, 0.5).astype(dtype),
-        jnp.where(counted, sample_weight, 0).astype(dtype),
-        (jnp.zeros(1) if offset is None else jnp.where(counted, offset, 0)).astype(dtype),
-        jnp.asarray(mean, dtype),
-        jnp.asarray(precision, dtype),
+    user = features, label, sample_weight, offset, mean, precision
+    return _make_solver(newton.solve_block, config)(*_clean(*user, None, 0.0))
+
+
+def fit_gaussian(
+    features: Float[Array, "pair factor"],
+    label: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
+    *,
+    mean: Float[Array, " factor"],
+    precision: Float[Array, "factor factor"],
+    offset: Float[Array, " pair"] | None = None,
+    variance: Float[Array, " pair"] | None = None,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: GaussianConfig = gaussian.DEFAULT,
+) -> LogisticFit:
+    """The Gaussian N(m, S) closest to the posterior of one user's weights; see its module.
+
+    Use ``jax.vmap`` for many users, as of `fit`.
+
+    Args:
+        features: f, first minus second response of each answer.
+        label: y in [0, 1], the probability that the first is preferred.
+        sample_weight: w ≥ 0; 2 means the answer given twice, 0 that it is absent, whatever it
+            contains.
+        mean: μ.
+        precision: P, the inverse covariance of the prior, positive definite.
+        offset: o, logit before λ enters; default 0.
+        variance: c ≥ 0, variance of the logit in which λ has no part; default 0.
+        posterior_scale: s, that of the `RewardBasis` with whose features people are described.
+        config: When to stop.
+
+    Returns:
+        m as ``weights`` and S⁻¹ as ``hessian``; the gradient is that before the last step. Without
+        answers exactly μ and P.
+
+    Examples:
+        >>> prior = {"mean": jnp.zeros(1), "precision": jnp.eye(1)}
+        >>> answer = fit_gaussian(jnp.ones((1, 1)), jnp.ones(1), jnp.ones(1), **prior)
+        >>> round(float(answer.weights[0]), 2)
+        0.41
+    """
+    user = features, label, sample_weight, offset, mean, precision
+    return _make_solver(gaussian.solve_block, config)(*_clean(*user, variance, posterior_scale))
+
+
+def solve(
+    features: Float[Array, "pair factor"],
+    label: Float[Array, " pair"],
+    sample_weight: Float[Array, " pair"],
+    *,
+    mean: Float[Array, " factor"],
+    precision: Float[Array, "factor factor"],
+    offset: Float[Array, " pair"] | None = None,
+    variance: Float[Array, " pair"] | None = None,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: NewtonConfig | GaussianConfig = gaussian.DEFAULT,
+) -> LogisticFit:
+    """`fit_gaussian`, or under a `NewtonConfig` `fit`, which knows no variance and no scale.
+
+    Args:
+        features: As in `fit_gaussian`.
+        label: As in `fit_gaussian`.
+        sample_weight: As in `fit_gaussian`.
+        mean: As in `fit_gaussian`.
+        precision: As in `fit_gaussian`.
+        offset: As in `fit_gaussian`.
+        variance: As in `fit_gaussian`.
+        posterior_scale: As in `fit_gaussian`.
+        config: Says by its type which of the two posteriors is meant.
+    """
+    prior = {"mean": mean, "precision": precision, "offset": offset}
+    if isinstance(config, NewtonConfig):
+        return fit(features, label, sample_weight, **prior, config=config)
+    return fit_gaussian(
+        features,
+        label,
+        sample_weight,
+        **prior,
+        variance=variance,
+        posterior_scale=posterior_scale,
+        config=config,
     )
 
 
+def _clean(features, label, sample_weight, offset, mean, precision, variance, posterior_scale):
+    """Arrays of one dtype in the order of `Block`; rows of weight 0 hold zeros."""
+    dtype = jnp.result_type(features, mean)
+    counted = jnp.asarray(sample_weight) > 0
+
+    def optional(values):
+        return jnp.zeros(1) if values is None else jnp.where(counted, values, 0)
+
+    arrays = (
+        jnp.where(counted[:, None], features, 0),
+        jnp.where(counted, label, 0.5),
+        jnp.where(counted, sample_weight, 0),
+        optional(offset),
+        mean,
+        precision,
+        optional(variance),
+        posterior_scale,
+    )
+    return (jnp.asarray(array, dtype) for array in arrays)
+
+
 @lru_cache(maxsize=32)
-def _make_solver(config: NewtonConfig) -> Callable[..., LogisticFit]:
-    """The solve for one user, with the rule that turns ``vmap`` into blocks of users."""
+def _make_solver(solve_block: Callable[[Block, Any], LogisticFit], config: Any) -> Callable:
+    """A solve for one user, with the rule that turns ``vmap`` into blocks of users."""
 
     @jax.custom_batching.custom_vmap
     def one(*user):
@@ -87,7 +184,7 @@ def _make_solver(config: NewtonConfig) -> Callable[..., LogisticFit]:
 
     @jax.custom_batching.custom_vmap
     def many(*users):
-        return _solve_blocks(users, config)
+        return _solve_blocks(users, partial(solve_block, config=config))
 
     @many.def_vmap
     def _(size, batched, *users):
@@ -107,7 +204,9 @@ def _make_solver(config: NewtonConfig) -> Callable[..., LogisticFit]:
     return one
 
 
-def _solve_blocks(users: Sequence[jax.Array], config: NewtonConfig) -> LogisticFit:
+def _solve_blocks(
+    users: Sequence[jax.Array], solve_block: Callable[[Block], LogisticFit]
+) -> LogisticFit:
     """Split users into blocks, put them last, and solve block after block."""
     num_users = users[1].shape[0]
     size = num_users
@@ -125,7 +224,7 @@ def _solve_blocks(users: Sequence[jax.Array], config: NewtonConfig) -> LogisticF
         arrays = (next(given) if o else x for x, o in zip(users, own, strict=True))
         # Without the barrier the transposition is repeated wherever the arrays are read.
         block = jax.lax.optimization_barrier(Block(*(jnp.moveaxis(x, 0, -1) for x in arrays)))
-        return solve_block(block, config)
+        return solve_block(block)
 
     fits = jax.lax.map(solve, [split(x) for x, o in zip(users, own, strict=True) if o])
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_users], fits)

@@ -103,6 +103,8 @@ class Block(NamedTuple):
     offset: Float[jax.Array, "_ _"]
     mean: Float[jax.Array, "factor _"]
     precision: Float[jax.Array, "factor factor _"]
+    variance: Float[jax.Array, "_ _"]
+    posterior_scale: Float[jax.Array, " _"]
 
 
 class _State(NamedTuple):
@@ -115,21 +117,23 @@ class _State(NamedTuple):
     ended: jax.Array
 
 
-def _logit(features: jax.Array, weight: jax.Array) -> jax.Array:
-    logit = features[:, 0] * weight[0][None, :]
+def logit(features: jax.Array, weight: jax.Array) -> jax.Array:
+    """``λ·f`` of every answer."""
+    total = features[:, 0] * weight[0][None, :]
     for j in range(1, len(weight)):
-        logit = logit + features[:, j] * weight[j][None, :]
-    return logit
+        total = total + features[:, j] * weight[j][None, :]
+    return total
 
 
-def _times(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+def times(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    """One matrix times one vector for every user."""
     return jnp.sum(matrix * vector[None, :, :], axis=1)
 
 
-def _accumulate(
+def accumulate(
     block: Block, residual: jax.Array, curvature: jax.Array
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Data part of the gradient, and the Hessian as `_fill` reads it."""
+    """Data part of the gradient, and the Hessian as `fill` reads it."""
     num_pairs, num_factors, _ = block.features.shape
     if num_factors > _UNROLL_FACTORS:
         features = jnp.broadcast_to(block.features, (*block.features.shape[:2], residual.shape[1]))
@@ -172,7 +176,7 @@ def _descend(hessian: list[jax.Array], jitter: jax.Array, gradient: jax.Array) -
     return -jax.scipy.linalg.cho_solve((factor, True), gradient.T[:, :, None])[:, :, 0].T
 
 
-def _fill(rows: list[jax.Array]) -> jax.Array:
+def fill(rows: list[jax.Array]) -> jax.Array:
     """Symmetric matrix from the rows of its lower triangle; one with many factors is whole."""
     size = len(rows)
     if rows[0].ndim == 3:
@@ -180,6 +184,14 @@ def _fill(rows: list[jax.Array]) -> jax.Array:
     return jnp.stack(
         [jnp.stack([rows[max(i, j)][min(i, j)] for j in range(size)]) for i in range(size)]
     )
+
+
+def prior_rows(block: Block) -> list[jax.Array]:
+    """P in the form of `accumulate`'s Hessian."""
+    num_factors = block.features.shape[1]
+    if num_factors > _UNROLL_FACTORS:
+        return [block.precision]
+    return [block.precision[i, : i + 1] for i in range(num_factors)]
 
 
 def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
@@ -190,10 +202,7 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     tolerance = max(config.tolerance, 8 * eps)
     diagonal = jnp.moveaxis(jnp.diagonal(block.precision), -1, 0)
     size = jnp.abs(block.precision)
-    unrolled = num_factors <= _UNROLL_FACTORS
-    prior_rows = (
-        [block.precision[i, : i + 1] for i in range(num_factors)] if unrolled else [block.precision]
-    )
+    prior = prior_rows(block)
     weight = block.sample_weight[:, None, :]
     load = jnp.sum(weight * jnp.abs(block.features), axis=0)
     bound = diagonal + jnp.sum(weight * block.features**2, axis=0) / 4
@@ -201,18 +210,18 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     widest = jnp.max(jnp.abs(block.features), axis=0, initial=0)
 
     def evaluate(point):
-        p = jax.nn.sigmoid(_logit(block.features, point) + block.offset)
-        gradient, hessian = _accumulate(
+        p = jax.nn.sigmoid(logit(block.features, point) + block.offset)
+        gradient, hessian = accumulate(
             block, block.sample_weight * (p - block.label), block.sample_weight * p * (1 - p)
         )
-        gradient = gradient + _times(block.precision, point - block.mean)
-        return gradient, jax.tree.map(jnp.add, hessian, prior_rows)
+        gradient = gradient + times(block.precision, point - block.mean)
+        return gradient, jax.tree.map(jnp.add, hessian, prior)
 
     def step(state: _State) -> _State:
         trial = state.point + state.length[None, :] * state.direction
         gradient, hessian = evaluate(trial)
         direction = _descend(hessian, jitter, gradient)
-        reach = jnp.max(jnp.abs(_logit(block.features, direction)), axis=0, initial=0)
+        reach = jnp.max(jnp.abs(logit(block.features, direction)), axis=0, initial=0)
         finite = jnp.isfinite(reach) & jnp.all(jnp.isfinite(direction), axis=0)
         direction = jnp.where(finite[None, :], direction, 0)
 
@@ -220,11 +229,11 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
         safe = (state.length * state.reach <= 1.79) | (state.length < 1)
         accept = state.active & (safe | (jnp.sum(gradient * state.direction, axis=0) <= 0))
         slope = jnp.sum(direction * gradient, axis=0)
-        limit = tolerance * (load + _times(size, jnp.abs(trial - block.mean)))
+        limit = tolerance * (load + times(size, jnp.abs(trial - block.mean)))
         small = jnp.all(jnp.abs(gradient) <= limit, axis=0)
         next_small = jnp.all(0.6 * widest * -slope[None, :] <= limit, axis=0)
         # A gradient that vanishes while steps stay long: a minimum only if the prior bounds it.
-        held = jnp.sum(direction * _times(block.precision, direction), axis=0)
+        held = jnp.sum(direction * times(block.precision, direction), axis=0)
         free = small & (held <= -1e-3 * slope)
         ended = accept & finite & (free | ((reach <= 0.5) & (small | next_small)))
         shorter = jnp.log1p(state.reach) / jnp.maximum(state.reach, 1)
@@ -257,7 +266,7 @@ def solve_block(block: Block, config: NewtonConfig) -> LogisticFit:
     point = state.point + jnp.where(reached[None, :], state.direction, 0)
     # Apart from the loop, so that nothing is evaluated for a caller who reads only the weight.
     gradient, hessian = evaluate(point)
-    hessian = _fill(hessian)
+    hessian = fill(hessian)
     curvature = jnp.moveaxis(jnp.diagonal(hessian), -1, 0)
     flat = jnp.any((curvature <= jitter) & (bound > 0), axis=0)
     converged = reached & ~flat
