@@ -36,6 +36,11 @@ class NamedSet:
         source: Where a user gets the files.
         load_ratings: Reads the matrix of ratings, where the protocol draws pairs out of one.
         on_hub: Whether the files come from the Hugging Face hub.
+        prepare: Makes the files that ``load`` reads, in its second argument, from those of the
+            source, below its first; None where ``load`` reads the source's own files.
+        upstream: Which files of the source that takes, for messages.
+        digest: `prefjax.data.prepare.digest_dataset` of what ``load`` gives by default, for the
+            files behind the published figures; "" if not known.
     """
 
     name: str
@@ -46,6 +51,9 @@ class NamedSet:
     source: str
     load_ratings: Callable[..., Float[np.ndarray, "user response"]] | None = None
     on_hub: bool = False
+    prepare: Callable[[Path, Path], None] | None = None
+    upstream: str = ""
+    digest: str = ""
 
     def split(self, *, seed: int = 0, folder: Path | None = None) -> tuple[Dataset, Split]:
         """Read the set and divide its people and items by its protocol.

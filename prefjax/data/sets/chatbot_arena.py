@@ -84,7 +84,8 @@ def load(
             if one[0] != other[0]:
                 builder.count("num_unequal")
                 continue
-            if turns == "first" and len(one) > 2:
+            num_messages = len(one)
+            if turns == "first" and num_messages > 2:
                 continue
             builder.add(
                 row,

@@ -15,8 +15,10 @@ import numpy as np
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_npz, read_parquet, source_folder, texts
+from prefjax.data.sets._prepare import find_file, require, write_columns
 from prefjax.data.sets._record import NamedSet, describe
 from prefjax.data.shared_items import SharedItemsConfig
+from prefjax.data.sources import open_source
 from prefjax.data.votes import votes_to_comparisons
 
 NAME = "dices350"
@@ -68,6 +70,44 @@ def load(folder: Path | None = None, *, passes: Literal["drop", "half"] = "drop"
         )
 
 
+def prepare(upstream: Path, folder: Path) -> None:
+    """Make the files that `load` reads from ``diverse_safety_adversarial_dialog_350.csv``.
+
+    Raters and items are numbered in the order of the file.
+
+    Args:
+        upstream: Holds the file, a row for each rater and item, at any depth.
+        folder: Where to write.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is of another schema, or a rater lacks an item.
+    """
+    rows = open_source(find_file(upstream, "diverse_safety_adversarial_dialog_350.csv", SOURCE))
+    with naming(rows.where):
+        names = require(rows, ("rater_id", "item_id", "context", "response", "Q_overall"))
+        rater, item, context, response, answer = (rows.values(name) for name in names)
+        raters = {name: place for place, name in enumerate(dict.fromkeys(rater))}
+        items = {name: place for place, name in enumerate(dict.fromkeys(item))}
+        votes = {"Yes": -1, "Unsure": 0, "No": 1}
+        unknown = [value for value in answer if value not in votes]
+        if unknown:
+            raise ValueError(f"Q_overall must be Yes, No or Unsure, got {unknown[0]!r}.")
+        safe = np.full((len(raters), len(items)), 9, np.int8)
+        for who, what, said in zip(rater, item, answer, strict=True):
+            safe[raters[who], items[what]] = votes[said]
+        if (safe == 9).any():
+            raise ValueError(f"{int((safe == 9).sum())} pairs of rater and item have no row.")
+        shown = dict(zip(item, zip(context, response, strict=True), strict=True))
+    np.savez_compressed(folder / _FILES[0], safe=safe)
+    write_columns(
+        folder / _FILES[1],
+        item=np.arange(len(items)),
+        context=[shown[name][0] for name in items],
+        response=[shown[name][1] for name in items],
+    )
+
+
 SET = NamedSet(
     name=NAME,
     load=load,
@@ -77,4 +117,7 @@ SET = NamedSet(
     label=LABEL,
     license=LICENSE,
     source=SOURCE,
+    prepare=prepare,
+    upstream="350/diverse_safety_adversarial_dialog_350.csv",
+    digest="44d5ae3879ce52116340d89a830d6e2553a3d834ae35b2497fd4fe73d7d5f034",
 )

@@ -4,6 +4,7 @@ For research use; cite K. Goldberg, T. Roeder, D. Gupta, C. Perkins, "Eigentaste
 collaborative filtering algorithm", Information Retrieval 4 (2001).
 """
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float32
 
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_npz, read_parquet, source_folder, texts
+from prefjax.data.sets._prepare import find_file, write_columns
 from prefjax.data.sets._record import NamedSet, describe
 from prefjax.data.shared_items import RatingsConfig
 from prefjax.data.votes import check_scale, ratings_table, ratings_to_comparisons
@@ -96,6 +98,45 @@ def load(
         )
 
 
+def prepare(upstream: Path, folder: Path) -> None:
+    """Make the files that `load` reads from ``Jester5k.rda``, with the package ``rdata``.
+
+    Args:
+        upstream: Holds the file, at any depth: the sparse matrix ``Jester5k``, whose entries that
+            are not stored were not rated, and the texts ``JesterJokes``.
+        folder: Where to write.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ModuleNotFoundError: If ``rdata`` is not installed.
+        ValueError: If the file is of another schema.
+    """
+    path = find_file(upstream, "Jester5k.rda", SOURCE)
+    try:
+        import rdata
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Files of R need the extra: pip install 'prefjax[prepare]'."
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes of R that it does not know
+        objects = rdata.read_rda(str(path))
+    with naming(path):
+        if not {"Jester5k", "JesterJokes"} <= set(objects):
+            raise ValueError(f"expected Jester5k and JesterJokes, found {', '.join(objects)}.")
+        stored = objects["Jester5k"].data
+        shape = tuple(int(size) for size in stored.Dim)
+        rows, starts = np.asarray(stored.i, np.int64), np.asarray(stored.p, np.int64)
+        jokes = [str(text) for text in np.asarray(objects["JesterJokes"]).tolist()]
+        if len(starts) != shape[1] + 1 or len(jokes) != shape[1]:
+            raise ValueError(f"a matrix of shape {shape} does not fit {len(jokes)} jokes.")
+        ratings = np.full(shape, np.nan, np.float32)
+        ratings[rows, np.repeat(np.arange(shape[1]), np.diff(starts))] = stored.x
+        check_scale(ratings[~np.isnan(ratings)], SCALE)
+    np.savez_compressed(folder / _FILES[0], ratings=ratings)
+    write_columns(folder / _FILES[1], item_id=np.arange(len(jokes)), text=jokes)
+
+
 SET = NamedSet(
     name=NAME,
     load=load,
@@ -104,4 +145,7 @@ SET = NamedSet(
     license=LICENSE,
     source=SOURCE,
     load_ratings=load_ratings,
+    prepare=prepare,
+    upstream="data/Jester5k.rda",
+    digest="cf5d52bd40545f90e174eaa272e764414e122d1508d5ebb3ca60c3a769558ca2",
 )

@@ -14,8 +14,10 @@ import numpy as np
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_parquet, source_folder, texts
 from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._prepare import find_file, require, write_columns
 from prefjax.data.sets._record import NamedSet, describe
 from prefjax.data.shared_items import SharedItemsConfig
+from prefjax.data.sources import open_source
 from prefjax.data.votes import votes_to_comparisons
 
 NAME = "polis_bowling_green"
@@ -77,6 +79,47 @@ def load(folder: Path | None = None, *, passes: Literal["drop", "half"] = "drop"
         )
 
 
+def prepare(upstream: Path, folder: Path) -> None:
+    """Make the files that `load` reads from ``participants-votes.csv`` and ``comments.csv``.
+
+    The former has a row for each participant and a column for each statement: 1 agree, −1 disagree,
+    0 pass, empty not seen.
+
+    Args:
+        upstream: Holds the two files of the source's folder
+            ``american-assembly.bowling-green``.
+        folder: Where to write.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If a file is of another schema.
+    """
+    wide = open_source(find_file(upstream, "participants-votes.csv", SOURCE))
+    comments = open_source(find_file(upstream, "comments.csv", SOURCE))
+    with naming(wide.where):
+        columns = [name for name in wide.names if name.isdigit()]
+        if "participant" not in wide.names or not columns:
+            raise ValueError(f"expected participant and a column a statement, found {wide.names}.")
+        people = np.array(wide.values("participant"), np.int32)
+        votes = np.array(
+            [[np.nan if cell is None else float(cell) for cell in wide.values(c)] for c in columns]
+        ).T
+        row, column = np.nonzero(~np.isnan(votes))  # by participant, in the order of the columns
+        vote = votes[row, column]
+        if not np.isin(vote, (-1, 0, 1)).all():
+            raise ValueError("a vote is none of -1, 0, 1.")
+    with naming(comments.where):
+        names = require(comments, ("comment-id", "comment-body"))
+        statement = np.array(comments.values(names[0]), np.int64)
+    write_columns(
+        folder / _FILES[0],
+        user=people[row],
+        statement=np.array(columns, np.int32)[column],
+        vote=vote.astype(np.int8),
+    )
+    write_columns(folder / _FILES[1], statement=statement, text=comments.values(names[1]))
+
+
 SET = NamedSet(
     name=NAME,
     load=load,
@@ -86,4 +129,7 @@ SET = NamedSet(
     label=LABEL,
     license=LICENSE,
     source=SOURCE,
+    prepare=prepare,
+    upstream="american-assembly.bowling-green/participants-votes.csv and comments.csv",
+    digest="359702bd296faa40667db85804abb3ad52d87b5fd0ace90a80868f44baaf6659",
 )

@@ -17,6 +17,7 @@ import numpy as np
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_parquet, source_folder, texts
 from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._prepare import write_columns
 from prefjax.data.sets._record import NamedSet, describe
 from prefjax.data.shared_items import SharedItemsConfig
 from prefjax.data.validate import validate_comparisons
@@ -106,6 +107,71 @@ def load(
         )
 
 
+def prepare(upstream: Path, folder: Path) -> None:
+    """Make the files that `load` reads from the votes of all crowd workers, a file a topic.
+
+    Rows are tab-separated: ``arg1_arg2``, worker, ``a1``, ``a2`` or ``equal``, both texts. Workers
+    are numbered in the order of their names, arguments in that of topic and name.
+
+    Args:
+        upstream: Holds the folders ``UKPConvArgCrowd-new-CSV…`` and
+            ``UKPConvArgCrowdSample-new-CSV…`` of ``data/argument_data``, at any depth.
+        folder: Where to write.
+
+    Raises:
+        FileNotFoundError: If there are no such files.
+        ValueError: If a file is of another schema.
+    """
+    full = _read_topics(upstream, "UKPConvArgCrowd-new-CSV*")
+    sample = _read_topics(upstream, "UKPConvArgCrowdSample-new-CSV*")
+    texts_of: dict[tuple[str, str], str] = {}
+    for topic, one, other, _, _, shown in full:
+        for name, text in zip((one, other), shown, strict=True):
+            texts_of.setdefault((topic, name), text)
+    arguments = {key: place for place, key in enumerate(sorted(texts_of))}
+    workers = {name: place for place, name in enumerate(sorted({row[3] for row in full}))}
+    for file, rows in (("crowd_full.parquet", full), ("crowdsample.parquet", sample)):
+        write_columns(
+            folder / file,
+            user=np.array([workers[row[3]] for row in rows], np.int32),
+            topic=[row[0] for row in rows],
+            arg_1=np.array([arguments[row[0], row[1]] for row in rows], np.int64),
+            arg_2=np.array([arguments[row[0], row[2]] for row in rows], np.int64),
+            choice=np.array([_CHOICES[row[4]] for row in rows], np.int64),
+        )
+    write_columns(
+        folder / "arguments.parquet",
+        arg_id=np.arange(len(arguments)),
+        topic=[topic for topic, _ in arguments],
+        arg=[name for _, name in arguments],
+        text=[texts_of[key] for key in arguments],
+    )
+
+
+_CHOICES = {"a1": 1, "a2": 2, "equal": 0}
+
+
+def _read_topics(upstream: Path, name: str) -> list[tuple[str, str, str, str, str, list[str]]]:
+    """Topic, both arguments, worker, label and both texts of every row."""
+    files = sorted(upstream.glob(f"**/{name}/*.csv"), key=lambda path: path.stem)
+    if not files:
+        raise FileNotFoundError(f"There is no {name}/*.csv below {upstream} (from {SOURCE}).")
+    rows = []
+    for path in files:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            cells = line.split("\t")
+            if not line.strip() or (number == 1 and "_" not in cells[0]):
+                continue  # a header
+            if len(cells) != 5 or cells[2] not in _CHOICES or cells[0].count("_") != 1:
+                raise ValueError(
+                    f"{path} line {number}: expected arg1_arg2, worker, a1 / a2 / equal and two "
+                    f"texts, tab-separated, got {line[:80]!r}."
+                )
+            one, other = cells[0].split("_")
+            rows.append((path.stem, one, other, cells[1], cells[2], cells[3:]))
+    return rows
+
+
 SET = NamedSet(
     name=NAME,
     load=load,
@@ -113,4 +179,7 @@ SET = NamedSet(
     label=LABEL,
     license=LICENSE,
     source=SOURCE,
+    prepare=prepare,
+    upstream="data/argument_data/UKPConvArgCrowd-new-CSV-copy and UKPConvArgCrowdSample-new-CSV",
+    digest="5eb5f023273f697209fc0c2c88f3c16d0825f895b1b2e394c6e81ae6670b6860",
 )

@@ -6,6 +6,8 @@ References:
     arXiv 2505.01015.
 """
 
+import json
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +16,7 @@ import numpy as np
 from prefjax.data.dataset import Dataset
 from prefjax.data.files import naming, read_parquet, source_folder, texts
 from prefjax.data.repeats import last_of_each
+from prefjax.data.sets._prepare import find_file, write_columns
 from prefjax.data.sets._record import NamedSet, describe
 from prefjax.data.shared_items import SharedItemsConfig
 from prefjax.types import Comparisons
@@ -114,6 +117,69 @@ def load(
         )
 
 
+def prepare(upstream: Path, folder: Path) -> None:
+    """Make the files that `load` reads from ``survey.json`` and ``query-response-tagged.json``.
+
+    Args:
+        upstream: Holds the files, at any depth: the survey, a list of blocks of
+            ``{portrait_id: [{option_id, data: [[rating, user], …]}]}``, and the texts, a list of
+            ``{portrait_id, content {title, text}, outputs [{id, content}]}``.
+        folder: Where to write.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        ValueError: If a file is of another schema.
+    """
+    survey = find_file(upstream, "survey.json", SOURCE, within="main")
+    tagged = find_file(upstream, "query-response-tagged.json", SOURCE)
+    with naming(survey):
+        ratings: dict[tuple[str, str], dict[int, float]] = {}
+        try:
+            for block in json.loads(survey.read_text(encoding="utf-8")):
+                for portrait, options in block.items():
+                    for option in options:
+                        for rating, who in option["data"]:
+                            key = (str(who), str(portrait))
+                            ratings.setdefault(key, {})[int(option["option_id"])] = rating
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"is no survey as described ({error!r}).") from error
+        names = sorted({who for who, _ in ratings}, key=lambda name: (len(name), name))
+        numbers = {name: place for place, name in enumerate(names)}
+        pairs = [
+            (numbers[who], portrait, one, other, given[one] - given[other])
+            for (who, portrait), given in sorted(
+                ratings.items(), key=lambda entry: (numbers[entry[0][0]], entry[0][1])
+            )
+            for one, other in combinations(sorted(given), 2)
+        ]
+    with naming(tagged):
+        try:
+            items = [
+                (str(entry["portrait_id"]), int(answer["id"]), entry["content"], answer["content"])
+                for entry in json.loads(tagged.read_text(encoding="utf-8"))
+                for answer in entry["outputs"]
+            ]
+            prompts = [content["text"] for _, _, content, _ in items]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"is no list of texts as described ({error!r}).") from error
+    user, prompt, first, second, gap = (list(column) for column in zip(*pairs, strict=True))
+    write_columns(
+        folder / _FILES[0],
+        user_id=np.array(user, np.int64),
+        prompt_id=prompt,
+        option_1=np.array(first, np.int64),
+        option_2=np.array(second, np.int64),
+        choice=np.select([np.array(gap) > 0, np.array(gap) < 0], [1, 2], 0).astype(np.int8),
+    )
+    write_columns(
+        folder / _FILES[1],
+        prompt_id=[portrait for portrait, *_ in items],
+        option=np.array([option for _, option, *_ in items], np.int64),
+        prompt=prompts,
+        response=[answer for *_, answer in items],
+    )
+
+
 SET = NamedSet(
     name=NAME,
     load=load,
@@ -121,4 +187,10 @@ SET = NamedSet(
     label=LABEL,
     license=LICENSE,
     source=SOURCE,
+    prepare=prepare,
+    upstream=(
+        "data/prolific/survey/main/survey.json and "
+        "data/query-response-tagged/query-response-tagged.json"
+    ),
+    digest="3939ffc0571f7423a28eaeed00617ddd934e4000cef82c03a9e6e9f446d00cb2",
 )
