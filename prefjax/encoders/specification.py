@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 _NAMES = ("hashed", "minilm", "offline-lm", "smollm2")
-_SOURCES = ("lm", "gguf", "qwen", "sentence")
+_SOURCES = ("lm", "gguf", "qwen", "reward", "sentence")
 _SUM = re.compile(rf"\+(?=(?:{'|'.join(_NAMES)})(?:[#+]|$)|(?:{'|'.join(_SOURCES)}):)")
 _WORD = re.compile(r"[a-z][a-z_]*")
 

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 
 from prefjax.encoders.contract import Encoder, Text, check_texts
 from prefjax.encoders.language import LanguageEncoder
+from prefjax.encoders.scores import ScoreEncoder
 
 _VERSION = "sum-1"
 _RESPONSES = (
@@ -110,13 +111,13 @@ class SumEncoder:
 
 
 def own_texts(encoder: Encoder, texts: Sequence[Text]) -> list[Text]:
-    """What an encoder reads of pairs: a language model both, another the response alone.
+    """What an encoder reads of pairs: language and reward models both, others the response alone.
 
     Args:
         encoder: The encoder.
         texts: Texts, or pairs of prompt and response.
     """
-    if isinstance(encoder, LanguageEncoder | SumEncoder):
+    if isinstance(encoder, LanguageEncoder | ScoreEncoder | SumEncoder):
         return list(texts)
     return [text if isinstance(text, str) else text[1] for text in texts]
 

@@ -93,7 +93,7 @@ def render(text: Text, template: str, system: str | None = None, end: str = "") 
 
 
 class OwnTemplate:
-    """The chat template of a tokenizer, for many texts.
+    """The chat template of a tokenizer, for many texts; what it puts after the response is kept.
 
     Args:
         tokenizer: A tokenizer of transformers.
@@ -142,7 +142,7 @@ class OwnTemplate:
             between, found, after = rest.partition(_RESPONSE)
             if not found or (has_prompt and not rest):
                 raise ValueError("The chat template of the tokenizer does not show its messages.")
-            self._parts[has_prompt] = before, between, after.rstrip("\n")
+            self._parts[has_prompt] = before, between, after
         return self._parts[has_prompt]
 
 

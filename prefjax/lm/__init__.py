@@ -35,6 +35,7 @@ from prefjax.lm.module import Qwen
 from prefjax.lm.params import init_params, num_params, stack_layers, unstack_layers
 from prefjax.lm.sampling import SamplingConfig, restrict, sample
 from prefjax.lm.text import Completions, complete, pad_left
+from prefjax.lm.weights import read_score
 
 __all__ = [
     "MODELS",
@@ -69,6 +70,7 @@ __all__ = [
     "positions_of",
     "prefill",
     "prefill_layers",
+    "read_score",
     "restrict",
     "sample",
     "save",

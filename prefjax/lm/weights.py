@@ -25,6 +25,7 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _DTYPES = ("BF16", "F16", "F32")
 _ALIGNMENT = 64  # bytes; XLA copies buffers of the host that are aligned worse
 _OUTER = {"embedding": "embed_tokens.weight", "norm": "norm.weight", "head": "lm_head.weight"}
+_SCORE = "score.weight"
 _LEFT_OUT = ("score.", "classifier.", "v_head.")
 """How the names of tensors begin that belong to another head than that of words."""
 _LAYER = {
@@ -147,6 +148,32 @@ def read(directory: Path, config: QwenConfig, dtype: DTypeLike) -> dict[str, Any
             for index in range(config.num_layers)
         ]
     }
+
+
+def read_score(directory: Path, config: QwenConfig) -> np.ndarray:
+    """The score head of a reward model or classifier, one row a label, in single precision.
+
+    Args:
+        directory: Folder of a ``*ForSequenceClassification``.
+        config: Its configuration.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It has no such head, or one that is not finite or of another width.
+    """
+    for path in weight_files(directory):
+        with open_tensors(path) as file:
+            if _SCORE not in file.keys():  # noqa: SIM118 (the file is no mapping)
+                continue
+            score = np.asarray(file.get_tensor(_SCORE)).astype(np.float32)
+        check_finite(score, f"{_SCORE} in {path}")
+        if score.ndim != 2 or score.shape[1] != config.hidden_size:
+            raise ValueError(
+                f"{_SCORE} in {path} is {list(score.shape)}, not [num_labels, "
+                f"{config.hidden_size}]."
+            )
+        return score
+    raise ValueError(f"{directory} has no tensor {_SCORE}: it is not a reward model.")
 
 
 def write(

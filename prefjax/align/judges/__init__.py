@@ -5,7 +5,8 @@
 
 from prefjax.align.judges.answer import parse
 from prefjax.align.judges.cache import Cache
-from prefjax.align.judges.chat import OpenAIConfig, OpenAIJudge
+from prefjax.align.judges.chat import OpenAIJudge
+from prefjax.align.judges.client import OpenAIClient, OpenAIConfig
 from prefjax.align.judges.compare import (
     ATTRIBUTES,
     PROFILE,
@@ -29,6 +30,7 @@ __all__ = [
     "FakeJudge",
     "JaxJudge",
     "Judge",
+    "OpenAIClient",
     "OpenAIConfig",
     "OpenAIJudge",
     "Quality",

@@ -1,110 +1,19 @@
 """A judge behind any OpenAI-compatible chat completion server, through the ``openai`` package.
 
-At most ``concurrency`` requests are under way at a time. An answer 429 halves that number (once for
-all requests that were under way when it was halved), and every ``limit`` answers that arrive allow
-one more again. Errors that may pass (429, 5xx, time-outs, a broken connection, a body that is no
-completion) are tried again after ``backoff · 2^attempt`` seconds with jitter, or after what
-``Retry-After`` says; others (an unknown model, a text beyond the window) are final. Once
-``give_up_after`` requests in a row have failed by errors that may pass, or by a wrong key, the
-judge counts as down and the rest fails without being sent; what a server refuses shows that it is
-up. Equal requests are sent once.
+How requests are sent, tried again and given up is `prefjax.align.judges.client`. Equal requests are
+sent once, and what the cache knows is not asked.
 
 Extra: ``pip install 'prefjax[judge]'``. The key comes from ``OPENAI_API_KEY``.
 """
 
-import asyncio
-import json
-import os
-import queue
-import random
-import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
-from prefjax.align.judges.cache import Cache, key_of, make_payload
-from prefjax.align.judges.completion import Attempt, failed, read_completion
-from prefjax.align.judges.gate import Gate
+from prefjax.align.judges.cache import Cache, key_of
+from prefjax.align.judges.client import OpenAIClient, OpenAIConfig
+from prefjax.align.judges.completion import Attempt, read_completion
 from prefjax.align.judges.request import Request, Result, Status, fault_of
-from prefjax.settings import check_settings
-
-_PASSING = (408, 409, 425, 429)
-_WRONG_KEY = (401, 403)
-_OWN = ("model", "messages", "stream", "n")
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_new_tokens")
-_OPENAI = "https://api.openai.com/v1"
-
-
-@dataclass(frozen=True)
-class OpenAIConfig:
-    """How a server is asked.
-
-    Attributes:
-        model: Name of the model.
-        base_url: Address of the server, such as ``http://127.0.0.1:8000/v1``; None for OpenAI's.
-        max_tokens: Length of an answer; thinking counts as well.
-        temperature: 0, so that an answer can be had again; None leaves it to the server.
-        parameters: Further entries of the body of a request. They replace those above, and None
-            leaves one out: ``{"max_tokens": None, "max_completion_tokens": 64}`` renames one, and
-            ``{"chat_template_kwargs": {"enable_thinking": False}}`` adds one.
-        concurrency: Requests under way at a time, at first.
-        retries: How often a request is tried again.
-        backoff: Seconds before the first retry.
-        longest_wait: Seconds before any retry at most.
-        timeout: Seconds until an answer must be there in full.
-        give_up_after: Requests that fail in a row before the judge counts as down.
-
-    Raises:
-        ValueError: If a setting is out of range, the address is no HTTP address, or the parameters
-            are no JSON or replace the model, the messages or how the answer is sent.
-    """
-
-    model: str
-    base_url: str | None = None
-    max_tokens: int = 64
-    temperature: float | None = 0.0
-    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    concurrency: int = 64
-    retries: int = 6
-    backoff: float = 0.5
-    longest_wait: float = 30.0
-    timeout: float = 120.0
-    give_up_after: int = 20
-
-    def __post_init__(self):
-        for name in ("max_tokens", "concurrency", "retries", "give_up_after"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)!r}")
-        check_settings(self, "max_tokens", "concurrency", "give_up_after", positive=("timeout",))
-        if not self.model:
-            raise ValueError("model must be the name of a model, got an empty one")
-        if not (self.base_url or _OPENAI).startswith(("http://", "https://")):
-            raise ValueError(f"base_url must start with http:// or https://, got {self.base_url!r}")
-        own = [name for name in _OWN if name in self.parameters]
-        if own:
-            raise ValueError(f"parameters must not hold {own[0]!r}, which the judge sets itself")
-        try:
-            json.dumps(dict(self.parameters), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"parameters must be JSON: {error}") from error
-
-    @property
-    def server(self) -> str:
-        """Address of the server that is asked."""
-        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI
-        return url.rstrip("/")
-
-    def body(self, request: Request) -> dict[str, Any]:
-        """What is sent for a request."""
-        own = {"max_tokens": self.max_tokens, "temperature": self.temperature}
-        parameters = {**own, **self.parameters}
-        sent = {name: value for name, value in parameters.items() if value is not None}
-        return make_payload(request, self.model, sent)
-
-    def payload(self, request: Request) -> dict[str, Any]:
-        """What is sent for a request and to whom: under this its answer is kept."""
-        return {"server": self.server, "body": self.body(request)}
 
 
 class OpenAIJudge:
@@ -116,9 +25,6 @@ class OpenAIJudge:
         api_key: Key of the server; by default ``OPENAI_API_KEY``. A server other than OpenAI's is
             asked without one if there is none.
         on_result: Called after each new answer, for a progress bar.
-
-    Attributes:
-        num_calls: Calls made so far, retries included.
 
     Raises:
         ImportError: If the ``openai`` package is not installed.
@@ -133,23 +39,14 @@ class OpenAIJudge:
         api_key: str | None = None,
         on_result: Callable[[Result], None] = lambda _: None,
     ):
-        try:
-            import openai
-        except ImportError as error:
-            raise ImportError(
-                "This judge needs the openai package: pip install 'prefjax[judge]'."
-            ) from error
-        self._openai = openai
-        self.config, self.cache, self.num_calls = config, cache, 0
+        self._client = OpenAIClient(config, api_key=api_key)
+        self.config, self.cache = config, cache
         self._on_result = on_result
-        self._key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not self._key and config.server == _OPENAI:
-            raise ValueError(
-                "OpenAI's server needs a key: set OPENAI_API_KEY or pass api_key. A server of your "
-                "own needs none; name it by base_url."
-            )
-        self._failed_in_row = 0
-        self._is_renamed = False
+
+    @property
+    def num_calls(self) -> int:
+        """Calls made so far, retries included."""
+        return self._client.num_calls
 
     def complete(self, requests: Sequence[Request]) -> list[Result]:
         """One result for each request; what the cache knows is not asked."""
@@ -160,138 +57,24 @@ class OpenAIJudge:
         for key, payload, request in zip(keys, payloads, requests, strict=True):
             if key in known or key in todo:
                 continue
+            fault = fault_of(request)
+            if fault is not None:
+                known[key] = Result(Status.FAILED, text=f"not sent: {fault}")
+                continue
             stored = None if self.cache is None else self.cache.get(payload, request)
             if stored is None:
                 todo[key] = payload, request
             else:
                 known[key] = stored
-        with closing(self._ask_all({key: request for key, (_, request) in todo.items()})) as new:
+
+        def read_one(key: str, completion: Any, limit: str) -> Attempt:
+            return read_completion(completion, todo[key][1], limit)
+
+        bodies = {key: payload["body"] for key, (payload, _) in todo.items()}
+        with closing(self._client.ask_all(bodies, read_one)) as new:
             for key, result in new:
                 known[key] = result
                 if self.cache is not None:
                     self.cache.put(todo[key][0], result)
                 self._on_result(result)
         return [known[key] for key in keys]
-
-    def _ask_all(
-        self, requests: Mapping[str, Request]
-    ) -> Generator[tuple[str, Result], None, None]:
-        """Results as they arrive. Closing the iterator, as Ctrl-C does, sends nothing more.
-
-        The event loop has a thread of its own: a notebook runs one already, and the cache belongs
-        to the thread that opened it.
-        """
-        arrived: queue.SimpleQueue = queue.SimpleQueue()
-
-        async def work() -> None:
-            arrived.put((asyncio.get_running_loop(), asyncio.current_task()))
-            gate, pending = Gate(self.config.concurrency), iter(requests.items())
-            client = self._openai.AsyncOpenAI(
-                api_key=self._key or "none",
-                base_url=self.config.server,
-                timeout=self.config.timeout,
-                max_retries=0,
-            )
-
-            async def worker() -> None:
-                for key, request in pending:
-                    arrived.put((key, await self._ask(client, gate, request)))
-
-            async with client, asyncio.TaskGroup() as group:
-                for _ in range(min(self.config.concurrency, len(requests))):
-                    group.create_task(worker())
-
-        def run() -> None:
-            try:
-                asyncio.run(work())
-            except BaseException as error:
-                arrived.put(error)
-
-        if not requests:
-            return
-        self._failed_in_row = 0
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        loop, task = arrived.get()
-        try:
-            for _ in requests:
-                item = arrived.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        except BaseException:
-            with suppress(RuntimeError):  # the loop has ended already
-                loop.call_soon_threadsafe(task.cancel)
-            raise
-        finally:
-            thread.join()
-
-    async def _ask(self, client: Any, gate: Gate, request: Request) -> Result:
-        fault = fault_of(request)
-        if fault is not None:
-            return Result(Status.FAILED, text=f"not sent: {fault}")
-        attempt = failed("not sent")
-        for number in range(self.config.retries + 1):
-            if self._failed_in_row >= self.config.give_up_after:
-                return failed(
-                    f"not sent: {self._failed_in_row} requests in a row failed before"
-                ).result
-            attempt = await self._try(client, gate, request)
-            if attempt.wait is None or number == self.config.retries:
-                break
-            longest = self.config.backoff * 2**number * random.uniform(0.5, 1.0)
-            await asyncio.sleep(min(max(attempt.wait, longest), self.config.longest_wait))
-        self._failed_in_row = self._failed_in_row + 1 if attempt.is_down else 0
-        return attempt.result
-
-    async def _try(self, client: Any, gate: Gate, request: Request) -> Attempt:
-        """One call, and a second one at once where the limit of tokens has its other name."""
-        body = self.config.body(request)
-        if self._is_renamed and "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        limit = next((f"{name}={body[name]}" for name in _LIMITS if name in body), "its limit")
-        entered_in = await gate.enter()
-        answered = False
-        self.num_calls += 1
-        try:
-            model, messages = body.pop("model"), body.pop("messages")
-            async with asyncio.timeout(self.config.timeout):
-                completion = await client.chat.completions.create(
-                    model=model, messages=messages, extra_body=body
-                )
-            attempt = read_completion(completion, request, limit)
-            answered = attempt.result.status != Status.FAILED
-            return attempt
-        except self._openai.APIStatusError as error:
-            status = error.status_code
-            if status == 429:
-                gate.halve(entered_in)
-            message = f"HTTP {status}: {error.message}"
-            if status >= 500 or status in _PASSING:
-                wait = _retry_after(error.response.headers)
-                return failed(message, wait=wait, is_down=True)
-            if "max_tokens" not in body or "max_completion_tokens" not in message:
-                return failed(_with_remedy(message, body), is_down=status in _WRONG_KEY)
-            self._is_renamed = True
-        except TimeoutError:
-            message = f"timed out: no whole answer within {self.config.timeout} seconds"
-            return failed(message, wait=0.0, is_down=True)
-        except Exception as error:
-            # Whatever a server sends, no answer of it may end the batch.
-            return failed(f"{type(error).__name__}: {error}", wait=0.0, is_down=True)
-        finally:
-            gate.leave(answered=answered)
-        return await self._try(client, gate, request)
-
-
-def _with_remedy(message: str, body: Mapping[str, Any]) -> str:
-    named = [name for name in body if name in message]
-    remedy = f" (OpenAIConfig(parameters={{{named[0]!r}: None}}) leaves it out)" if named else ""
-    return message + remedy
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    try:
-        return max(0.0, float(headers.get("retry-after", "0")))
-    except ValueError:
-        return 0.0
