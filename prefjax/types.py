@@ -25,6 +25,43 @@ BASELINE = -1
 """The id of the zero baseline; legal as ``second`` only."""
 
 
+class Embeddings(np.ndarray):
+    """An array of embeddings that knows which encoder made it; everywhere else a NumPy array.
+
+    Views and selections know it too; arithmetic and joining give arrays that do not. Encoders hand
+    these out, and a model refuses those of another encoder by name.
+
+    Attributes:
+        encoder: Fingerprint of the encoder, None where nobody said.
+
+    >>> made = Embeddings.of(np.ones((3, 2), np.float32), "hashed-1")
+    >>> made[:2].encoder, getattr(2 * made, "encoder", None)
+    ('hashed-1', None)
+    """
+
+    encoder: str | None = None
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, encoder: str | None) -> "Embeddings":
+        """The same numbers with the name of their encoder.
+
+        Args:
+            vectors: One row a response; not copied.
+            encoder: Fingerprint of the encoder.
+        """
+        named = np.asarray(vectors).view(cls)
+        named.encoder = encoder
+        return named
+
+    def __array_finalize__(self, obj: Any) -> None:
+        """NumPy's hook for views and selections."""
+        self.encoder = getattr(obj, "encoder", None)
+
+    def __array_wrap__(self, array, context=None, return_scalar=False):
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain
+
+
 class Comparisons(NamedTuple):
     """Flat table of comparisons, one row each; the layout for gathers.
 

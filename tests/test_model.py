@@ -155,7 +155,7 @@ def test_a_model_that_was_tampered_with_is_refused_by_name(model, tmp_path, mess
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     arrays = spoil(arrays)
     about = json.loads(header["prefjax"])
-    about["digest"] = files._digest(arrays, about["users"], about["report"])
+    about["digest"] = files._digest(arrays, about)
     save_file(arrays, path, metadata={"prefjax": json.dumps(about)})
     with pytest.raises(ValueError, match=rf"{files.FILE}.*{message}"):
         prefjax.load(tmp_path)

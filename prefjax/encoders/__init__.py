@@ -21,6 +21,7 @@ from prefjax.encoders.language import (
 )
 from prefjax.encoders.named import encode_responses, fit_encoder, get_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
+from prefjax.encoders.serving import as_read, encode_few
 from prefjax.encoders.sums import SumEncoder, specification_of
 from prefjax.encoders.template import chat_prompt
 
@@ -36,11 +37,13 @@ __all__ = [
     "SumEncoder",
     "Text",
     "TokenEncoder",
+    "as_read",
     "chat_prompt",
     "check_texts",
     "default_folder",
     "encode_cached",
     "encode_corpus",
+    "encode_few",
     "encode_responses",
     "encode_variants",
     "encode_variants_cached",

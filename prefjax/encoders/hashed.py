@@ -28,6 +28,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from prefjax.encoders._style import NUM_FEATURES, style
 from prefjax.encoders.contract import Text, check_texts, joined
 from prefjax.encoders.specification import write
+from prefjax.types import Embeddings
 
 _VERSION = "hashed-1"
 _BATCH = 512
@@ -106,7 +107,7 @@ class HashedEncoder:
             grams = _weigh(_count(rows, self.config), self.idf)
             out[start : start + _BATCH, NUM_FEATURES:] = grams @ self.projection
             out[start : start + _BATCH, :NUM_FEATURES] = _styles(rows) * self.style_scale[None, :]
-        return out
+        return Embeddings.of(out, self.fingerprint)
 
 
 def make_hashed(config: HashedConfig = HashedConfig()) -> HashedEncoder:

@@ -33,6 +33,7 @@ from prefjax.encoders.language import (
 from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
 from prefjax.encoders.specification import Term, apply_options, parse
 from prefjax.encoders.sums import SumEncoder, own_texts
+from prefjax.types import Embeddings
 
 NAMES = (
     "hashed",
@@ -135,7 +136,7 @@ def encode_responses(
     ]
     vectors = _encode(encoder, texts, progress)
     _warn_of_equals(dataset, vectors)
-    return vectors
+    return Embeddings.of(vectors, encoder.fingerprint)
 
 
 def _encode(encoder: Encoder, texts: list[Text], progress: bool) -> np.ndarray:

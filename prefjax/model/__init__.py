@@ -1,10 +1,10 @@
 """The public object: fit a model of many people, then learn one new person by asking.
 
-    model = fit(comparisons, embeddings)        # many people's choices, frozen embeddings
-    person = model.new_person()
-    question = person.ask(pool)                 # the most informative pair of the pool
-    person.tell(1.0)                            # 1: the first is preferred
-    person.rank(candidates).order[0]            # what to show this person
+    model = fit("choices.jsonl", encoder="hashed")    # or comparisons and frozen embeddings
+    person = model.new_person()                       # or model.person("w12")
+    question = person.ask(prompt, candidates)         # the most informative pair
+    person.tell(1.0)                                  # 1: the first is preferred
+    person.rank(prompt, candidates).order[0]          # what to show this person
 
 Everything here is the kernels of `basis` and `person` with checked input; research code that needs
 more control calls those.

@@ -1,6 +1,7 @@
-"""The fit of a model from comparisons and embeddings, with ids of any kind."""
+"""The fit of a model: from a data set or a file, or from comparisons and embeddings."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ from jaxtyping import Float, Int
 from prefjax import basis, metrics
 from prefjax.basis import EMConfig, SearchConfig
 from prefjax.basis.gauge import canonicalize_program
-from prefjax.data.names import report_near_equal
-from prefjax.data.validate import validate_embeddings
+from prefjax.data import Dataset
+from prefjax.encoders import Encoder
 from prefjax.model._model import PreferenceModel
+from prefjax.model.components import fold, principal_components
+from prefjax.model.sources import check_size, prepare
 from prefjax.person import describe
 from prefjax.types import Array, Comparisons, FitInfo
 
@@ -23,12 +26,14 @@ LIMIT = 1.959964
 
 
 def fit(
-    comparisons: Comparisons,
-    embeddings: Float[Array, "response input"],
+    data: Dataset | Comparisons | str | Path | Any,
+    embeddings: Float[Array, "response input"] | None = None,
     *,
+    encoder: str | Encoder | None = None,
     num_users: int | None = None,
     group: Int[Array, " _"] | None = None,
     standardize: bool = False,
+    num_components: int | None = None,
     seed: int = 0,
     config: EMConfig = EMConfig(),
     search_config: SearchConfig = SearchConfig(),
@@ -36,15 +41,24 @@ def fit(
     """Fits base rewards and the population to many people's choices.
 
     Args:
-        comparisons: Who preferred which response to which. Users may have any names or numbers;
-            responses are rows of ``embeddings``.
-        embeddings: One frozen embedding a response, in order of response id.
-        num_users: Number of users, who are then numbered from 0 whether they have rows or not; by
-            default users are those who have rows.
+        data: Who preferred which response to which: a data set, a file or a table of one, which are
+            read as `prefjax.data` reads them; or comparisons, with ``embeddings``. Users of
+            comparisons may have any names or numbers; responses are rows of ``embeddings``.
+        embeddings: One frozen embedding a response, in order of response id. For a data set they
+            are made by the encoder if they are not given.
+        encoder: How the model reads texts: a name for `prefjax.encoders.get_encoder` or an encoder.
+            ``"hashed"``, the default for a data set, and hashed parts of a sum are fitted to its
+            texts. With comparisons alone
+            it says where the embeddings come from; without, the model reads no texts.
+        num_users: Number of users of comparisons, who are then numbered from 0 whether they have
+            rows or not; by default users are those who have rows.
         group: Group of each response, such as its prompt, if new people will be asked about some
-            groups and served on others; the penalties are then learned for that.
+            groups and served on others; the penalties are then learned for that. Of a data set with
+            several prompts these are the groups.
         standardize: Give every column of the embeddings its own scale, for columns in different
             units.
+        num_components: Fit on so many principal components of the embeddings of what was compared,
+            for embeddings of thousands of columns; None for all.
         seed: Seed of the split of people on which the penalties are learned.
         config: J and the settings of the fit; J may be too large without harm.
         search_config: Candidate penalties.
@@ -56,12 +70,18 @@ def fit(
 
     Warns:
         UserWarning: The fit still gained when it stopped; nothing personal was found; one column
-            carries nearly all of the variance.
+            carries nearly all of the variance; ``python -m prefjax.train`` is made for as much.
     """
-    table = validate_embeddings(np.asarray(embeddings)).values
-    comparisons, users = _number_users(comparisons, num_users)
+    training = prepare(data, embeddings, encoder=encoder, num_users=num_users, group=group)
+    comparisons, table, users = training.comparisons, training.embeddings, training.users
+    check_size(len(comparisons.user), len(users), config.num_factors)
+    components = None
+    inputs = table
+    if num_components is not None:
+        components = principal_components(comparisons, table, num_components)
+        inputs = (table - components.center) @ components.axes
     problem = basis.make_problem(
-        comparisons, table, num_users=len(users), group=group, by_column=standardize
+        comparisons, inputs, num_users=len(users), group=training.group, by_column=standardize
     )
     num_known = int(np.sum(np.asarray(problem.count) > 0))
     if num_known < FEWEST_USERS:
@@ -72,6 +92,8 @@ def fit(
     fitted, people, info = basis.fit(
         jax.random.key(seed), problem, config=config, search_config=search_config
     )
+    if components is not None:
+        fitted = fold(fitted, components)
     compared = np.asarray(problem.compared)
     fitted, people, gauge = canonicalize_program(
         fitted, people, describe(fitted, table[compared]).features
@@ -96,24 +118,7 @@ def fit(
             f"{report['gain_high']:.4f}] over the population",
             stacklevel=2,
         )
-    return PreferenceModel(fitted, people, users, report)
-
-
-def _number_users(
-    comparisons: Comparisons, num_users: int | None
-) -> tuple[Comparisons, tuple[Any, ...]]:
-    """Users counted from 0, and what they were called."""
-    user = np.asarray(comparisons.user)
-    if num_users is not None:
-        return comparisons, tuple(range(num_users))
-    if user.dtype.kind == "f" and not np.array_equal(user, np.trunc(user)):
-        raise ValueError("comparisons.user must hold names or whole numbers, not fractions")
-    if user.ndim != 1:
-        raise ValueError(f"comparisons.user must have one axis, got shape {user.shape}")
-    names, index = np.unique(user, return_inverse=True)
-    if names.dtype.kind in "OU":
-        report_near_equal(str(name) for name in names)
-    return comparisons._replace(user=index.astype(np.int32)), tuple(names.tolist())
+    return PreferenceModel(fitted, people, users, report, training.encoder)
 
 
 def _report(

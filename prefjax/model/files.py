@@ -15,15 +15,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from prefjax.encoders import Encoder
 from prefjax.io.atomic import write_atomically
 from prefjax.io.digest import digest_arrays, digest_json
+from prefjax.model.encoder import EncoderRecord, ModelEncoder
 from prefjax.types import Gaussian, RewardBasis
 
 if TYPE_CHECKING:
     from prefjax.model._model import PreferenceModel
 
 FILE = "model.safetensors"
-FORMAT = 2
+FORMAT = 3
+_READ = (1, 2, FORMAT)
+_ENCODER = "encoder/"
 _NAMED = ("population.mean", "population.covariance", "people.mean", "people.covariance")
 
 
@@ -33,6 +37,7 @@ def save(
     people: Gaussian,
     users: tuple[Any, ...],
     report: Mapping[str, Any],
+    encoder: ModelEncoder | None = None,
 ) -> None:
     """Writes a model; see `PreferenceModel.save`.
 
@@ -42,6 +47,7 @@ def save(
         people: Posterior of every training user.
         users: Name or number of every training user.
         report: Plain values.
+        encoder: How texts are read, None where only embeddings are.
 
     Raises:
         ValueError: Something is not finite.
@@ -58,6 +64,8 @@ def save(
         "people.mean": people.mean,
         "people.covariance": people.covariance,
     }
+    if encoder is not None:
+        arrays |= {_ENCODER + name: array for name, array in encoder.arrays.items()}
     arrays = {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
     wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if wrong:
@@ -65,25 +73,29 @@ def save(
     users = tuple(name.item() if isinstance(name, np.generic) else name for name in users)
     about = {
         "format": FORMAT,
-        "digest": _digest(arrays, users, dict(report)),
         "users": users,
         "report": dict(report),
+        "encoder": None if encoder is None else encoder.record.to_json(),
     }
+    about["digest"] = _digest(arrays, about)
     header = {"prefjax": json.dumps(about)}
     target = Path(folder) / FILE
     write_atomically(target, lambda path: save_file(arrays, path, metadata=header))
 
 
-def load(folder: str | Path) -> "PreferenceModel":
+def load(folder: str | Path, *, encoder: Encoder | None = None) -> "PreferenceModel":
     """Reads a model that `PreferenceModel.save` or ``python -m prefjax.train`` wrote.
 
     Args:
         folder: Holds ``model.safetensors``.
+        encoder: The encoder with which the model was fitted, where it was passed to `prefjax.fit`
+            as an object that has no name. The others are made again when the first text comes.
 
     Raises:
         FileNotFoundError: The folder holds no model.
         ValueError: The file is damaged, was changed after it was written, is in another format, or
-            holds something that is not finite or no Gaussian; the message names it.
+            holds something that is not finite or no Gaussian; or the encoder is another one. The
+            message names it.
     """
     from prefjax.model._model import PreferenceModel
 
@@ -97,20 +109,48 @@ def load(folder: str | Path) -> "PreferenceModel":
     if "prefjax" not in header:
         basis, people = _first_format(path, arrays)
         return PreferenceModel(basis, people, tuple(range(len(people.mean))))
-    try:
-        about = json.loads(header["prefjax"])
-        version, digest = about["format"], about["digest"]
-        users, report = about["users"], about["report"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: its header cannot be read ({error})") from error
-    if version != FORMAT:
-        raise ValueError(f"{path} is in format {version}; this version reads {FORMAT} and 1")
-    if _digest(arrays, users, report) != digest:
-        raise ValueError(f"{path}: its content differs from its digest; the file was changed")
+    about = _about(path, arrays, header)
+    users, report = about["users"], about["report"]
     basis, people = _assemble(path, arrays)
     if len(users) != len(people.mean):
         raise ValueError(f"{path} names {len(users)} users and has {len(people.mean)}")
-    return PreferenceModel(basis, people, tuple(users), report)
+    reads = _encoder(path, arrays, about, encoder)
+    return PreferenceModel(basis, people, tuple(users), report, reads)
+
+
+def _about(path: Path, arrays, header: Mapping[str, str]) -> dict[str, Any]:
+    """The header, of which the digest holds."""
+    try:
+        about = json.loads(header["prefjax"])
+        version, digest, users = about["format"], about["digest"], about["users"]
+        report = about["report"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its header cannot be read ({error})") from error
+    if version not in _READ:
+        raise ValueError(f"{path} is in format {version}; this version reads {_READ}")
+    expected = _digest(arrays, about) if version == FORMAT else _digest_2(arrays, users, report)
+    if expected != digest:
+        raise ValueError(f"{path}: its content differs from its digest; the file was changed")
+    return about
+
+
+def _encoder(path: Path, arrays, about, encoder: Encoder | None) -> ModelEncoder | None:
+    """How the model reads texts."""
+    if about.get("encoder") is None:
+        return None if encoder is None else ModelEncoder.of(encoder)
+    try:
+        record = EncoderRecord.from_json(about["encoder"])
+        own = {
+            name.removeprefix(_ENCODER): array
+            for name, array in arrays.items()
+            if name.startswith(_ENCODER)
+        }
+        probes = own["probes"]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path}: its encoder cannot be read ({error})") from error
+    if probes.shape[1:] != (record.width,):
+        raise ValueError(f"{path}: its encoder has width {record.width} and {probes.shape}")
+    return ModelEncoder(record, own, encoder)
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
@@ -128,10 +168,17 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
     return arrays, header
 
 
-def _digest(arrays: Mapping[str, np.ndarray], users: Any, report: Any) -> str:
+def _digest(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> str:
     """Of everything that a model says."""
     stored = (arrays[name] for name in sorted(arrays))
-    return digest_json([FORMAT, sorted(arrays), digest_arrays(*stored), list(users), report])
+    said = {name: value for name, value in about.items() if name != "digest"}
+    return digest_json([sorted(arrays), digest_arrays(*stored), said])
+
+
+def _digest_2(arrays: Mapping[str, np.ndarray], users: Any, report: Any) -> str:
+    """The same in format 2."""
+    stored = (arrays[name] for name in sorted(arrays))
+    return digest_json([2, sorted(arrays), digest_arrays(*stored), list(users), report])
 
 
 def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[RewardBasis, Gaussian]:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float32
 
+from prefjax.types import FeatureGap
+
 Response: TypeAlias = str | Float32[np.ndarray, " input"]
 """A response as it was passed: its text, or its embedding."""
 
@@ -22,6 +24,11 @@ class Shown(NamedTuple):
     prompt: str | None
     first: Response
     second: Response | None
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it is two texts."""
+        return isinstance(self.first, str) and isinstance(self.second, str)
 
 
 class Question(NamedTuple):
@@ -58,6 +65,13 @@ class LoggedAnswer(NamedTuple):
     label: float
     asked: Question | None
     shown: Shown | None = None
+
+    @property
+    def gap(self) -> FeatureGap:
+        """Features and offset as arrays."""
+        return FeatureGap(
+            np.asarray(self.features, np.float32), np.asarray(self.offset, np.float32)
+        )
 
 
 def shown_to_json(shown: Shown | None) -> dict[str, Any] | None:

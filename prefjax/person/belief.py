@@ -12,6 +12,9 @@ from prefjax.person import laplace
 from prefjax.person.items import bucket, pad_rows
 from prefjax.types import FeatureGap, Gaussian
 
+SMALLEST = 64
+"""Rows of the buffer of a person with few answers: one program for nearly everybody."""
+
 
 @jax.jit
 def _solve(rows, prior):
@@ -27,39 +30,44 @@ def _solve(rows, prior):
 
 
 class AnswerBuffer:
-    """Answers of one person, and the solve of what they say.
+    """Answers of one person, solved when somebody wants to know what they say.
 
     Args:
-        prior: What is known before the first answer.
-
-    Attributes:
-        prior: As given.
-        fit: λ̂ and H given the answers so far.
-        belief: N(λ̂, H⁻¹), on the host.
+        prior: What is known before the first answer, on the host.
     """
 
     def __init__(self, prior: Gaussian):
         self.prior = Gaussian(*(np.asarray(part, np.float32) for part in prior))
-        self._rows = np.zeros((bucket(1), len(self.prior.mean) + 3), np.float32)
+        self._rows = np.zeros((SMALLEST, len(self.prior.mean) + 3), np.float32)
         self._count = 0
-        self._solve()
+        self._solved: tuple[logistic.LogisticFit, Gaussian] | None = None
 
-    def add(self, gap: FeatureGap, label: float, *, solve: bool = True) -> None:
+    def add(self, gap: FeatureGap, label: float) -> None:
         """One answer more.
 
         Args:
             gap: Features and offset of the pair.
             label: Probability that the first was preferred.
-            solve: False where more answers follow at once.
         """
         if self._count == len(self._rows):
             self._rows = pad_rows(self._rows, bucket(self._count + 1))
         row = self._rows[self._count]
         row[:-3], row[-3], row[-2], row[-1] = gap.features, gap.offset, label, 1.0
         self._count += 1
-        if solve:
-            self._solve()
+        self._solved = None
 
-    def _solve(self) -> None:
-        self.fit, belief = _solve(self._rows, self.prior)
-        self.belief = Gaussian(*(np.asarray(part) for part in belief))
+    @property
+    def fit(self) -> logistic.LogisticFit:
+        """λ̂ and H given the answers so far."""
+        return self._solve()[0]
+
+    @property
+    def belief(self) -> Gaussian:
+        """N(λ̂, H⁻¹) given the answers so far, on the host."""
+        return self._solve()[1] if self._count else self.prior
+
+    def _solve(self) -> tuple[logistic.LogisticFit, Gaussian]:
+        if self._solved is None:
+            fit, belief = _solve(self._rows, self.prior)
+            self._solved = fit, Gaussian(*(np.asarray(part) for part in belief))
+        return self._solved

@@ -16,7 +16,7 @@ from prefjax.person.answers import Question, Shown
 from prefjax.person.checks import check_pool
 from prefjax.person.items import bucket
 from prefjax.person.pools import PairPool, Pool, ResponsePool
-from prefjax.person.reading import Reader, is_texts
+from prefjax.person.reading import Reader, is_texts, joined
 
 Places: TypeAlias = tuple[int, int, int]
 """Prompt, first and second response of a question; a pair of a `PairPool` is (0, pair, −1)."""
@@ -114,7 +114,7 @@ def make_candidates(pool: Any, responses: Any, reader: Reader, num_factors: int)
         return _padded([(None, pool)], reader)
     if _is_pairs(pool):
         return _padded(list(pool), reader)
-    table = np.asarray(pool)
+    table = np.asanyarray(pool)
     if table.ndim not in (2, 3):
         raise ValueError(
             f"a pool of embeddings has shape (response, input) or (prompt, response, input), got "
@@ -175,7 +175,7 @@ def _padded(groups: Sequence[tuple[str | None, Any]], reader: Reader) -> Candida
     if kinds == {True}:
         flat: Any = [str(text) for _, responses in groups for text in responses]
     else:
-        flat = np.concatenate([np.asarray(responses) for _, responses in groups])
+        flat = joined([responses for _, responses in groups], np.concatenate)
     return _pad(prompts, counts, flat, reader)
 
 
@@ -185,13 +185,8 @@ def _pad(
     """Reads all responses at once and pads prompts and responses to a few sizes."""
     if not len(counts) or counts.max() < 2:
         raise ValueError("a question needs two responses to one prompt; no prompt has two")
-    texts = is_texts(flat)
-    of_each = None
-    if texts:
-        of_each = [
-            prompt or "" for prompt, n in zip(prompts, counts, strict=True) for _ in range(n)
-        ]
-    items = reader(flat, of_each)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    items = reader(flat, [prompts[int(index)] or "" for index in owner] if is_texts(flat) else None)
     most = int(counts.max())
     if len(counts) == 1:
         shape = 1, bucket(most)

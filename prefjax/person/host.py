@@ -117,7 +117,7 @@ class Person:
     @property
     def weights(self) -> Float[np.ndarray, " factor"]:
         """λ̂, the person's weights given the answers so far."""
-        return self.belief.mean
+        return np.asarray(self.belief.mean)
 
     @property
     def num_answers(self) -> int:
@@ -242,7 +242,7 @@ class Person:
         one = prompt if response is None else response
         is_one = isinstance(one, str) or (not is_texts(one) and np.ndim(one) == 1)
         if is_one and prompts is None:
-            responses = np.asarray(responses)[None]
+            responses = np.asanyarray(responses)[None]
         mean, deviation = reward(self.belief, self.reader(responses, prompts))
         return (float(mean[0]), float(deviation[0])) if is_one else (mean, deviation)
 
@@ -266,17 +266,16 @@ class Person:
         asked: dict[str, list[Places]],
         opened: stored.OpenQuestion | None,
     ) -> None:
-        """Takes a stored log over; all answers are solved at once."""
-        for place, answer in enumerate(answers, start=1):
-            gap = FeatureGap(np.asarray(answer.features, np.float32), np.float32(answer.offset))
-            self._buffer.add(gap, answer.label, solve=place == len(answers))
+        """Takes a stored log over."""
+        for answer in answers:
+            self._buffer.add(answer.gap, answer.label)
         self.log, self._asked, self._open = list(answers), asked, opened
 
     def _places_asked(self, found: Candidates) -> list[Places]:
         """Questions of a pool that were answered."""
         if not found.has_texts:
             return self._asked.get(found.digest(), [])
-        seen = {answer.shown for answer in self.log if _is_pair_of_texts(answer.shown)}
+        seen = {answer.shown for answer in self.log if answer.shown and answer.shown.is_pair}
         return sorted({places for shown in seen for places in found.places(shown)})
 
     def _record(
@@ -292,8 +291,4 @@ class Person:
 
 
 def _as_shown(response: Any) -> Response:
-    return response if isinstance(response, str) else np.asarray(response, np.float32)
-
-
-def _is_pair_of_texts(shown: Shown | None) -> bool:
-    return shown is not None and isinstance(shown.first, str) and isinstance(shown.second, str)
+    return response if isinstance(response, str) else np.asanyarray(response, np.float32)

@@ -3,14 +3,15 @@
 A reader of embeddings is enough for a basis alone; `prefjax.model` has one of texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from prefjax.io import digest_arrays
 from prefjax.person.items import describe
-from prefjax.types import Items, RewardBasis
+from prefjax.types import Embeddings, Items, RewardBasis
 
 
 @runtime_checkable
@@ -60,9 +61,29 @@ class EmbeddingReader:
 
 def is_texts(responses: Any) -> bool:
     """Whether responses are a sequence of texts rather than embeddings."""
+    if isinstance(responses, str):
+        return False
     if isinstance(responses, np.ndarray):
         return responses.dtype.kind in "UO" and responses.ndim == 1
     return isinstance(responses, Sequence) and any(isinstance(one, str) for one in responses)
+
+
+def joined(parts: Sequence[Any], join: Callable[..., np.ndarray]) -> np.ndarray:
+    """Arrays of embeddings in one, which knows its encoder if all of them have one.
+
+    Args:
+        parts: Arrays, some of which may be `Embeddings`.
+        join: ``np.stack`` or ``np.concatenate``.
+
+    Raises:
+        ValueError: They are of different encoders.
+    """
+    named = (getattr(part, "encoder", None) for part in parts)
+    encoders = {encoder for encoder in named if encoder is not None}
+    if len(encoders) > 1:
+        raise ValueError(f"embeddings of several encoders: {', '.join(sorted(encoders))}")
+    whole = join([np.asarray(part) for part in parts])
+    return Embeddings.of(whole, encoders.pop()) if encoders else whole
 
 
 def basis_digest(basis: RewardBasis) -> str:
@@ -73,8 +94,6 @@ def basis_digest(basis: RewardBasis) -> str:
     Args:
         basis: Any.
     """
-    import jax
-
     leaves, tree = jax.tree.flatten(basis)
     named = np.frombuffer(str(tree).encode(), np.uint8)
     return digest_arrays(named, *(np.asarray(leaf, np.float32) for leaf in leaves))

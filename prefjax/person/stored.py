@@ -23,7 +23,7 @@ from prefjax.person.answers import (
 )
 from prefjax.person.candidates import Places
 from prefjax.person.checks import check_gaussian
-from prefjax.person.reading import Reader, basis_digest
+from prefjax.person.reading import Reader, basis_digest, joined
 from prefjax.types import FeatureGap, Gaussian, RewardBasis
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
     if all(are_texts):
         items = reader(pair, [shown.prompt or ""] * len(pair))
     else:
-        items = reader(np.stack([np.asarray(part) for part in pair]))
+        items = reader(joined(pair, np.stack))
     features, utility = np.asarray(items.features), np.asarray(items.utility)
     if len(pair) == 2:
         features, utility = features[:1] - features[1:], utility[:1] - utility[1:]
@@ -165,8 +165,7 @@ def from_dict(values: Any, name: str) -> StoredPerson:
             answer = _answer_from_json({**values["open"], "label": 0.5}, num_factors)
             if answer.asked is None:
                 raise ValueError("the open question has no places")
-            gap = FeatureGap(np.asarray(answer.features, np.float32), np.float32(answer.offset))
-            opened = OpenQuestion(answer.asked, gap, answer.shown)
+            opened = OpenQuestion(answer.asked, answer.gap, answer.shown)
         return StoredPerson(
             user=values["user"],
             basis=str(values["basis"]),
