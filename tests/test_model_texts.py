@@ -53,10 +53,9 @@ def test_a_path_gives_the_model_of_its_data(data, model, tmp_path):
     read = prefjax.fit(path, config=CONFIG)
     assert sorted(read.users) == sorted(data.users)
     assert set(model.users) == set(data.users)
-    prompt, texts = data.prompts[0], list(data.responses[:4])
-    rewards = [m.person(data.users[3]).rank(prompt, texts).reward for m in (read, model)]
-    rewards = [reward - reward.mean() for reward in rewards]
-    np.testing.assert_allclose(*rewards, atol=0.05)
+    scores = [m.score(list(data.users), "", list(data.responses)) for m in (read, model)]
+    ours, theirs = (score - score.mean(axis=1, keepdims=True) for score in scores)
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.9
 
 
 def test_texts_and_their_embeddings_give_the_same(data, model, pool):
