@@ -44,7 +44,7 @@ def make_model(num_people: int) -> PreferenceModel:
         np.repeat(eye[None] / 4, num_people, axis=0),
     )
     population = Gaussian(np.zeros(NUM_FACTORS, np.float32), eye)
-    basis = RewardBasis(linear_params(kernel), population, np.float32(1))
+    basis = RewardBasis(linear_params(kernel), population, np.ones((), np.float32))
     users = tuple(f"w{number}" for number in range(num_people))
     return PreferenceModel(basis, people, users, {}, ModelEncoder.of(encoder))
 
@@ -77,6 +77,7 @@ def make_requests(kind: str, model: PreferenceModel, count: int, seed: int):
         body = {"prompt": "What now?", "candidates": texts}
         items = model.items("What now?", texts)
         if kind == "embeddings":
+            assert model.encoder is not None
             table = np.asarray(model.encoder.read(texts, ["What now?"] * len(texts)))
             body = {"candidates": np.round(table.astype(float), 6).tolist()}
         weights = model.people.mean[int(user[1:])]

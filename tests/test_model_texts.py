@@ -7,12 +7,12 @@ import chex
 import numpy as np
 import pytest
 from compilations import compilations
-from prefjax.data.table import write_table
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import prefjax
 from prefjax.basis import EMConfig
+from prefjax.data import write
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import HashedConfig, encode_few, encode_responses, make_hashed
 from prefjax.model import files
@@ -49,7 +49,7 @@ def same_person(one: Person, other: Person):
 
 def test_a_path_gives_the_model_of_its_data(data, model, tmp_path):
     path = tmp_path / "choices.jsonl"
-    write_table(data, path)
+    write(data, path)
     read = prefjax.fit(path, config=CONFIG)
     assert sorted(read.users) == sorted(data.users)
     assert set(model.users) == set(data.users)
@@ -109,10 +109,12 @@ def test_saved_and_loaded_with_everything_that_was_fitted(model, pool, tmp_path)
     with safe_open(tmp_path / files.FILE, "numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(file.metadata()["prefjax"])
-    idf = arrays["encoder/idf"].copy()
+    idf = arrays["encoder/0/idf"].copy()
     idf[0] += 0.5
-    about["digest"] = files._digest(arrays | {"encoder/idf": idf}, about)
-    save_file(arrays | {"encoder/idf": idf}, tmp_path / files.FILE, {"prefjax": json.dumps(about)})
+    about["digest"] = files._digest(arrays | {"encoder/0/idf": idf}, about)
+    save_file(
+        arrays | {"encoder/0/idf": idf}, tmp_path / files.FILE, {"prefjax": json.dumps(about)}
+    )
     changed = prefjax.load(tmp_path)
     with pytest.raises(ValueError, match=r"fitted with the encoder hashed .* is another one"):
         changed.items(prompt, ["What is this, 1000 times over?"])

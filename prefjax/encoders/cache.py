@@ -93,7 +93,8 @@ def encode_cached(
     def encode(some: Sequence[Text], rows: np.ndarray) -> list[np.ndarray]:
         return [encode_batch(encoder, some, rows)]
 
-    return _encode_cached([encoder], encode, texts, folder, batch_size, progress)[0]
+    vectors = _encode_cached([encoder], encode, texts, folder, batch_size, progress)[0]
+    return Embeddings.of(vectors, encoder.fingerprint)
 
 
 def encode_variants_cached(
@@ -126,7 +127,11 @@ def encode_variants_cached(
     def encode(some: Sequence[Text], rows: np.ndarray) -> list[np.ndarray]:
         return [check_batch(vectors, rows) for vectors in encode_variants(variants, some)]
 
-    return _encode_cached(variants, encode, texts, folder, batch_size, progress)
+    found = _encode_cached(variants, encode, texts, folder, batch_size, progress)
+    return [
+        Embeddings.of(vectors, variant.fingerprint)
+        for vectors, variant in zip(found, variants, strict=True)
+    ]
 
 
 class _Part:

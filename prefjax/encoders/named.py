@@ -36,6 +36,7 @@ from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read
 from prefjax.encoders.specification import Term, apply_options, parse
 from prefjax.encoders.sums import SumEncoder, own_texts
+from prefjax.types import Embeddings
 
 NAMES = (
     "hashed",
@@ -136,7 +137,7 @@ def encode_responses(
     prompts = [dataset.prompts[index] for index in dataset.prompt_index]
     vectors = _encode(encoder, as_read(encoder, dataset.responses, prompts), progress)
     _warn_of_equals(dataset, vectors)
-    return vectors
+    return Embeddings.of(vectors, encoder.fingerprint)
 
 
 def _encode(encoder: Encoder, texts: list[Text], progress: bool) -> np.ndarray:

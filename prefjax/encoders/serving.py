@@ -30,9 +30,7 @@ def as_read(encoder: Encoder, responses: Sequence[str], prompts: Sequence[str]) 
         prompts: Text of the prompt of each; empty where there is none.
     """
     pairs = zip(prompts, responses, strict=True)
-    return own_texts(
-        encoder, [(prompt, response) if prompt else response for prompt, response in pairs]
-    )
+    return own_texts(encoder, [pair if pair[0] else pair[1] for pair in pairs])
 
 
 def encode_few(encoder: Encoder, texts: Sequence[Text]) -> Embeddings:

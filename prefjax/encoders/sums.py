@@ -20,6 +20,7 @@ from jaxtyping import Float32
 from prefjax.encoders.contract import Encoder, Text, check_texts
 from prefjax.encoders.language import LanguageEncoder
 from prefjax.encoders.scores import ScoreEncoder
+from prefjax.types import Embeddings
 
 _VERSION = "sum-1"
 _RESPONSES = (
@@ -107,7 +108,8 @@ class SumEncoder:
             ValueError: If an entry has a lone surrogate.
         """
         check_texts(texts)
-        return self.join([part.encode(own_texts(part, texts)) for part in self.parts])
+        vectors = self.join([part.encode(own_texts(part, texts)) for part in self.parts])
+        return Embeddings.of(vectors, self.fingerprint)
 
 
 def own_texts(encoder: Encoder, texts: Sequence[Text]) -> list[Text]:

@@ -167,7 +167,7 @@ def _clean(features, label, sample_weight, offset, mean, precision, variance, po
 
 
 @lru_cache(maxsize=32)
-def _make_solver(solve_block: Callable[[Block, Any], LogisticFit], config: Any) -> Callable:
+def _make_solver(solve_block: Callable[..., LogisticFit], config: Any) -> Callable:
     """A solve for one user, with the rule that turns ``vmap`` into blocks of users."""
 
     @jax.custom_batching.custom_vmap

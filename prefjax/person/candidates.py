@@ -185,13 +185,8 @@ def _pad(
     """Reads all responses at once and pads prompts and responses to a few sizes."""
     if not len(counts) or counts.max() < 2:
         raise ValueError("a question needs two responses to one prompt; no prompt has two")
-    texts = is_texts(flat)
-    of_each = None
-    if texts:
-        of_each = [
-            prompt or "" for prompt, n in zip(prompts, counts, strict=True) for _ in range(n)
-        ]
-    items = reader(flat, of_each)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    items = reader(flat, [prompts[int(index)] or "" for index in owner] if is_texts(flat) else None)
     most = int(counts.max())
     if len(counts) == 1:
         shape = 1, bucket(most)

@@ -176,5 +176,5 @@ def item_block(
     vectors = np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
     every_response = np.arange(len(group))
     return np.concatenate(
-        [unit_size(utility[:, None], every_response), unit_size(vectors, everybody)], axis=1
+        [unit_size(utility[:, None], every_response), unit_size(vectors, every_response)], axis=1
     )
