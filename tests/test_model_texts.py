@@ -1,7 +1,6 @@
 """A model that knows its texts: fitted on them, asked and served by them, kept and loaded."""
 
 import json
-from dataclasses import replace
 
 import chex
 import numpy as np
@@ -165,7 +164,7 @@ class Reversed:
     """An encoder that nobody can make from a name."""
 
     def __init__(self, noise=0.0):
-        self.inner, self.noise = make_hashed(HashedConfig(dimension=160)), noise
+        self.inner, self.noise = make_hashed(HashedConfig()), noise
         self.fingerprint = f"reversed-{noise}"
 
     def encode(self, texts):
@@ -174,7 +173,7 @@ class Reversed:
 
 @pytest.mark.filterwarnings("ignore:nothing personal", "ignore:the fit still gained")
 def test_an_encoder_without_a_name_is_passed_again(data, tmp_path):
-    model = prefjax.fit(data, encoder=Reversed(), config=replace(CONFIG, max_steps=5))
+    model = prefjax.fit(data, encoder=Reversed(), config=CONFIG)
     model.save(tmp_path)
     loaded = prefjax.load(tmp_path)
     prompt, texts = data.prompts[0], list(data.responses[:4])
@@ -182,7 +181,7 @@ def test_an_encoder_without_a_name_is_passed_again(data, tmp_path):
         loaded.items(prompt, texts)
     loaded = prefjax.load(tmp_path, encoder=Reversed())
     chex.assert_trees_all_equal(*(m.items(prompt, texts) for m in (loaded, model)))
-    with pytest.warns(UserWarning, match=r"'reversed-0.001' stands for 'reversed-0.0'"):
+    with pytest.warns(UserWarning, match=r"'reversed-0.001' stands for .*'reversed-0.0'"):
         prefjax.load(tmp_path, encoder=Reversed(0.001))
     with pytest.raises(ValueError, match="is another one"):
         prefjax.load(tmp_path, encoder=Reversed(0.5))
