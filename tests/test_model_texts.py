@@ -1,18 +1,17 @@
 """A model that knows its texts: fitted on them, asked and served by them, kept and loaded."""
 
 import json
-from dataclasses import replace
 
 import chex
 import numpy as np
 import pytest
 from compilations import compilations
-from prefjax.data.table import write_table
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import prefjax
 from prefjax.basis import EMConfig
+from prefjax.data import write
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import HashedConfig, encode_few, encode_responses, make_hashed
 from prefjax.model import files
@@ -49,7 +48,7 @@ def same_person(one: Person, other: Person):
 
 def test_a_path_gives_the_model_of_its_data(data, model, tmp_path):
     path = tmp_path / "choices.jsonl"
-    write_table(data, path)
+    write(data, path)
     read = prefjax.fit(path, config=CONFIG)
     assert sorted(read.users) == sorted(data.users)
     assert set(model.users) == set(data.users)
@@ -109,10 +108,12 @@ def test_saved_and_loaded_with_everything_that_was_fitted(model, pool, tmp_path)
     with safe_open(tmp_path / files.FILE, "numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = json.loads(file.metadata()["prefjax"])
-    idf = arrays["encoder/idf"].copy()
+    idf = arrays["encoder/0/idf"].copy()
     idf[0] += 0.5
-    about["digest"] = files._digest(arrays | {"encoder/idf": idf}, about)
-    save_file(arrays | {"encoder/idf": idf}, tmp_path / files.FILE, {"prefjax": json.dumps(about)})
+    about["digest"] = files._digest(arrays | {"encoder/0/idf": idf}, about)
+    save_file(
+        arrays | {"encoder/0/idf": idf}, tmp_path / files.FILE, {"prefjax": json.dumps(about)}
+    )
     changed = prefjax.load(tmp_path)
     with pytest.raises(ValueError, match=r"fitted with the encoder hashed .* is another one"):
         changed.items(prompt, ["What is this, 1000 times over?"])
@@ -163,7 +164,7 @@ class Reversed:
     """An encoder that nobody can make from a name."""
 
     def __init__(self, noise=0.0):
-        self.inner, self.noise = make_hashed(HashedConfig(dimension=160)), noise
+        self.inner, self.noise = make_hashed(HashedConfig()), noise
         self.fingerprint = f"reversed-{noise}"
 
     def encode(self, texts):
@@ -172,7 +173,7 @@ class Reversed:
 
 @pytest.mark.filterwarnings("ignore:nothing personal", "ignore:the fit still gained")
 def test_an_encoder_without_a_name_is_passed_again(data, tmp_path):
-    model = prefjax.fit(data, encoder=Reversed(), config=replace(CONFIG, max_steps=5))
+    model = prefjax.fit(data, encoder=Reversed(), config=CONFIG)
     model.save(tmp_path)
     loaded = prefjax.load(tmp_path)
     prompt, texts = data.prompts[0], list(data.responses[:4])
@@ -180,7 +181,7 @@ def test_an_encoder_without_a_name_is_passed_again(data, tmp_path):
         loaded.items(prompt, texts)
     loaded = prefjax.load(tmp_path, encoder=Reversed())
     chex.assert_trees_all_equal(*(m.items(prompt, texts) for m in (loaded, model)))
-    with pytest.warns(UserWarning, match=r"'reversed-0.001' stands for 'reversed-0.0'"):
+    with pytest.warns(UserWarning, match=r"'reversed-0.001' stands for .*'reversed-0.0'"):
         prefjax.load(tmp_path, encoder=Reversed(0.001))
     with pytest.raises(ValueError, match="is another one"):
         prefjax.load(tmp_path, encoder=Reversed(0.5))

@@ -47,7 +47,8 @@ def fit(
         embeddings: One frozen embedding a response, in order of response id. For a data set they
             are made by the encoder if they are not given.
         encoder: How the model reads texts: a name for `prefjax.encoders.get_encoder` or an encoder.
-            ``"hashed"``, the default for a data set, is fitted to its texts. With comparisons alone
+            ``"hashed"``, the default for a data set, and hashed parts of a sum are fitted to its
+            texts. With comparisons alone
             it says where the embeddings come from; without, the model reads no texts.
         num_users: Number of users of comparisons, who are then numbered from 0 whether they have
             rows or not; by default users are those who have rows.

@@ -2,7 +2,8 @@
 
     hashed            fitted statistics (idf, projection, scales of style) lie in the model's file
     minilm, lm:…      made again by `get_encoder` when the first text comes
-    an object         has to be passed to `prefjax.load` again
+    a sum             part by part
+    an object         has to be passed to `prefjax.load` again, where it has no specification
 
 The fingerprint covers weights, settings and fitted statistics. Where that of a network differs, the
 numbers of three fixed texts decide: the same encoder on another device differs by rounding.
@@ -20,10 +21,11 @@ from prefjax.encoders import (
     Encoder,
     HashedConfig,
     HashedEncoder,
+    SumEncoder,
     as_read,
     encode_few,
     get_encoder,
-    make_hashed,
+    specification_of,
 )
 from prefjax.types import Embeddings
 
@@ -38,28 +40,56 @@ ROUNDING = 0.03
 _FITTED = ("idf", "projection", "style_scale")
 
 
+class PartRecord(NamedTuple):
+    """One encoder, alone or of a sum.
+
+    Attributes:
+        specification: For `get_encoder`; None where it was fitted or is an object without one.
+        fingerprint: Of the encoder, every fitted statistic included.
+        config: Settings of a fitted hashed encoder, None for others.
+    """
+
+    specification: str | None
+    fingerprint: str
+    config: Mapping[str, Any] | None = None
+
+
 class EncoderRecord(NamedTuple):
     """What a model's file says of its encoder, beside arrays.
 
     Attributes:
-        name: For `get_encoder`; None where an object was passed.
+        name: What messages call it.
         fingerprint: Of the encoder, every fitted statistic included.
         width: Numbers of an embedding.
-        config: Settings of a hashed encoder, None for others.
+        parts: The encoder, or those that it is the sum of.
     """
 
-    name: str | None
+    name: str
     fingerprint: str
     width: int
-    config: Mapping[str, Any] | None = None
+    parts: tuple[PartRecord, ...]
+
+    @classmethod
+    def from_json(cls, value: Any) -> "EncoderRecord":
+        """The record from plain values.
+
+        Raises:
+            TypeError: It is none.
+        """
+        parts = tuple(PartRecord(**part) for part in value["parts"])
+        return cls(**{**value, "parts": parts})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**self._asdict(), "parts": [part._asdict() for part in self.parts]}
 
 
 class ModelEncoder:
     """The encoder of a model, made when the first text comes.
 
     Args:
-        record: Name, fingerprint, width and settings.
-        arrays: Embeddings of ``PROBES`` as ``probes``, and the fitted statistics of a hashed one.
+        record: Names, fingerprints, width and settings.
+        arrays: Embeddings of ``PROBES`` as ``probes``, and the statistics of fitted parts.
         encoder: The encoder, where it is there already.
 
     Raises:
@@ -83,16 +113,19 @@ class ModelEncoder:
 
         Args:
             encoder: The encoder; what it was fitted to is kept.
-            name: Its name for `get_encoder`; None if it has none.
+            name: What messages call it; its specification or class by default.
         """
-        probes = np.asarray(_probe(encoder))
-        config, arrays = None, {"probes": probes}
-        if isinstance(encoder, HashedEncoder):
-            name, config = "hashed", dataclasses.asdict(encoder.config)
-            if encoder.fingerprint != make_hashed(encoder.config).fingerprint:
-                arrays |= {part: getattr(encoder, part) for part in _FITTED}
-        record = EncoderRecord(name, encoder.fingerprint, probes.shape[1], config)
-        return cls(record, arrays, encoder)
+        arrays = {"probes": np.asarray(_probe(encoder))}
+        parts = []
+        for place, part in enumerate(_parts(encoder)):
+            specification, config = specification_of(part), None
+            if specification is None and isinstance(part, HashedEncoder):
+                config = dataclasses.asdict(part.config)
+                arrays |= {f"{place}/{field}": getattr(part, field) for field in _FITTED}
+            parts.append(PartRecord(specification, part.fingerprint, config))
+        name = name or specification_of(encoder) or type(encoder).__name__
+        width = arrays["probes"].shape[1]
+        return cls(EncoderRecord(name, encoder.fingerprint, width, tuple(parts)), arrays, encoder)
 
     @property
     def fingerprint(self) -> str:
@@ -106,22 +139,22 @@ class ModelEncoder:
         Raises:
             ValueError: What can be had is another one, or there is no way to have it.
         """
-        name, fingerprint, _, config = self.record
-        if config is not None:
-            settings = HashedConfig(**config)
-            fitted: dict[str, Any] = {
-                part: self.arrays[part] for part in _FITTED if part in self.arrays
-            }
-            made: Encoder = HashedEncoder(settings, **fitted) if fitted else make_hashed(settings)
-        elif name is not None:
-            made = get_encoder(name)
-        else:
-            raise ValueError(
-                f"this model reads texts with the encoder {fingerprint!r}, which was passed to "
-                "prefjax.fit as an object: pass it to prefjax.load(folder, encoder=…) as well"
-            )
-        self._check(made)
-        return made
+        made = [self._make(place, part) for place, part in enumerate(self.record.parts)]
+        encoder = made[0] if len(made) == 1 else SumEncoder(tuple(made))
+        self._check(encoder)
+        return encoder
+
+    def _make(self, place: int, part: PartRecord) -> Encoder:
+        if part.config is not None:
+            idf, projection, style_scale = (self.arrays[f"{place}/{field}"] for field in _FITTED)
+            settings = HashedConfig(**part.config)
+            return HashedEncoder(settings, idf, projection, style_scale)
+        if part.specification is not None:
+            return get_encoder(part.specification)
+        raise ValueError(
+            f"this model reads texts with the encoder {part.fingerprint!r}, which was passed to "
+            "prefjax.fit as an object: pass it to prefjax.load(folder, encoder=…) as well"
+        )
 
     def read(self, responses: list[str], prompts: list[str]) -> Embeddings:
         """Embeddings of responses to prompts, read as they were when the model was fitted.
@@ -150,14 +183,13 @@ class ModelEncoder:
 
     @property
     def _shown(self) -> str:
-        name = self.record.name
-        return repr(self.fingerprint) if name is None else f"{name} ({self.fingerprint!r})"
+        return f"{self.record.name} ({self.fingerprint!r})"
 
     def _check(self, encoder: Encoder) -> None:
         if encoder.fingerprint == self.fingerprint:
             return
         probes, expected = np.asarray(_probe(encoder)), self.arrays["probes"]
-        if self.record.config is None and probes.shape == expected.shape:
+        if self._may_round(encoder) and probes.shape == expected.shape:
             off = float(np.linalg.norm(probes - expected) / np.linalg.norm(expected))
             if off <= ROUNDING:
                 warnings.warn(
@@ -170,6 +202,18 @@ class ModelEncoder:
             f"the model was fitted with the encoder {self._shown}; {encoder.fingerprint!r} is "
             "another one, and its numbers mean something else"
         )
+
+    def _may_round(self, encoder: Encoder) -> bool:
+        """Whether only networks differ, whose numbers depend on the device."""
+        parts = _parts(encoder)
+        return len(parts) == len(self.record.parts) and not any(
+            isinstance(part, HashedEncoder) and part.fingerprint != record.fingerprint
+            for part, record in zip(parts, self.record.parts, strict=True)
+        )
+
+
+def _parts(encoder: Encoder) -> tuple[Encoder, ...]:
+    return encoder.parts if isinstance(encoder, SumEncoder) else (encoder,)
 
 
 def _probe(encoder: Encoder) -> np.ndarray:

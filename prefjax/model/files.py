@@ -75,7 +75,7 @@ def save(
         "format": FORMAT,
         "users": users,
         "report": dict(report),
-        "encoder": None if encoder is None else encoder.record._asdict(),
+        "encoder": None if encoder is None else encoder.record.to_json(),
     }
     about["digest"] = _digest(arrays, about)
     header = {"prefjax": json.dumps(about)}
@@ -139,7 +139,7 @@ def _encoder(path: Path, arrays, about, encoder: Encoder | None) -> ModelEncoder
     if about.get("encoder") is None:
         return None if encoder is None else ModelEncoder.of(encoder)
     try:
-        record = EncoderRecord(**about["encoder"])
+        record = EncoderRecord.from_json(about["encoder"])
         own = {
             name.removeprefix(_ENCODER): array
             for name, array in arrays.items()

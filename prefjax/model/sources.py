@@ -1,16 +1,15 @@
 """What a model is fitted to, in one form, from whatever was passed."""
 
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data import Dataset
+from prefjax.data import Dataset, read
 from prefjax.data.names import report_near_equal
 from prefjax.data.validate import validate_embeddings
-from prefjax.encoders import Encoder, encode_responses, fit_hashed, get_encoder
+from prefjax.encoders import Encoder, encode_responses, fit_encoder, get_encoder
 from prefjax.model.encoder import ModelEncoder
 from prefjax.types import BASELINE, Array, Comparisons
 
@@ -38,32 +37,6 @@ class Training(NamedTuple):
     users: tuple[Any, ...]
     group: Int[Array, " response"] | None
     encoder: ModelEncoder | None
-
-
-def read(source: Any) -> Dataset:
-    """A data set from a file, a folder or a table.
-
-    Args:
-        source: A data set, or what `prefjax.data` reads.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read; the message names the row or the column.
-    """
-    if isinstance(source, Dataset):
-        return source
-    from prefjax import data
-
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        from prefjax.data.io import read_folder
-
-        return read_folder(Path(source))
-    any_layout = getattr(data, "read", None)
-    if any_layout is not None:
-        return any_layout(source)
-    from prefjax.data.table import read_table
-
-    return read_table(Path(source))
 
 
 def prepare(
@@ -102,8 +75,8 @@ def prepare(
             f"{dataset.name!r}; there must be one each, in their order"
         )
     _check_served(made, dataset, embeddings)
-    if group is None:
-        group = _groups(dataset)
+    if group is None and len(np.unique(dataset.group)) > 1:
+        group = dataset.group
     table = validate_embeddings(np.asarray(embeddings)).values
     return Training(dataset.comparisons, table, dataset.users, group, made)
 
@@ -138,12 +111,13 @@ def _named(encoder: str | Encoder) -> ModelEncoder:
 
 
 def _of_dataset(dataset: Dataset, encoder: str | Encoder) -> ModelEncoder:
-    """The same, where the hashed encoder is fitted to the texts that somebody compared."""
-    if encoder != "hashed":
-        return _named(encoder)
+    """The same, where a named hashed encoder is fitted to the texts that somebody compared."""
+    if not isinstance(encoder, str):
+        return ModelEncoder.of(encoder)
     rows = dataset.comparisons
     compared = np.unique(np.concatenate([rows.first, rows.second[rows.second != BASELINE]]))
-    return ModelEncoder.of(fit_hashed([dataset.responses[index] for index in compared]))
+    texts = [dataset.responses[index] for index in compared]
+    return ModelEncoder.of(fit_encoder(get_encoder(encoder), texts), encoder)
 
 
 def _check_served(
@@ -165,13 +139,6 @@ def _check_served(
                 "than the one to be fitted: the embeddings are of another encoder, in another "
                 "order, or made with or without the prompt"
             )
-
-
-def _groups(dataset: Dataset) -> Int[np.ndarray, " response"] | None:
-    """The conversation of each response, or its prompt; None where all have one."""
-    conversation = dataset.meta.get("conversation")
-    group = dataset.prompt_index if conversation is None else np.asarray(conversation)
-    return None if len(np.unique(group)) < 2 else np.unique(group, return_inverse=True)[1]
 
 
 def _number_users(
