@@ -12,6 +12,7 @@ from functools import lru_cache
 from prefjax.encoders import sentence
 from prefjax.encoders.contract import Encoder, Text, check_texts
 from prefjax.encoders.language import LanguageEncoder
+from prefjax.encoders.scores import ScoreEncoder
 from prefjax.encoders.sums import SumEncoder, own_texts
 from prefjax.types import Embeddings
 
@@ -48,6 +49,9 @@ def encode_few(encoder: Encoder, texts: Sequence[Text]) -> Embeddings:
     if isinstance(encoder, SumEncoder):
         parts = [encode_few(part, own_texts(part, texts)) for part in encoder.parts]
         return Embeddings.of(encoder.join(parts), encoder.fingerprint)
+    if isinstance(encoder, ScoreEncoder):
+        states = encode_few(encoder.states, texts)
+        return Embeddings.of(states @ encoder.weight.T, encoder.fingerprint)
     rows = next((few for few in _FEW if len(texts) <= few), None)
     reader = encoder
     if rows is not None and isinstance(encoder, sentence.SentenceEncoder | LanguageEncoder):
