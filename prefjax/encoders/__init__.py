@@ -6,6 +6,7 @@ embeds what is too large for one process. An encoder is anything with ``fingerpr
 (see ``Encoder``); a text is a string, or a pair of prompt and response.
 """
 
+from prefjax.encoders._style import STYLE_NAMES, style
 from prefjax.encoders.cache import default_folder, encode_cached
 from prefjax.encoders.contract import Encoder, Lengths, Text, TokenEncoder, check_texts
 from prefjax.encoders.corpus import encode_corpus, read_corpus
@@ -16,6 +17,7 @@ from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentenc
 from prefjax.encoders.template import chat_prompt
 
 __all__ = [
+    "STYLE_NAMES",
     "Encoder",
     "HashedConfig",
     "HashedEncoder",
@@ -38,4 +40,5 @@ __all__ = [
     "make_minilm",
     "make_sentence_encoder",
     "read_corpus",
+    "style",
 ]
