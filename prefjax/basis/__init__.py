@@ -10,7 +10,7 @@ takes the penalties as given (posterior scale 1 integrates people out, 0 is join
 """
 
 from prefjax.basis._fit import fit_block
-from prefjax.basis.gauge import Gauge, canonical, canonicalize
+from prefjax.basis.gauge import Gauge, canonical, canonicalize, rotate
 from prefjax.basis.head_fit import bound, fit_head
 from prefjax.basis.heads import HeadConfig, RewardHead, apply, init, to_raw
 from prefjax.basis.num_factors import NumFactorsResult, choose_num_factors
@@ -61,6 +61,7 @@ __all__ = [
     "regress",
     "regress_chosen",
     "ridge",
+    "rotate",
     "search_penalties",
     "search_utility",
     "stack_problems",

@@ -61,16 +61,23 @@ def canonicalize(
         features: φ of the responses by whose spread the axes are ordered.
     """
     gauge = canonical(features, basis.population.covariance)
-    out = basis.params["out"]
-    rotated = {name: _rotate(leaf, gauge) for name, leaf in out.items()}
-    return (
-        basis._replace(
-            params={**basis.params, "out": rotated},
-            population=_rotate_people(basis.population, gauge),
-        ),
-        _rotate_people(people, gauge),
-        gauge,
+    return *rotate(basis, people, gauge), gauge
+
+
+def rotate(basis: RewardBasis, people: Gaussian, gauge: Gauge) -> tuple[RewardBasis, Gaussian]:
+    """The same model on the axes of a gauge; predictions do not change.
+
+    Args:
+        basis: In the gauge from which ``gauge`` maps.
+        people: Posteriors of the training users, in that gauge.
+        gauge: A map to other axes, not necessarily the canonical ones.
+    """
+    out = {name: _rotate(leaf, gauge) for name, leaf in basis.params["out"].items()}
+    basis = basis._replace(
+        params={**basis.params, "out": out},
+        population=_rotate_people(basis.population, gauge),
     )
+    return basis, _rotate_people(people, gauge)
 
 
 def _rotate(leaf, gauge: Gauge):

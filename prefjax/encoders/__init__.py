@@ -8,6 +8,7 @@ is anything with ``fingerprint`` and ``encode`` (see ``Encoder``); a text is a s
 prompt and response.
 """
 
+from prefjax.encoders._style import STYLE_NAMES, style
 from prefjax.encoders.cache import default_folder, encode_cached, encode_variants_cached
 from prefjax.encoders.contract import Encoder, Lengths, Text, TokenEncoder, check_texts
 from prefjax.encoders.corpus import encode_corpus, read_corpus
@@ -28,6 +29,7 @@ from prefjax.encoders.template import chat_prompt
 
 __all__ = [
     "PAPER",
+    "STYLE_NAMES",
     "Encoder",
     "HashedConfig",
     "HashedEncoder",
@@ -59,4 +61,5 @@ __all__ = [
     "make_sentence_encoder",
     "read_corpus",
     "specification_of",
+    "style",
 ]

@@ -53,6 +53,20 @@ _CLASS_OF = {
     for index, words in reversed(list(enumerate(_CLASSES.values())))
     for word in words.split()
 }
+_COUNTED = (
+    *(name.replace("_", " ") + " words" for name in _CLASSES),
+    *("question marks", "exclamation marks", "commas", "semicolons", "colons", "full stops"),
+    *("opening brackets", "closing brackets", "double quotes", "single quotes", "hyphens"),
+    *("asterisks", "hash signs", "dashes", "ellipses", "slashes"),
+    *("apostrophes in words", "numbers", "abstract nouns", "long words", "capitals"),
+    *("list items", "emoji", "line breaks"),
+)
+_SHAPES = (
+    *("words (log)", "words", "sentences (log)", "words a sentence (log)", "letters a word"),
+    *("variety of words", "longest word (log)", "ends with a question", "ends with an exclamation"),
+)
+STYLE_NAMES = (*_COUNTED, *(f"{name} per word" for name in _COUNTED), *_SHAPES)
+"""What each number of `style` is, in its order."""
 _NUM_COUNTS = len(_CLASSES) + len(_PUNCTUATION) + 8
 _NUM_SHAPES = 9
 NUM_FEATURES = 2 * _NUM_COUNTS + _NUM_SHAPES

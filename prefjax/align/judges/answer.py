@@ -71,6 +71,8 @@ def parse(text: str, choices: Sequence[str], shown: Sequence[str] = ()) -> int |
 def read(text: str, request: Request, input_tokens: int = 0, output_tokens: int = 0) -> Result:
     """The result that an answer amounts to: ok with a choice, or invalid.
 
+    Without choices any text that is left after the thinking in front of it is an answer.
+
     Args:
         text: The answer; half characters in it are replaced.
         request: What was asked.
@@ -78,6 +80,10 @@ def read(text: str, request: Request, input_tokens: int = 0, output_tokens: int 
         output_tokens: Tokens written.
     """
     text = repaired(text)
+    if not request.choices:
+        said = "" if is_thinking(text) else _CLOSE.split(text)[-1].strip()
+        status = Status.OK if said else Status.INVALID
+        return Result(status, None, said or text, input_tokens, output_tokens)
     choice = parse(text, request.choices, request.question or ())
     status = Status.INVALID if choice is None else Status.OK
     return Result(status, choice, text, input_tokens, output_tokens)

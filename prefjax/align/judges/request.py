@@ -49,7 +49,8 @@ class Request(NamedTuple):
     Attributes:
         system: The system text.
         text: The user's text.
-        choices: The exact answers that count, one of which the answer must name and no other.
+        choices: The exact answers that count, one of which the answer must name and no other;
+            empty where the answer is a text of the judge's own.
         question: The question in the order in which the text shows it; what simulated judges read.
     """
 
@@ -64,7 +65,8 @@ class Result(NamedTuple):
 
     Attributes:
         status: How it ended.
-        choice: Index into the choices of the request if the status is ok, otherwise None.
+        choice: Index into the choices of the request if the status is ok and there are choices,
+            otherwise None.
         text: The answer, or why there is none.
         input_tokens: Tokens read, as the judge counts them.
         output_tokens: Tokens written.

@@ -1,0 +1,321 @@
+"""A folder that says what a model's axes mean: tables, figures, pages, cards.
+
+report.md            what was found and how it was tested
+axes.json            every number of it
+axis_bars.png        Fig. 5 with labels and intervals
+label_matrix.png     every label on every axis
+axis_01.png …        one page an axis
+person_<name>.png, person_<name>.html    a card
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from prefjax.data import Dataset, Split
+from prefjax.interpret import card, figures
+from prefjax.interpret._name_axes import DEFAULT, Naming, NamingConfig, name_axes
+from prefjax.interpret.axes import Axes, Rotation, make_axes
+from prefjax.interpret.properties import (
+    Properties,
+    content_properties,
+    join_properties,
+    style_properties,
+)
+from prefjax.interpret.readers import PropertyReader, Reader
+from prefjax.io.atomic import write_atomically
+from prefjax.metrics import Interval
+from prefjax.model import PreferenceModel
+from prefjax.types import BASELINE, Array, Gaussian
+
+MOST_PAGES = 16
+"""Axes with a page of their own, those of largest variance."""
+
+
+def default_properties(dataset: Dataset) -> Properties:
+    """What is known of texts without anybody's help: style and content.
+
+    Args:
+        dataset: Whose responses.
+    """
+    return join_properties(
+        style_properties(dataset.responses), content_properties(dataset.responses)
+    )
+
+
+def groups_of(dataset: Dataset) -> np.ndarray:
+    """Prompt of each response, or one for all where people judge each response by itself.
+
+    Args:
+        dataset: Its comparisons say which it is.
+    """
+    votes = bool((np.asarray(dataset.comparisons.second) == BASELINE).any())
+    return np.zeros(dataset.num_responses, int) if votes else np.asarray(dataset.prompt_index)
+
+
+def explain(
+    model: PreferenceModel,
+    dataset: Dataset,
+    embeddings: Float[Array, "response input"],
+    folder: str | Path,
+    *,
+    split: Split | None = None,
+    persons: Sequence[Any] = (),
+    properties: Properties | None = None,
+    reader: Reader | None = None,
+    refits: Sequence[Axes] = (),
+    rotation: Rotation = "varimax",
+    config: NamingConfig = DEFAULT,
+) -> tuple[Axes, Naming]:
+    """Names the axes of a model, tests the names, and writes a report.
+
+    Args:
+        model: From `prefjax.fit` or `prefjax.load`.
+        dataset: Texts, in the order of the embeddings.
+        embeddings: Of the encoder that the model was fitted with.
+        folder: Made if needed; files of the same names are replaced.
+        split: The split whose training cell the model was fitted to. Without it labels are tested
+            on prompts that the model may have seen, and nobody's choices are predicted; the report
+            says so.
+        persons: Training people who get a card, by name.
+        properties: Known properties; style and content of the texts by default.
+        reader: Who proposes and applies labels; the properties by default.
+        refits: Fits of other seeds or of a part of the people, on the same responses.
+        rotation: Of the axes; see `make_axes`.
+        config: Settings of the test.
+
+    Returns:
+        The axes and what their names were put through.
+
+    Raises:
+        KeyError: A person is not in the model.
+        ValueError: Embeddings and responses differ in number, or there is too little to test on.
+    """
+    if len(np.asarray(embeddings)) != dataset.num_responses:
+        raise ValueError(
+            f"{len(np.asarray(embeddings))} embeddings for {dataset.num_responses} responses"
+        )
+    beliefs = {person: model.person(person).belief for person in persons}
+    known = default_properties(dataset) if properties is None else properties
+    shown = None if split is None else ~np.asarray(split.is_new_response)
+    axes = make_axes(
+        model.basis, model.people, embeddings, groups_of(dataset), shown=shown, rotation=rotation
+    )
+    naming = name_axes(
+        axes,
+        dataset,
+        PropertyReader(known) if reader is None else reader,
+        split=split,
+        refits=refits,
+        config=config,
+    )
+    cards = {
+        person: card.standing_of(
+            axes, [axes.basis.population, _person_of(axes, model.users.index(person))]
+        )
+        for person in beliefs
+    }
+    write_report(folder, axes, naming, dataset, properties=known, cards=cards, split=split)
+    return axes, naming
+
+
+def _person_of(axes: Axes, index: int) -> Gaussian:
+    return Gaussian(axes.people.mean[index], axes.people.covariance[index])
+
+
+def write_report(
+    folder: str | Path,
+    axes: Axes,
+    naming: Naming,
+    dataset: Dataset,
+    *,
+    properties: Properties | None = None,
+    cards: dict[Any, card.Standing] | None = None,
+    split: Split | None = None,
+) -> None:
+    """Writes the files of the module docstring.
+
+    Args:
+        folder: Made if needed.
+        axes: From `make_axes`.
+        naming: From `name_axes`.
+        dataset: Texts.
+        properties: Known properties, for the pages.
+        cards: Where people stand, by name.
+        split: As it was given to `name_axes`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {
+        "axis_bars.png": figures.axis_bars(axes, naming),
+        "label_matrix.png": figures.label_matrix(naming),
+    }
+    for axis in np.argsort(-axes.variance)[:MOST_PAGES].tolist():
+        name = f"axis_{axis + 1:02d}.png"
+        drawn[name] = figures.axis_page(axes, axis, dataset, naming, properties=properties)
+    for name, figure in drawn.items():
+        _write(folder / name, card.to_png(figure))
+    written = []
+    for person, standing in (cards or {}).items():
+        name = file_name(person)
+        picture = card.person_card(f"Person {person}", standing, naming)
+        _write(folder / f"{name}.png", card.to_png(picture))
+        page = card.card_html(f"Person {person}", standing, naming)
+        _write(folder / f"{name}.html", page.encode())
+        written.append(name)
+    _write(folder / "axes.json", (json.dumps(to_json(naming), indent=1) + "\n").encode())
+    _write(folder / "report.md", summary(axes, naming, split=split, cards=written).encode())
+
+
+def file_name(person: Any) -> str:
+    """A file name for any person's name, different for different people.
+
+    Args:
+        person: Name or number.
+
+    >>> file_name("w12"), file_name("../x") != file_name("--/x")
+    ('person_w12', True)
+    """
+    text = str(person)
+    plain = re.sub(r"[^A-Za-z0-9-]", "", text)[:40]
+    mark = "" if plain == text else "_" + text.encode().hex()[:32]
+    return f"person_{plain}{mark}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda partial: partial.write_bytes(content))
+
+
+def _interval(one: Interval | None) -> list[float | None]:
+    if one is None:
+        return [None, None, None]
+    return [_number(one.value), _number(one.low), _number(one.high)]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def to_json(naming: Naming) -> dict[str, Any]:
+    """Every number of a naming in plain values; NaN becomes None.
+
+    Args:
+        naming: From `name_axes`.
+    """
+    entries = []
+    for axis, one in enumerate(naming.axes):
+        fit = one.fidelity
+        entries.append(
+            {
+                "axis": axis + 1,
+                "name": one.name,
+                "label": one.label.text if one.label else None,
+                "failed": list(one.failed),
+                "variance": one.variance,
+                "auc": _interval(fit and fit.auc),
+                "spearman": _interval(fit and fit.spearman),
+                "num_pairs": fit.num_pairs if fit else 0,
+                "p_rotation": one.p_rotation,
+                "p_choices": _number(one.p_choices),
+                "p_intruder": float(naming.intruder.p[axis]),
+                "intruder_rate": float(naming.intruder.rate[axis]),
+                "p_holm": one.p,
+                "best_other": _number(one.best_other),
+                "length": one.length,
+                "shuffled": _number(one.shuffled),
+                "stability": _number(one.stability),
+            }
+        )
+    found = {"axes": entries, "random_intruder_rate": _number(naming.intruder.random_rate)}
+    for name in ("choices", "named_choices"):
+        one = getattr(naming, name)
+        found[name] = one and {
+            "label_auc": one.label_auc,
+            "basis_auc": one.basis_auc,
+            "population_auc": one.population_auc,
+            "retained": _interval(one.retained),
+            "minus_population": _interval(one.minus_population),
+            "num_users": one.num_users,
+        }
+    found["matrix"] = [[_number(value) for value in row] for row in naming.matrix.tolist()]
+    found["reader"] = {name: _number(value) for name, value in naming.reader.items()}
+    return found
+
+
+def summary(
+    axes: Axes, naming: Naming, *, split: Split | None = None, cards: Sequence[str] = ()
+) -> str:
+    """The report as Markdown.
+
+    Args:
+        axes: From `make_axes`.
+        naming: From `name_axes`.
+        split: As it was given to `name_axes`.
+        cards: File names of cards, without their endings.
+    """
+    lines = [
+        "# What the axes mean",
+        "",
+        f"{naming.num_named} of {axes.num_axes} axes have a name that passed every test.",
+        "",
+        "| axis | name | tested label | variance | AUC on test pairs | p (Holm) | intruder | "
+        "stability | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for axis in np.argsort(-axes.variance).tolist():
+        one = naming.axes[axis]
+        auc = _interval(one.fidelity and one.fidelity.auc)
+        shown = "–" if auc[0] is None else f"{auc[0]:.3f} [{auc[1]:.3f}, {auc[2]:.3f}]"
+        stable = "–" if np.isnan(one.stability) else f"{one.stability:.2f}"
+        cells = [
+            str(axis + 1),
+            _cell(one.name),
+            _cell(one.label.text if one.label else "–"),
+            f"{one.variance:.3g}",
+            shown,
+            f"{one.p:.2g}",
+            f"{naming.intruder.rate[axis]:.2f}",
+            stable,
+            _cell("; ".join(one.failed) or "nothing"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *_choices_lines(naming), ""]
+    lines += [
+        f"The odd pair of five was found on {naming.intruder.random_rate:.0%} of random directions "
+        "(chance: 20%).",
+        "",
+        "Reading: " + ", ".join(f"{name} {value:g}" for name, value in naming.reader.items()) + ".",
+    ]
+    if split is None:
+        lines += [
+            "",
+            "No split was given: the model may have been fitted to the prompts that test.",
+        ]
+    for name in cards:
+        lines += ["", f"[{name}]({name}.html)"]
+    return "\n".join(lines) + "\n"
+
+
+def _choices_lines(naming: Naming) -> list[str]:
+    lines = []
+    for name, one in (("all labels", naming.choices), ("named axes", naming.named_choices)):
+        if one is None:
+            continue
+        kept, gain = one.retained, one.minus_population
+        lines.append(
+            f"Held-out people's choices from {name} alone: AUC {one.label_auc:.3f} (model "
+            f"{one.basis_auc:.3f}, {one.num_users} people), retained share {kept.value:.2f} "
+            f"[{kept.low:.2f}, {kept.high:.2f}], personal − population {gain.value:+.3f} "
+            f"[{gain.low:+.3f}, {gain.high:+.3f}]."
+        )
+    return lines or ["Nobody's choices were predicted from labels."]
+
+
+def _cell(text: str) -> str:
+    """A text inside a Markdown table."""
+    return figures.plain(text, 160).replace("|", "\\|").replace("<", "&lt;")
