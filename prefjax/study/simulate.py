@@ -26,6 +26,7 @@ from prefjax.study._replay import replay
 from prefjax.study.browser import Browser, Seen
 from prefjax.study.config import StopConfig, write_config
 from prefjax.study.engine import DATA
+from prefjax.study.export import COMPARED, StudyExport, export, name_of, read_export
 from prefjax.study.materials import (
     EMBEDDINGS,
     MODEL,
@@ -38,6 +39,7 @@ from prefjax.study.progress import measure_progress
 from prefjax.study.store import FILE as DATABASE
 from prefjax.study.store import Store
 
+EXPORT = "export"
 FAULTS = ("double", "both_at_once", "back", "second_tab", "reload", "hang_up")
 
 
@@ -96,8 +98,8 @@ class SimulateResult(NamedTuple):
             *(f"PROBLEM: {problem}" for problem in self.problems[:20]),
             f"{len(self.problems)} problems"
             if self.problems
-            else "every trial answered once, sides balanced, the database equal to what people "
-            "sent, replay identical",
+            else "every trial answered once, sides balanced, the export equal to what people sent, "
+            "replay identical",
         ]
 
 
@@ -117,7 +119,8 @@ def simulate(
 
     Args:
         folder: The study.
-        out: A folder that is made; holds a copy that says that it is simulated, and its database.
+        out: A folder that is made; holds a copy that says that it is simulated, its database and
+            its export.
         config: How many people, and what befalls them.
 
     Raises:
@@ -144,7 +147,8 @@ def simulate(
         tally.is_over.set()
         reaper.join()
     store = Store(out / DATA / DATABASE)
-    problems = tally.problems + _compare(materials, store, records)
+    export(materials, store, out / EXPORT)
+    problems = tally.problems + _compare(materials, store, read_export(out / EXPORT), records)
     store.close()
     return SimulateResult(
         num_people=len(records),
@@ -443,9 +447,12 @@ class _Participant:
 
 
 def _compare(
-    materials: Materials, store: Store, records: list[tuple[str, dict[int, Choice]]]
+    materials: Materials,
+    store: Store,
+    exported: StudyExport,
+    records: list[tuple[str, dict[int, Choice]]],
 ) -> list[str]:
-    """Differences between what people believe and what the database holds."""
+    """Differences between what people believe and what the study exports."""
     from prefjax.study.identity import hash_token
 
     problems = []
@@ -454,20 +461,18 @@ def _compare(
         problems.append(f"people by state: {found.states}")
     if found.worst > 1:
         problems.append(f"sides differ by {found.worst} within a phase of a person")
+    kept: dict[str, dict[int, tuple[int, int, str]]] = {}
+    for row in exported.trials:
+        own = kept.setdefault(row["participant"], {})
+        own[row["index"]] = row["left"], row["right"], row["choice"]
+    num_compared = sum(row["kind"] in COMPARED for row in exported.trials)
+    if len(exported.dataset.comparisons.user) != num_compared:
+        problems.append("choices are missing from the exported data set")
     for token, believed in records:
         person = store.one("SELECT number FROM participant WHERE token_hash = ?", hash_token(token))
-        if person is None:
-            problems.append("a person is not in the database")
-            continue
-        rows = store.all(
-            "SELECT * FROM trial NATURAL LEFT JOIN answer WHERE participant = ? ORDER BY idx",
-            person["number"],
-        )
-        kept = {}
-        for row in rows:
-            pair = (row["first"], row["second"])
-            left, right = reversed(pair) if row["swapped"] and pair[0] >= 0 else pair
-            kept[row["idx"]] = (left, right, row["choice"])
-        if kept != {index: choice[1:] for index, choice in believed.items()}:
-            problems.append(f"participant {person['number']}: the database differs from the record")
+        name = "" if person is None else name_of(person["number"])
+        if kept.pop(name, None) != {index: choice[1:] for index, choice in believed.items()}:
+            problems.append(f"the export of {name or 'a person'} differs from the record")
+    if kept:
+        problems.append(f"the export has people whom nobody was: {sorted(kept)}")
     return problems + [f"replay: {line}" for line in replay(materials, store).differences]
