@@ -24,7 +24,6 @@ from prefjax.person import laplace
 from prefjax.study.config import PowerConfig
 from prefjax.study.design import ARMS
 from prefjax.study.export import COMPARED, StudyExport
-from prefjax.types import Gaussian
 
 MOST_PEOPLE = 100_000
 """Where the search for the number of people that is needed ends."""
@@ -107,10 +106,7 @@ def analyze(study: StudyExport, power: PowerConfig) -> Analysis:
     place = {name: index for index, name in enumerate(done)}
     trials = [row for row in study.trials if row["participant"] in place]
     tests = [row for row in trials if row["kind"] == "test"]
-    user = np.array([place[row["participant"]] for row in tests])
-    win = np.array([row["win"] for row in tests])
-    arm = np.array([row["arm"] for row in tests])
-    by_person = np.stack([_means(win[arm == name], user[arm == name], len(done)) for name in ARMS])
+    by_person = win_rates(tests, done)
     failed = {row["participant"]: row["failed_checks"] for row in study.participants}
     careful = np.array([failed[name] < 2 for name in done])
     level = power.level
@@ -118,7 +114,7 @@ def analyze(study: StudyExport, power: PowerConfig) -> Analysis:
     def interval(values: np.ndarray) -> Interval:
         return metrics.mean_interval(values, level=level, bounds=(0.0, 1.0))
 
-    shown = [k for k, name in enumerate(ARMS) if (arm == name).any()]
+    shown = [k for k, rates in enumerate(by_person) if not np.isnan(rates).all()]
     accuracy, nll = _learning_curve(study, done, tests)
     counts = np.unique([failed[name] for name in done], return_counts=True)
     ended = [row["end"] or "unfinished" for row in study.participants]
@@ -133,7 +129,10 @@ def analyze(study: StudyExport, power: PowerConfig) -> Analysis:
             for k in shown[1:]
         },
         by_person=by_person,
-        ties={ARMS[k]: float(np.mean(win[arm == ARMS[k]] == 0.5)) for k in shown},
+        ties={
+            ARMS[k]: float(np.mean([row["win"] == 0.5 for row in tests if row["arm"] == ARMS[k]]))
+            for k in shown
+        },
         accuracy=metrics.mean_interval(accuracy, level=level, bounds=(0.0, 1.0)),
         nll=metrics.mean_interval(nll, level=level),
         repeats=metrics.agreement(*_repeats(trials)[:2]),
@@ -163,6 +162,22 @@ def analyze(study: StudyExport, power: PowerConfig) -> Analysis:
         ),
         power=find_power(by_person[0], power),
     )
+
+
+def win_rates(
+    tests: Sequence[dict[str, Any]], people: Sequence[str]
+) -> Float[np.ndarray, "arm person"]:
+    """Win rate of each person in each arm, NaN where there is none.
+
+    Args:
+        tests: Test trials of these people.
+        people: Their names.
+    """
+    place = {name: index for index, name in enumerate(people)}
+    user = np.array([place[row["participant"]] for row in tests], int)
+    win = np.array([row["win"] for row in tests], float)
+    arm = np.array([row["arm"] for row in tests])
+    return np.stack([_means(win[arm == name], user[arm == name], len(people)) for name in ARMS])
 
 
 def find_power(win_rate: Float[np.ndarray, " person"], config: PowerConfig) -> Power:
@@ -245,19 +260,16 @@ def _learning_curve(
             if row["participant"] == name and row["kind"] == "adaptive"
         ]
         beliefs.append((final[name]["final_mean"], final[name]["final_covariance"]))
-        rows = [[], []]
-        for mean, covariance in beliefs:
-            belief = Gaussian(np.array(mean), np.array(covariance).reshape(len(mean), -1))
-            logit, variance = laplace.predict_logit(belief, gap, offset)
-            logit = np.asarray(
-                laplace.moderated_logit(np.asarray(logit), scale * np.asarray(variance))
-            )
-            # A tie is neither predicted nor missed; a prediction of exactly 0 is half right.
-            right_side = np.where(logit == 0, 0.5, (logit > 0) == (label > 0.5))
-            rows[0].append(np.mean(np.where(label == 0.5, 0.5, right_side)))
-            rows[1].append(np.mean(np.asarray(metrics.nll(logit, label))))
-        accuracy.append(rows[0])
-        nll.append(rows[1])
+        means = np.array([mean for mean, _ in beliefs], np.float64)
+        spread = np.array([covariance for _, covariance in beliefs], np.float64)
+        spread = spread.reshape(*means.shape, -1)
+        mean = means @ gap.T + offset[None]
+        variance = np.einsum("tj,njk,tk->nt", gap, spread, gap)
+        logit = np.asarray(laplace.moderated_logit(mean, scale * np.maximum(variance, 0)))
+        # A tie is neither predicted nor missed; a prediction of exactly 0 is half right.
+        is_right = np.where(logit == 0, 0.5, (logit > 0) == (label > 0.5)[None])
+        accuracy.append(np.where(label[None] == 0.5, 0.5, is_right).mean(axis=1))
+        nll.append(np.asarray(metrics.nll(logit, np.tile(label, (len(logit), 1)))).mean(axis=1))
     return np.array(accuracy, np.float64), np.array(nll, np.float64)
 
 

@@ -88,7 +88,7 @@ def _draw_arms(study: StudyExport, found: Analysis) -> "Figure":
             capsize=3,
         )
     axes.axhline(0.5, color="#999999", lw=0.8, zorder=0)
-    axes.set_xticks(range(len(names)), [LABELS[name] for name in names])
+    axes.set_xticks(range(len(names)), [LABELS[name].replace(" ", "\n", 1) for name in names])
     axes.set_xlim(-0.5, len(names) - 0.3)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("win rate over the default")

@@ -16,6 +16,12 @@ import numpy as np
 from jaxtyping import Float
 
 from prefjax.data.attributes import WorldConfig, gaussian_users, measure
+from prefjax.study.config import StudyConfig
+from prefjax.study.engine import StudyEngine
+from prefjax.study.pages import ConsentPage, ReasonsPage, SurveyPage, TrialPage
+
+_CLEAR = 0.3
+"""Weight on the length beyond which a person says that they like short or long answers."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +91,64 @@ def make_people(
     """
     weights = gaussian_users(num_people, rng)[0] + np.array(config.common_taste)[None]
     return SimulatedPeople(weights, weights @ measure(responses).T, config)
+
+
+def answer_survey(config: StudyConfig, weights: Float[np.ndarray, " attribute"]) -> dict[str, str]:
+    """Answers of a simulated person, by id of the question; nobody is screened out.
+
+    A question ``length`` with the options short, long and neither is answered by the weight on the
+    length of a text, any other one by its first option.
+
+    Args:
+        config: The study.
+        weights: True weights.
+    """
+    answers = {}
+    for question in config.survey:
+        texts = [option.text for option in question.options if not option.screen_out]
+        if question.id == "length" and len(texts) == 3:
+            place = 0 if weights[0] < -_CLEAR else 1 if weights[0] > _CLEAR else 2
+            answers[question.id] = texts[place]
+        elif texts:
+            answers[question.id] = texts[0]
+        elif question.required:
+            answers[question.id] = "nothing'); DROP TABLE answer;--"
+    return answers
+
+
+def take_part(
+    engine: StudyEngine, people: SimulatedPeople, user: int, rng: np.random.Generator
+) -> int:
+    """A simulated person takes part, without pages.
+
+    Args:
+        engine: The study.
+        people: The people.
+        user: Which of them.
+        rng: Source of errors in choosing.
+
+    Returns:
+        The participant's number.
+    """
+    materials, participant = engine.materials, engine.start().participant
+    place = {
+        (materials.prompts[materials.prompt_index[index]], text): index
+        for index, text in enumerate(materials.responses)
+    }
+    expected = {check.question: check.expected for check in materials.config.attention}
+    while True:
+        page = engine.next(participant)
+        if isinstance(page, ConsentPage):
+            engine.consent(participant, materials.config.consent_version)
+        elif isinstance(page, SurveyPage):
+            engine.survey(participant, answer_survey(materials.config, people.weights[user]))
+        elif isinstance(page, ReasonsPage):
+            engine.reasons(participant, "")
+        elif isinstance(page, TrialPage):
+            left, right = (place.get((page.prompt, text), -1) for text in (page.left, page.right))
+            choice = expected.get(page.prompt, "A")
+            if left >= 0:
+                choice = people.choose(rng, user, left, right)
+            engine.answer(participant, page.index, choice)
+        else:
+            return participant

@@ -14,8 +14,7 @@ class Progress(NamedTuple):
     Attributes:
         states: People by where they are.
         wanted: People who shall finish.
-        left: Trials of the default, adaptive and test phase with each response on the left: by
-            phase, (swapped, not swapped).
+        left: Answered trials with the sides swapped and not swapped, by phase.
         worst: Largest difference of the two in a finished phase of one person.
         arms: Answered test trials by arm.
         answered: People by the number of their answers, those who ended early or are still there.
@@ -72,7 +71,7 @@ def measure_progress(store: Store, materials: Materials) -> Progress:
         states[state] += 1
         if row["end"] is None:
             unfinished[answered[row["number"]]] += 1
-    left = dict.fromkeys(total, (0, 0))
+    left: dict[str, tuple[int, int]] = dict.fromkeys(total, (0, 0))
     worst = 0
     for row in store.all(
         "SELECT participant, phase, SUM(swapped) AS s, COUNT(*) AS n FROM trial NATURAL JOIN "

@@ -34,7 +34,12 @@ from prefjax.study.materials import (
     Materials,
     read_materials,
 )
-from prefjax.study.people import PeopleConfig, SimulatedPeople, make_people
+from prefjax.study.people import (
+    PeopleConfig,
+    SimulatedPeople,
+    answer_survey,
+    make_people,
+)
 from prefjax.study.progress import measure_progress
 from prefjax.study.store import FILE as DATABASE
 from prefjax.study.store import Store
@@ -328,18 +333,9 @@ class _Participant:
         return self._browser.get(self._path)
 
     def _survey(self, seen: Seen) -> Seen:
-        answers = {}
-        for question in self._materials.config.survey:
-            texts = [option.text for option in question.options if not option.screen_out]
-            if texts:
-                place = int(self._rng.integers(len(texts)))
-                if question.id == "length" and len(texts) == 3:  # short, long, depends
-                    weight = float(self._people.weights[self._user, 0])
-                    place = 0 if weight < -0.3 else 1 if weight > 0.3 else 2
-                answers[f"q-{question.id}"] = texts[place]
-            elif question.required:
-                answers[f"q-{question.id}"] = "nothing'); DROP TABLE answer;--"
-        self._browser.insist(self._path, seen.hidden | answers)
+        answers = answer_survey(self._materials.config, self._people.weights[self._user])
+        fields = {f"q-{question}": answer for question, answer in answers.items()}
+        self._browser.insist(self._path, seen.hidden | fields)
         return self._browser.get(self._path)
 
     def _reasons(self, seen: Seen) -> Seen:
