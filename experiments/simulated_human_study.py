@@ -1,44 +1,43 @@
 """The paper's study with people, as a simulation: would 28 people notice that it is about them?
 
-    python -m experiments.simulated_human_study smoke     # 8 people × (5 + 5)
-    python -m experiments.simulated_human_study paper     # 28 people × (15 + 15), 200 repetitions;
-                                                          # 75 s of CPU
+    python -m experiments.simulated_human_study smoke     # 8 people × (5 + 5 + 5)
+    python -m experiments.simulated_human_study paper     # 28 people × (15 + 15 + 15), repeated
 
-Expected of ``paper``, win rate over the default:
+EXPECTED
 
-    arm                         first study             mean of 200   interval above chance
-    personalized                .731 [.681, .781]       .732          100 %
-    other_user                  .495 [.430, .560]       .504            0 %
-    personalized − other_user   +.236 [+.170, +.301]    +.228         100 %
-
-and 67 % [57.4, 76.6] in the study of the paper.
-
-Nobody real takes part. Each simulated person answers 15 questions chosen by active learning, and
-then compares, for 15 new prompts and once each with the sides dealt at random, the response chosen
-for them with the default, one sample of the language model; and in the arm ``other_user`` the
-response chosen for somebody else. Both are the best of sixteen samples; intervals are Student's t
-over people. The study is repeated with new noise in the final answers of the same people, which
-shows how often its interval would leave out one half.
+Nobody real takes part, but the study is the one that real people would take part in: the same
+`prefjax.study.StudyEngine` asks and shows, without web pages. Each simulated person answers 15
+questions chosen by active learning and then compares, for 15 new prompts, the best of sixteen
+samples of a language model for them with the default, one more sample; and for 15 others the best
+for somebody else. Sides are balanced, no prompt comes twice, and the person does not know which is
+which. Intervals are Student's t over people. The study is repeated with new noise in the final
+answers of the same people, which shows how often its interval would leave out one half.
 
 References:
     arXiv 2503.06358, section 5.2.
 """
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import lm, metrics
-from prefjax.align import best_of_n_checked
-from prefjax.align.judges import ATTRIBUTES, AttributeJudge, Question
+from prefjax.data.attributes import WorldConfig, measure
+from prefjax.io import digest_json
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.lm.bundled import OFFLINE
-from prefjax.types import Gaussian
+from prefjax.model import PreferenceModel
+from prefjax.study import Materials, StudyConfig, StudyEngine, replay
+from prefjax.study.config import ArmsConfig, AttentionCheck, ExampleTrial, PhasesConfig, StopConfig
+from prefjax.study.people import PeopleConfig, SimulatedPeople, take_part
 
-ARMS = ("personalized", "other_user")
+ARMS = {"personal": "personalized", "other": "other_user"}
+"""What the arms of the study are called in results."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,13 @@ class Config:
         num_trials: Comparisons of each arm by each of them.
         num_samples: Samples of which the best is shown.
         num_studies: Repetitions.
+        people: How people choose.
     """
 
     simulation: SimulationConfig = field(
-        default_factory=lambda: SimulationConfig(new_users=1 / 3, num_questions=15)
+        default_factory=lambda: SimulationConfig(
+            world=WorldConfig(test_fraction=0.3), new_users=1 / 3
+        )
     )
     model: str = str(OFFLINE)
     seed: int = 0
@@ -66,6 +68,7 @@ class Config:
     num_trials: int = 15
     num_samples: int = 16
     num_studies: int = 200
+    people: PeopleConfig = field(default_factory=PeopleConfig)
 
 
 PRESETS = {
@@ -74,58 +77,108 @@ PRESETS = {
 }
 
 
-def choose_texts(sim: Simulation, texts: list[list[str]], config: Config) -> dict[str, np.ndarray]:
-    """Index of the sample for every person and prompt, by arm."""
-    basis = sim.fit_pref()
-    pool = sim.pool(basis, texts)
-    known = sim.interview(basis)
-    own = Gaussian(*(array[: config.num_people, config.num_questions] for array in known))
-    other = Gaussian(*(np.roll(array, len(array) // 2, axis=0) for array in own))
-    return {
-        arm: np.asarray(best_of_n_checked(people, pool).index)
-        for arm, people in zip(ARMS, (own, other), strict=True)
-    }
-
-
-def one_study(
-    sim: Simulation, trials: dict[str, list[Question]], noise: int, config: Config
-) -> np.ndarray:
-    """Win of the chosen response in every trial of every arm, [arm, person, trial]."""
-    people = dict(zip(sim.names, sim.weights, strict=True))
-    judge = AttributeJudge(people, config=sim.config.world.choice, seed=noise)
-    rng, wins = np.random.default_rng((config.seed, noise)), []
-    for arm in ARMS:
-        swapped = rng.random(len(trials[arm])) < 0.5
-        requests = [
-            ATTRIBUTES.render(q._replace(first=q.second, second=q.first) if swap else q)
-            for q, swap in zip(trials[arm], swapped, strict=True)
-        ]
-        named = np.array([result.choice for result in judge.complete(requests)])
-        wins.append((named == swapped).astype(float))
-    return np.stack(wins).reshape(len(ARMS), -1, config.num_trials)
+def make_materials(sim: Simulation, samples: list[list[str]], config: Config) -> Materials:
+    """The study: written responses to seen prompts are asked about, samples to new ones tested."""
+    basis, people = sim.fit_known()
+    dataset = sim.world.dataset
+    asked = [[dataset.responses[place] for place in row] for row in sim.world.seen]
+    tested = [list(dict.fromkeys(row)) for row in samples]  # a sample that came twice is one
+    texts = asked + tested
+    flat = tuple(text for row in texts for text in row)
+    counts = [len(row) for row in texts]
+    ask = PhasesConfig(num_adaptive=config.num_questions, num_repeats=0, time_limit=60.0)
+    study = StudyConfig(
+        consent="Simulated people agree.",
+        practice=(ExampleTrial("Practice?", ("one", "two")),),
+        attention=(
+            AttentionCheck("Please choose answer A.", ("one", "two"), "A"),
+            AttentionCheck("Please choose answer B.", ("one", "two"), "B"),
+        ),
+        seed=config.seed,
+        simulated=True,
+        phases=ask,
+        arms=ArmsConfig(config.num_trials, config.num_trials, 0),
+        stop=StopConfig(complete=config.num_people + 1),
+    )
+    model = PreferenceModel(basis, people, tuple(range(len(people.mean))), {})
+    return Materials(
+        config=study,
+        model=model,
+        prompts=(*sim.seen_prompts, *sim.prompts),
+        responses=flat,
+        prompt_index=np.repeat(np.arange(len(texts), dtype=np.int32), counts),
+        use=("adaptive",) * len(asked) + ("test",) * len(tested),
+        default=np.concatenate([[0], np.cumsum(counts)[:-1]]),
+        items=model.items(sim.embed(flat)),
+        digest=digest_json(list(flat)),
+    )
 
 
 def run(config: Config) -> runs.Result:
-    """One pool of samples, many studies of the same people."""
+    """One study, and many with other errors in its test answers."""
     sim = Simulation(config.simulation, config.seed)
     drawn = sample_texts(
         jax.random.key(config.seed), lm.load(config.model), sim.prompts, config.num_samples + 1
     )
-    texts = [row[1:] for row in drawn]
-    rng, trials = np.random.default_rng(config.seed), {arm: [] for arm in ARMS}
-    chosen = choose_texts(sim, texts, config)
-    for u in range(config.num_people):
-        for p in rng.permutation(len(texts))[: config.num_trials]:
-            for arm in ARMS:
-                shown = texts[p][chosen[arm][u, p]]
-                trials[arm].append(Question(sim.names[u], sim.prompts[p], shown, drawn[p][0]))
-    wins = np.stack([one_study(sim, trials, noise, config) for noise in range(config.num_studies)])
+    materials = make_materials(sim, drawn, config)
+    people = SimulatedPeople(
+        sim.weights, sim.weights @ measure(materials.responses).T, config.people
+    )
+    gaps, first = hold_study(materials, people, config)
+    expected = people.expected_win(gaps)
+    assert np.isfinite(expected).all()
+    wins = np.concatenate(
+        [first[None], draw_wins(people, gaps, config.num_studies - 1, config.seed)]
+    )
+    return summarize(wins, config)
+
+
+def hold_study(
+    materials: Materials, people: SimulatedPeople, config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """True gap in utility and win of every test trial, [arm, person, trial]."""
+    rng = np.random.default_rng(config.seed)
+    shape = len(ARMS), config.num_people, config.num_trials
+    gaps, wins = np.empty(shape), np.empty(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = StudyEngine(materials, Path(folder))
+        engine.warm()
+        for user in range(config.num_people):
+            participant = take_part(engine, people, user, rng)
+            for place, arm in enumerate(ARMS):
+                rows = engine.store.all(
+                    "SELECT * FROM trial NATURAL JOIN answer WHERE participant = ? AND "
+                    "kind = 'test' AND arm = ? ORDER BY idx",
+                    participant,
+                    arm,
+                )
+                for trial, row in enumerate(rows):
+                    utility = people.utility[user]
+                    gaps[place, user, trial] = utility[row["second"]] - utility[row["first"]]
+                    for_left = {"A": 1.0, "B": 0.0, "N": 0.5}[row["choice"]]
+                    wins[place, user, trial] = for_left if row["swapped"] else 1 - for_left
+        differences = replay(materials, engine.store).differences
+        engine.close()
+    if differences:
+        raise RuntimeError(f"the replay differs: {differences[0]}")
+    return gaps, wins
+
+
+def draw_wins(people: SimulatedPeople, gaps: np.ndarray, num_studies: int, seed: int) -> np.ndarray:
+    """The same trials answered again and again, [study, arm, person, trial]."""
+    rng = np.random.default_rng((seed, 1))
+    perceived = people.config.sharpness * gaps + rng.logistic(size=(num_studies, *gaps.shape))
+    return np.where(np.abs(perceived) <= people.config.tie, 0.5, perceived > 0)
+
+
+def summarize(wins: np.ndarray, config: Config) -> runs.Result:
+    """Rows and text of all studies; the first is the one that was held."""
     # By study and arm; the third is the difference of the arms, paired by person.
     means = wins.mean(axis=3)
     means = np.concatenate([means, means[:, :1] - means[:, 1:]], axis=1)
     every = metrics.mean_interval(np.moveaxis(means, 2, 0))
     rows, lines = [], []
-    for k, arm in enumerate((*ARMS, "personalized − other_user")):
+    for k, arm in enumerate((*ARMS.values(), "personalized − other_user")):
         value, low, high = (float(x[0, k]) for x in every[:3])
         half = 0.0 if "−" in arm else 0.5
         found = float(np.mean(every.low[:, k] > half))
@@ -156,7 +209,7 @@ def plot(result: runs.Result) -> Figure:
     figure = Figure(figsize=(3.4, 2.4), layout="constrained")
     axes = figure.subplots()
     order = np.argsort(wins[0])
-    for k, arm in enumerate(ARMS):
+    for k, arm in enumerate(ARMS.values()):
         axes.plot(wins[k][order], "o", ms=3, label=plots.label(arm))
     axes.axhline(0.5, color="#999999", lw=0.8)
     axes.set_xlabel("simulated people, by win rate")

@@ -1,8 +1,5 @@
 """A small study for tests: random base rewards, texts that say their number."""
 
-import dataclasses
-import json
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,6 +14,7 @@ from prefjax.study.config import (
     StudyConfig,
     SurveyOption,
     SurveyQuestion,
+    write_config,
 )
 from prefjax.study.materials import MODEL, Materials, read_materials, write_prompts
 from prefjax.types import Gaussian, RewardBasis
@@ -96,21 +94,5 @@ def write_study(folder, config=CONFIG, seed=0, num_prompts=12, num_responses=4):
     ]
     embeddings = rng.standard_normal((len(materials.responses), 4))
     write_prompts(folder, prompts, embeddings)
-    (folder / "study.toml").write_text(to_toml(config), encoding="utf-8")
+    write_config(folder, config)
     return read_materials(folder)
-
-
-def to_toml(config):
-    """Settings as TOML, with inline tables below the first level."""
-    return "".join(
-        f"{name} = {_value(value)}\n" for name, value in dataclasses.asdict(config).items()
-    )
-
-
-def _value(value):
-    if isinstance(value, dict):
-        inside = ", ".join(f"{k} = {_value(v)}" for k, v in value.items() if v is not None)
-        return "{" + inside + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)

@@ -147,6 +147,10 @@ class Simulation:
 
     def fit_pref(self) -> RewardBasis:
         """The default fit to what the known people chose on the seen prompts."""
+        return self.fit_known()[0]
+
+    def fit_known(self) -> tuple[RewardBasis, Gaussian]:
+        """`fit_pref`, and what it found of the known people."""
         problem = basis.make_problem(
             self.split.train,
             self._embeddings,
@@ -154,7 +158,7 @@ class Simulation:
             group=self.world.dataset.prompt_index,
         )
         config = EMConfig(num_factors=self.config.num_factors)
-        return basis.fit(self._key, problem, config=config)[0]
+        return basis.fit(self._key, problem, config=config)[:2]
 
     def fit_own(self) -> RewardBasis:
         """Text features for a model of one person alone, its ridge chosen on known people."""

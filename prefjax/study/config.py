@@ -4,12 +4,15 @@ Texts for participants (consent, information, end) are Markdown. Everything has 
 consent, the practice trial and the attention checks, which somebody must write.
 """
 
+import dataclasses
+import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from prefjax.io.atomic import write_atomically
 from prefjax.io.digest import digest_json
 from prefjax.io.typed import read_typed
 from prefjax.person import get_rule
@@ -234,8 +237,8 @@ class LimitsConfig:
     """
 
     starts_per_minute: int = 60
-    requests_per_second: float = 5.0
-    burst: int = 40
+    requests_per_second: float = 20.0
+    burst: int = 100
     body: int = 65536
     response_time: float = 0.05
 
@@ -322,3 +325,25 @@ def read_config(folder: Path) -> StudyConfig:
         ValueError: A field is unknown, missing or not legal; the message names it.
     """
     return read_typed(Path(folder) / FILE, StudyConfig)
+
+
+def write_config(folder: Path, config: StudyConfig) -> None:
+    """Writes ``study.toml``, which `read_config` reads back as the same.
+
+    Args:
+        folder: The study.
+        config: Its settings.
+    """
+    lines = [f"{name} = {_toml(value)}" for name, value in dataclasses.asdict(config).items()]
+    text = "\n".join(lines) + "\n"
+    write_atomically(Path(folder) / FILE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML; strings are quoted there as in JSON."""
+    if isinstance(value, dict):
+        inside = (f"{name} = {_toml(one)}" for name, one in value.items() if one is not None)
+        return "{" + ", ".join(inside) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
