@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefjax.model import Person, PreferenceModel, fit, load
+    from prefjax.model import Person, PreferenceModel, compare_encoders, fit, load
     from prefjax.types import BASELINE, Comparisons
 
 __version__ = "0.1.0"
@@ -18,6 +18,7 @@ _EXPORTS = {
     "Comparisons": "types",
     "PreferenceModel": "model",
     "Person": "person",
+    "compare_encoders": "model",
     "fit": "model",
     "load": "model",
 }
@@ -44,7 +45,15 @@ _PACKAGES = frozenset(
     }
 )
 
-__all__ = ["BASELINE", "Comparisons", "Person", "PreferenceModel", "fit", "load"]
+__all__ = [
+    "BASELINE",
+    "Comparisons",
+    "Person",
+    "PreferenceModel",
+    "compare_encoders",
+    "fit",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import Qwen2Tokenizer
 
+import prefjax
 from prefjax import encoders, lm
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders.batches import bucketed
@@ -450,3 +452,49 @@ def test_a_reward_model_gives_its_scores(model, num_labels, tmp_path, monkeypatc
     save_file(stored | {"score.weight": score[:, :5]}, folder / "model.safetensors")
     with pytest.raises(ValueError, match=r"score.weight in .* is \[., 5\], not \[num_labels, 16"):
         encoders.get_encoder(f"reward:{folder}#template=raw")
+
+
+def test_candidates_of_one_model_are_read_in_one_pass(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
+    world = WorldConfig(num_prompts=2, responses_per_prompt=2, num_users=3)
+    dataset = make_world(world).dataset
+    folder = f"lm:{model.directory}"
+    names = [f"{folder}#layer=1", "hashed#dimension=128", f"{folder}#paper",
+             f"hashed#dimension=128+{folder}#layer=1,pooling=mean-all"]  # fmt: skip
+    passes = []
+    monkeypatch.setattr(
+        "prefjax.encoders.cache.encode_variants",
+        lambda variants, texts: (
+            passes.append(len(variants)) or encoders.encode_variants(variants, texts)
+        ),
+    )
+    with pytest.warns(RuntimeWarning, match="longer than the window"):
+        found = encoders.encode_candidates(names, dataset)
+    assert passes == [3]
+    assert list(found) == names
+    for name, (encoder, vectors) in found.items():
+        assert encoder.fingerprint == encoders.get_encoder(name).fingerprint
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            own = encoders.encode_responses(encoder, dataset)
+        np.testing.assert_allclose(vectors, own, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_the_chooser_ranks_what_tells_people_apart_first(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFJAX_CACHE", str(tmp_path))
+    world = WorldConfig(num_prompts=24, responses_per_prompt=6, pairs_per_prompt=15,
+                        pairs_per_user=150, num_users=60)  # fmt: skip
+    dataset = make_world(world).dataset
+    constant = f"lm:{model.directory}#layer=0,pooling=last"  # the state of one and the same token
+    with pytest.warns(RuntimeWarning, match="longer than the window"):
+        scores = prefjax.compare_encoders(dataset, (constant, "hashed"), num_components=32)
+    assert [one.specification for one in scores] == ["hashed", constant]
+    best, worst = scores
+    assert float(best.above_best.value) == 0
+    assert float(worst.above_best.low) > 0
+    assert float(best.gain.low) > 0
+    assert float(best.auc.low) > 0.55
+    assert abs(float(worst.auc.value) - 0.5) < 0.02
+    with pytest.raises(ValueError, match="is there twice"):
+        prefjax.compare_encoders(dataset, ("hashed", "hashed"))

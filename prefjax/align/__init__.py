@@ -7,6 +7,7 @@ training      all of it, from a language model and a score of texts; ``samples``
 decode        value-augmented decoding, each row of a batch for its own person
 blockwise     the best of K continuations, block after block
 kl_search     the β that gives a wanted KL
+sampling      N responses to each prompt, from a model of this package or from any server
 robust        answers for several directions near a person's
 question      the two responses whose comparison says most about a person
 judges        who wins: servers, language models, simulated judges
@@ -28,6 +29,17 @@ from prefjax.align.heads import project_tokens
 from prefjax.align.kl_search import BetaResult, find_beta
 from prefjax.align.question import QuestionPair, question_pair, steering_weights
 from prefjax.align.samples import DecodeConfig, Prompts, draw, pad_prompts, states_after
+from prefjax.align.sampling import (
+    Ask,
+    ModelSampler,
+    OpenAISampler,
+    Sample,
+    SampleConfig,
+    Sampler,
+    Samples,
+    sample,
+    sample_blockwise,
+)
 from prefjax.align.temporal import TrainConfig
 from prefjax.align.training import (
     HeadsResult,
@@ -38,13 +50,20 @@ from prefjax.align.training import (
 )
 
 __all__ = [
+    "Ask",
     "BestOfNConfig",
     "BestOfNResult",
     "BetaResult",
     "DecodeConfig",
     "HeadsResult",
+    "ModelSampler",
+    "OpenAISampler",
     "Prompts",
     "QuestionPair",
+    "Sample",
+    "SampleConfig",
+    "Sampler",
+    "Samples",
     "Steered",
     "TrainConfig",
     "best_of_n",
@@ -66,6 +85,8 @@ __all__ = [
     "question_pair",
     "regret",
     "robust",
+    "sample",
+    "sample_blockwise",
     "states_after",
     "steering_weights",
 ]

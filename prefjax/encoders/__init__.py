@@ -20,7 +20,7 @@ from prefjax.encoders.language import (
     encode_variants,
     make_language_encoder,
 )
-from prefjax.encoders.named import encode_responses, fit_encoder, get_encoder
+from prefjax.encoders.named import encode_candidates, encode_responses, fit_encoder, get_encoder
 from prefjax.encoders.scores import ScoreEncoder, make_score_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read, encode_few
@@ -46,6 +46,7 @@ __all__ = [
     "check_texts",
     "default_folder",
     "encode_cached",
+    "encode_candidates",
     "encode_corpus",
     "encode_few",
     "encode_responses",

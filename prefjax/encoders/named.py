@@ -14,6 +14,8 @@ layer) and ``embedding`` (that of Qwen3-Embedding).
 """
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,14 @@ from jaxtyping import Float32
 
 from prefjax import lm
 from prefjax.data.dataset import Dataset
-from prefjax.encoders.cache import encode_cached
+from prefjax.encoders.cache import encode_cached, encode_variants_cached
 from prefjax.encoders.contract import Encoder, Text, TokenEncoder, encode_batch
 from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
 from prefjax.encoders.language import (
     EMBEDDING,
     PAPER,
     LanguageConfig,
+    LanguageEncoder,
     default_config,
     make_language_encoder,
 )
@@ -73,6 +76,23 @@ def get_encoder(specification: str, config: LanguageConfig | None = None) -> Enc
     return made[0] if len(made) == 1 else SumEncoder(tuple(made))
 
 
+def _is_read(name: str) -> bool:
+    """Whether the name is that of a language model."""
+    kind, _, source = name.partition(":")
+    return name in lm.MODELS or (kind in ("lm", "gguf", "qwen", "reward") and bool(source))
+
+
+def _settings(term: Term, config: LanguageConfig | None) -> LanguageConfig:
+    """How a language model is read."""
+    if term.reading is not None and term.reading not in READINGS:
+        raise ValueError(
+            f"There is no reading {term.reading!r} of {term.name!r}; there are "
+            f"{', '.join(READINGS)}."
+        )
+    own = REWARD if term.name.startswith("reward:") else config or default_config(term.name)
+    return apply_options(READINGS.get(term.reading or "", own), term.options, term.name)
+
+
 def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
     name = term.name
     kind, _, source = name.partition(":")
@@ -80,18 +100,13 @@ def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
         return make_hashed(apply_options(HashedConfig(), term.options, name))
     if (name == "minilm" or (kind == "sentence" and source)) and not (term.options or term.reading):
         return make_minilm() if name == "minilm" else make_sentence_encoder(Path(source))
-    if name not in lm.MODELS and not (kind in ("lm", "gguf", "qwen", "reward") and source):
+    if not _is_read(name):
         written = "".join(f", {one}" for one in (term.reading, *term.options) if one)
         raise ValueError(
             f"There is no encoder {name!r}{written and f' with settings{written[1:]}'}; there are "
             f"{', '.join(NAMES)}."
         )
-    if term.reading is not None and term.reading not in READINGS:
-        raise ValueError(
-            f"There is no reading {term.reading!r} of {name!r}; there are {', '.join(READINGS)}."
-        )
-    base = REWARD if kind == "reward" else config or default_config(name)
-    settings = apply_options(READINGS.get(term.reading or "", base), term.options, name)
+    settings = _settings(term, config)
     if name in lm.MODELS:
         return make_language_encoder(lm.load(lm.model_path(name)), settings, name=name)
     own_name = None
@@ -102,6 +117,56 @@ def _encoder_of(term: Term, config: LanguageConfig | None) -> Encoder:
         model, own_name = lm.load(place, revision=revision or None), f"{kind}:{source}"
     make = make_score_encoder if kind == "reward" else make_language_encoder
     return make(model, settings, name=own_name)
+
+
+def encode_candidates(
+    specifications: Sequence[str], dataset: Dataset, *, progress: bool = False
+) -> dict[str, tuple[Encoder, Float32[np.ndarray, "response feature"]]]:
+    """Responses by several encoders, each model read once for all its layers and poolings.
+
+    Args:
+        specifications: Encoders, as `get_encoder` takes them.
+        dataset: Its responses and, where it has them, prompts.
+        progress: Show a progress bar.
+
+    Returns:
+        Encoder and embeddings by specification; those of several readings of one model are those of
+        `encode_responses` up to rounding.
+
+    Raises:
+        ValueError: As `get_encoder` does.
+        OSError: If the cache cannot be written.
+    """
+    prompts = [dataset.prompts[index] for index in dataset.prompt_index]
+    texts: list[Text] = [
+        (prompt, response) if prompt else response
+        for prompt, response in zip(prompts, dataset.responses, strict=True)
+    ]
+    terms = {name: parse(name) for name in specifications}
+    single = {term: None for some in terms.values() for term in some}
+    models: dict[tuple[str, LanguageConfig], list[Term]] = {}
+    made: dict[Term, tuple[Encoder, np.ndarray]] = {}
+    for term in single:
+        if not _is_read(term.name) or term.name.startswith("reward:"):
+            encoder = _encoder_of(term, None)
+            made[term] = encoder, _encode(encoder, texts, progress)
+        else:
+            common = replace(_settings(term, None), layer=-1, pooling="last", width=None)
+            models.setdefault((term.name, common), []).append(term)
+    for some in models.values():
+        first = _encoder_of(some[0], None)
+        assert isinstance(first, LanguageEncoder)
+        variants = [replace(first, config=_settings(term, None).resolve()) for term in some]
+        vectors = encode_variants_cached(variants, texts, progress=progress)
+        made |= dict(zip(some, zip(variants, vectors, strict=True), strict=True))
+    out = {}
+    for name, some in terms.items():
+        if len(some) == 1:
+            out[name] = made[some[0]]
+        else:
+            encoder = SumEncoder(tuple(made[term][0] for term in some))
+            out[name] = encoder, encoder.join([made[term][1] for term in some])
+    return out
 
 
 def fit_encoder(encoder: Encoder, texts: list[str] | tuple[str, ...]) -> Encoder:

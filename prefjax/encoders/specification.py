@@ -25,12 +25,17 @@ class Term(NamedTuple):
     Attributes:
         name: Its name, with the folder or file where it has one.
         reading: Named reading, or None.
-        options: Settings by name, as they are written.
+        written: Settings and their values, as they are written.
     """
 
     name: str
-    reading: str | None
-    options: dict[str, str]
+    reading: str | None = None
+    written: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The settings by name."""
+        return dict(self.written)
 
 
 def parse(specification: str) -> list[Term]:
@@ -43,7 +48,7 @@ def parse(specification: str) -> list[Term]:
         ValueError: A setting is written twice.
 
     >>> parse("hashed+lm:a/b#paper,window=512")[1]
-    Term(name='lm:a/b', reading='paper', options={'window': '512'})
+    Term(name='lm:a/b', reading='paper', written=(('window', '512'),))
     """
     return [_term(part) for part in _SUM.split(specification)]
 
@@ -52,13 +57,13 @@ def _term(text: str) -> Term:
     name, mark, written = text.rpartition("#")
     parts = written.split(",")
     if not mark or not all(_WORD.fullmatch(part.partition("=")[0]) for part in parts):
-        return Term(text, None, {})
+        return Term(text)
     readings = [part for part in parts if "=" not in part]
     pairs = [part.split("=", 1) for part in parts if "=" in part]
     options = {key: unquote(value) for key, value in pairs}
     if len(readings) > 1 or len(options) < len(pairs):
         raise ValueError(f"{text!r}: a setting, or a named reading, is there twice.")
-    return Term(name, readings[0] if readings else None, options)
+    return Term(name, readings[0] if readings else None, tuple(options.items()))
 
 
 def apply_options(config: Any, options: Mapping[str, str], name: str) -> Any:

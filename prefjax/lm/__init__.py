@@ -3,9 +3,10 @@
 ``load`` reads Hugging Face folders and GGUF files, ``save`` writes folders; ``model_path`` finds
 models that have a name. ``forward`` gives hidden states, ``logits`` scores of the next token, both
 for any padding; ``forward_layers`` gives those of several layers. ``generate`` and ``complete``
-continue tokens and texts; ``prefill``, ``extend``, ``take_rows``, ``try_candidates`` and ``keep``
-are the steps over a cache of keys and values that they, and other decoders, are built from.
-``Qwen`` is the same model as a Flax module; ``place`` lays it out over several devices.
+continue tokens and texts, ``draw_samples`` draws many samples of each prompt; ``prefill``,
+``extend``, ``take_rows``, ``try_candidates`` and ``keep`` are the steps over a cache of keys and
+values that they, and other decoders, are built from. ``Qwen`` is the same model as a Flax module;
+``place`` lays it out over several devices.
 """
 
 from prefjax.lm._generate import Generation, Hook, generate
@@ -21,6 +22,7 @@ from prefjax.lm.cache import (
     try_candidates,
 )
 from prefjax.lm.config import QwenConfig, RopeScaling, from_dict, to_dict
+from prefjax.lm.continuous import Drawn, DrawnSamples, draw_samples
 from prefjax.lm.folder import LanguageModel, fingerprint, load, save
 from prefjax.lm.layout import place, place_batch, tensor_parallel
 from prefjax.lm.model import (
@@ -41,6 +43,8 @@ __all__ = [
     "MODELS",
     "Cache",
     "Completions",
+    "Drawn",
+    "DrawnSamples",
     "Generation",
     "Hook",
     "LanguageModel",
@@ -49,6 +53,7 @@ __all__ = [
     "RopeScaling",
     "SamplingConfig",
     "complete",
+    "draw_samples",
     "extend",
     "extend_layers",
     "fingerprint",

@@ -1,8 +1,8 @@
 """Keys and values of tokens already read, so that further tokens cost only themselves.
 
-A cache has a fixed number of slots. ``extend`` reads tokens into the next free slots, the same for
-every row; a slot is not a position: the position of a token is the count of real tokens before it
-in its row, so left and right padding and rows of different length all work.
+A cache has a fixed number of slots. ``extend`` reads tokens into the next free slots, as a rule the
+same for every row; a slot is not a position: the position of a token is the count of real tokens
+before it in its row, so left and right padding and rows of different length all work.
 
 What can be built from it:
 
@@ -31,6 +31,7 @@ from prefjax.lm.model import (
     positions_of,
     states_of,
     through_layers,
+    write_at,
 )
 from prefjax.types import Array, Params
 
@@ -42,13 +43,14 @@ class Cache(NamedTuple):
         layers: A ``KeyValue`` of each layer, or one with a leading layer axis if the parameters
             are stacked.
         mask: Slots that hold a real token.
-        used: Number of slots written, masked ones included.
+        used: Number of slots written, masked ones included; one for all rows, or one of each where
+            rows begin and end by themselves (``draw_samples``).
         num_tokens: Real tokens of each row: the position of the next one.
     """
 
     layers: Any
     mask: Bool[Array, "batch slot"]
-    used: Int[Array, ""]
+    used: Int[Array, "*row"]
     num_tokens: Int[Array, " batch"]
 
 
@@ -187,7 +189,7 @@ def extend_layers(
     own = causal_mask(mask) if among is None else (among & mask[:, None, :])
     own = own | jnp.eye(tokens.shape[1], dtype=bool)[None]
     before = jnp.broadcast_to(cache.mask[:, None], (*tokens.shape, cache.mask.shape[1]))
-    visible = jax.lax.dynamic_update_slice_in_dim(before, own, cache.used, axis=2)
+    visible = write_at(before, own, cache.used, axis=2)
     angles = rotary(positions, config)
 
     def step(x, layer, past):
@@ -199,7 +201,7 @@ def extend_layers(
     entering, past = _parts(outs)
     cache = Cache(
         layers=past,
-        mask=jax.lax.dynamic_update_slice_in_dim(cache.mask, mask, cache.used, axis=1),
+        mask=write_at(cache.mask, mask, cache.used, axis=1),
         used=cache.used + tokens.shape[1],
         num_tokens=cache.num_tokens + jnp.sum(mask, axis=1, dtype=jnp.int32),
     )

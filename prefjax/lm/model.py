@@ -10,11 +10,12 @@ References:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from prefjax.lm.config import QwenConfig
 from prefjax.lm.layers import (
@@ -73,6 +74,25 @@ def through_layers(
     return jax.lax.scan(lambda x, row: block(x, *row), x, (layers, extra))
 
 
+def write_at(
+    old: Shaped[Array, "batch *axes"],
+    new: Shaped[Array, "batch *_"],
+    slot: Int[Array, "*row"] | int,
+    axis: int,
+) -> Shaped[Array, "batch *axes"]:
+    """An array with others written into it.
+
+    Args:
+        old: The array.
+        new: What is written, of the same shape but for the axis.
+        slot: Where along the axis it begins, one for all rows or one of each.
+        axis: The axis, not that of the rows.
+    """
+    if jnp.ndim(slot) == 0:
+        return jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=axis)
+    return jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=axis - 1))(old, new, slot)
+
+
 def block(
     x: Float[Array, "batch token feature"],
     layer: Params,
@@ -80,7 +100,7 @@ def block(
     angles: Rotary,
     visible: Bool[Array, "batch token slot"],
     past: KeyValue | None = None,
-    slot: Int[Array, ""] | int = 0,
+    slot: Int[Array, "*row"] | int = 0,
 ) -> tuple[Float[Array, "batch token feature"], KeyValue]:
     """One block, the equations of ``prefjax.lm.layers``.
 
@@ -91,7 +111,7 @@ def block(
         angles: Rotary angles of the positions of the tokens.
         visible: Which slots each token sees.
         past: Keys and values of earlier tokens; the own ones are written into it at ``slot``.
-        slot: First slot of the tokens.
+        slot: First slot of the tokens, one for all rows or one of each.
 
     Returns:
         The residual stream after the block, and the keys and values attended to.
@@ -101,10 +121,7 @@ def block(
     )
     if past is not None:
         own = KeyValue(
-            *(
-                jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=2)
-                for old, new in zip(past, own, strict=True)
-            )
+            *(write_at(old, new, slot, axis=2) for old, new in zip(past, own, strict=True))
         )
     h = x + linear(attend(query, own, visible), layer["output"])
     return h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer), own

@@ -6,13 +6,23 @@
     person.tell(1.0)                                  # 1: the first is preferred
     person.rank(prompt, candidates).order[0]          # what to show this person
 
-Everything here is the kernels of `basis` and `person` with checked input; research code that needs
-more control calls those.
+`compare_encoders` says which encoder to take. Everything here is the kernels of `basis` and
+`person` with checked input; research code that needs more control calls those.
 """
 
+from prefjax.model._compare_encoders import EncoderScore, compare_encoders
 from prefjax.model._fit import fit
 from prefjax.model._model import PreferenceModel
 from prefjax.model.files import load
 from prefjax.person import Person, Question, Ranking
 
-__all__ = ["Person", "PreferenceModel", "Question", "Ranking", "fit", "load"]
+__all__ = [
+    "EncoderScore",
+    "Person",
+    "PreferenceModel",
+    "Question",
+    "Ranking",
+    "compare_encoders",
+    "fit",
+    "load",
+]

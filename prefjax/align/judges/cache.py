@@ -80,6 +80,21 @@ class Cache:
         Raises:
             OSError: If the file cannot be read.
         """
+        stored = self.get_text(payload)
+        if stored is None or stored.status == Status.REFUSED:
+            return stored
+        again = read(stored.text, request, stored.input_tokens, stored.output_tokens)
+        return again._replace(cached=True)
+
+    def get_text(self, payload: Mapping[str, Any]) -> Result | None:
+        """The stored result as it was put in, without a choice, or None.
+
+        Args:
+            payload: What is sent for the request.
+
+        Raises:
+            OSError: If the file cannot be read.
+        """
         with self._named_errors():
             row = self._connection.execute(
                 "SELECT status, text, input_tokens, output_tokens FROM answer WHERE key = ?",
@@ -87,11 +102,11 @@ class Cache:
             ).fetchone()
         if row is None or not isinstance(row[1], str):
             return None
-        status, text, *counts = row
-        tokens = [token_count(count) for count in counts]
-        if status == Status.REFUSED:
-            return Result(Status.REFUSED, None, text, *tokens, cached=True)
-        return read(text, request, *tokens)._replace(cached=True) if status == Status.OK else None
+        status, text, num_read, num_written = row
+        if status not in (Status.OK, Status.REFUSED):
+            return None
+        counts = token_count(num_read), token_count(num_written)
+        return Result(Status(status), None, text, *counts, cached=True)
 
     def put(self, payload: Mapping[str, Any], result: Result) -> None:
         """Store a result that is ok or refused; others are left out.
