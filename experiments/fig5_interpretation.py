@@ -219,7 +219,12 @@ def rows_of(method: str, dataset: str, naming: Naming, seed: int | None = None) 
     """
     rows = [row(method, dataset, "num_named", naming.num_named, seed=seed)]
     for axis, one in enumerate(naming.axes, start=1):
-        extra: dict[str, Any] = {"axis": axis, "label": one.label.text if one.label else "", "name": one.name}
+        label = one.label.text if one.label else ""
+        extra: dict[str, Any] = {"axis": axis, "label": label, "name": one.name}
+            "axis": axis,
+            "label": one.label.text if one.label else "",
+            "name": one.name,
+        }
         rows.append(row(method, dataset, "p_holm", one.p, seed=seed, **extra))
         rows.append(row(method, dataset, "variance", one.variance, seed=seed, **extra))
         if one.fidelity is not None:

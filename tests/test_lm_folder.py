@@ -323,7 +323,7 @@ def test_a_hub_id_needs_a_revision_and_says_when_the_hub_is_out_of_reach(monkeyp
         lm.load("Qwen/Qwen2.5-0.5B", revision="abc")
     asked = {}
 
-    def snapshot(name, *, revision, allow_patterns):
+    def snapshot(name, *, repo_type, revision, allow_patterns):
         asked.update(name=name, revision=revision, patterns=allow_patterns)
         return str(lm_tiny.FOLDER / "qwen3")
 

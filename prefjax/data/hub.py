@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from prefjax.data.files import DATA_VARIABLE, source_folder
+from prefjax.io.hub import download
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -49,23 +50,14 @@ def hub_folder(
             f"revision must be a commit of {repository}, 40 hexadecimal digits, so that the rows "
             f"cannot change; got {revision!r}."
         )
-    try:
-        from huggingface_hub import snapshot_download
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Data of the hub needs the extra: pip install 'prefjax[hub]'."
-        ) from error
-    try:
-        found = snapshot_download(
-            repository,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=[file.removeprefix("**/") for file in files],
-        )
-    except OSError as error:
-        raise OSError(
-            f"Cannot get {repository} at commit {revision} ({type(error).__name__}): download "
-            f"{', '.join(files)} of that commit where there is a network, put them into {name}/ "
-            f"below the folder that {DATA_VARIABLE} names, and leave the revision out."
-        ) from error
-    return source_folder(name, Path(found), files, where, one_of=one_of)
+    found = download(
+        repository,
+        revision,
+        [file.removeprefix("**/") for file in files],
+        is_dataset=True,
+        remedy=(
+            f"Download {', '.join(files)} of that commit where there is a network, put them into "
+            f"{name}/ below the folder that {DATA_VARIABLE} names, and leave the revision out."
+        ),
+    )
+    return source_folder(name, found, files, where, one_of=one_of)

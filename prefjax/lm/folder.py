@@ -7,7 +7,6 @@ transformers can load what was trained here. No remote code is run.
 
 import dataclasses
 import hashlib
-import re
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import DTypeLike
 
 from prefjax.io import atomic_folder, digest_file, read_object, write_json
+from prefjax.io.hub import HUB_ID, download
 from prefjax.lm import weights
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
 from prefjax.lm.gguf_file import read_gguf
 from prefjax.types import Params
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 _PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 _PARTS = (
@@ -200,7 +199,7 @@ def _resolve(source: str | Path, revision: str | None) -> Path:
             kind = "folder" if directory.is_dir() else "file"
             raise ValueError(f"{directory} is a {kind}; revision is for ids of the hub.")
         return directory
-    if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
+    if isinstance(source, Path) or not HUB_ID.fullmatch(source):
         raise FileNotFoundError(
             f"{source} is neither a folder, nor a GGUF file, nor an id of the hub (owner/name)."
         )
@@ -209,16 +208,5 @@ def _resolve(source: str | Path, revision: str | None) -> Path:
             f"There is no folder {source}. If it is an id of the hub, name the commit with "
             "revision=, so that the weights cannot change."
         )
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ImportError("Ids of the hub need the extra: pip install 'prefjax[hub]'.") from error
-    try:
-        path = snapshot_download(source, revision=revision, allow_patterns=list(_PATTERNS))
-    except OSError as error:
-        raise OSError(
-            f"Cannot get {source} at revision {revision}: the hub cannot be reached or does not "
-            "have it, and the local cache does not either. Download it where there is a network "
-            "and pass the folder."
-        ) from error
-    return Path(path)
+    remedy = "Download it where there is a network and pass the folder."
+    return download(source, revision, _PATTERNS, remedy=remedy)

@@ -1,16 +1,20 @@
 """A model of many people: a reward basis, who it was learned from, and how it reads texts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from prefjax.io import read_object
+from prefjax.io.hub import upload
 from prefjax.model import files
+from prefjax.model.card import CARD, model_card
 from prefjax.model.encoder import ModelEncoder
 from prefjax.model.reading import ModelReader
 from prefjax.person import Person, stored
@@ -180,6 +184,41 @@ class PreferenceModel:
             ValueError: The model is not finite.
         """
         files.save(folder, self.basis, self.people, self.users, self.report, self.encoder)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        card: str | None = None,
+        with_people: bool = False,
+        is_private: bool = True,
+    ) -> str:
+        """Sends the model to the Hugging Face hub; ``prefjax.load("owner/name@commit")`` reads it.
+
+        Args:
+            repository: ``owner/name``, made if needed.
+            card: Text of the model card, Markdown; by default what `model_card` writes.
+            with_people: Whether the names of the training users and what is known of each go along;
+                without, the model serves new people alone.
+            is_private: Whether a new repository is private.
+
+        Returns:
+            The commit.
+
+        Raises:
+            ModuleNotFoundError: huggingface_hub is not installed (extra ``hub``).
+            ValueError: The name is no ``owner/name``, or the model is not finite.
+            OSError: The hub cannot be reached, or refuses.
+        """
+        people, users = self.people, self.users
+        if not with_people:
+            people, users = jax.tree.map(lambda leaf: np.asarray(leaf)[:0], people), ()
+        with TemporaryDirectory() as folder:
+            replace(self, people=people, users=users).save(folder)
+            text = model_card(self, repository) if card is None else card
+            (Path(folder) / CARD).write_text(text, encoding="utf-8")
+            message = "A preference model of prefjax"
+            return upload(Path(folder), repository, message=message, is_private=is_private)
 
     def _weights(self, people: Sequence[Any]) -> np.ndarray:
         """λ̂ of each person."""

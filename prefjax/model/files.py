@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from prefjax.encoders import Encoder
 from prefjax.io.atomic import write_atomically
 from prefjax.io.digest import digest_arrays, digest_json
+from prefjax.io.hub import HUB_ID, download
 from prefjax.model.encoder import EncoderRecord, ModelEncoder
 from prefjax.types import Gaussian, RewardBasis
 
@@ -87,7 +88,8 @@ def load(folder: str | Path, *, encoder: Encoder | None = None) -> "PreferenceMo
     """Reads a model that `PreferenceModel.save` or ``python -m prefjax.train`` wrote.
 
     Args:
-        folder: Holds ``model.safetensors``.
+        folder: Holds ``model.safetensors``; or ``owner/name@commit`` of the Hugging Face hub, where
+            `PreferenceModel.push_to_hub` put it.
         encoder: The encoder with which the model was fitted, where it was passed to `prefjax.fit`
             as an object that has no name. The others are made again when the first text comes.
 
@@ -99,6 +101,10 @@ def load(folder: str | Path, *, encoder: Encoder | None = None) -> "PreferenceMo
     """
     from prefjax.model._model import PreferenceModel
 
+    repository, mark, commit = str(folder).partition("@")
+    if mark and HUB_ID.fullmatch(repository) and not Path(folder).is_dir():
+        remedy = "Download it where there is a network and pass the folder."
+        folder = download(repository, commit, [FILE], remedy=remedy)
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(
