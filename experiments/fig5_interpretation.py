@@ -219,8 +219,7 @@ def rows_of(method: str, dataset: str, naming: Naming, seed: int | None = None) 
     """
     rows = [row(method, dataset, "num_named", naming.num_named, seed=seed)]
     for axis, one in enumerate(naming.axes, start=1):
-        label = one.label.text if one.label else ""
-        extra: dict[str, Any] = {"axis": axis, "label": label, "name": one.name}
+        extra: dict[str, Any] = {
             "axis": axis,
             "label": one.label.text if one.label else "",
             "name": one.name,
