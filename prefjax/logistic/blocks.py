@@ -7,7 +7,7 @@ accelerator all users are one block. Not differentiable: differentiate the optim
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
 _MIN_BLOCK = 32
+
+
+Solver: TypeAlias = NewtonConfig | GaussianConfig
+"""Settings of `solve`, which say by their type which posterior is meant."""
 
 
 def fit(
@@ -116,7 +120,7 @@ def solve(
     offset: Float[Array, " pair"] | None = None,
     variance: Float[Array, " pair"] | None = None,
     posterior_scale: Float[Array, ""] | float = 1.0,
-    config: NewtonConfig | GaussianConfig = gaussian.DEFAULT,
+    config: Solver = gaussian.DEFAULT,
 ) -> LogisticFit:
     """`fit_gaussian`, or under a `NewtonConfig` `fit`, which knows no variance and no scale.
 
@@ -167,7 +171,7 @@ def _clean(features, label, sample_weight, offset, mean, precision, variance, po
 
 
 @lru_cache(maxsize=32)
-def _make_solver(solve_block: Callable[[Block, Any], LogisticFit], config: Any) -> Callable:
+def _make_solver(solve_block: Callable[..., LogisticFit], config: Any) -> Callable:
     """A solve for one user, with the rule that turns ``vmap`` into blocks of users."""
 
     @jax.custom_batching.custom_vmap
