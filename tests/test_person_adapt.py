@@ -27,7 +27,7 @@ def test_many_users_equal_one_and_no_answers_the_prior():
     for array in (features, offset, label, weight):
         array.setflags(write=False)
     fits = person.adapt_checked(features, offset, label, weight, prior=PRIOR)
-    one = logistic.fit(
+    one = logistic.fit_gaussian(
         features[4],
         label[4],
         weight[4],
@@ -87,7 +87,9 @@ def test_failures_are_counted_once_or_raise():
     offset = np.zeros_like(offset)
     flat = person.ridge_prior(J, 1e-12)
     with pytest.warns(RuntimeWarning, match="of 5 users did not converge") as caught:
-        fits = person.adapt_checked(features, offset, label, weight, prior=flat)
+        fits = person.adapt_checked(
+            features, offset, label, weight, prior=flat, config=NewtonConfig()
+        )
     assert len(caught) == 1
     assert fits.status[1] == Status.SEPARABLE
     assert np.isfinite(fits.weights).all()

@@ -51,7 +51,7 @@ def test_path_is_the_fit_of_the_answers_so_far():
     np.testing.assert_array_equal(path.label, label[path.chosen])
     np.testing.assert_array_equal(path.beliefs.mean[0], PRIOR.mean)
     np.testing.assert_allclose(path.beliefs.covariance[0], PRIOR.covariance, atol=1e-6)
-    last = logistic.fit(
+    last = logistic.fit_gaussian(
         pool.features[path.chosen],
         path.label,
         jnp.ones(Q),
@@ -91,7 +91,7 @@ def test_a_choice_made_elsewhere_counts_as_an_answer_and_leaves_the_question_ope
         person.observe(first, second, 1.0)
     np.testing.assert_array_equal(asked.weights, seen.weights)
     assert asked.ask(pool) == question
-    want = logistic.fit(
+    want = logistic.fit_gaussian(
         (first - second)[None], jnp.ones(1), jnp.ones(1), mean=PRIOR.mean, precision=2 * jnp.eye(J)
     )
     np.testing.assert_allclose(seen.weights, want.weights, atol=1e-5)

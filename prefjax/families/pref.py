@@ -4,8 +4,8 @@
 
 θ maximizes the marginal likelihood (or the joint one, where held-out training users say that people
 answer with little noise) under penalties learned from held-out training users. A new person is the
-MAP under the population prior, with its Laplace covariance: the logit is moderated by how uncertain
-it is, without answers as after them.
+variational Gaussian under the population prior: the logit is moderated by how uncertain it is,
+without answers as after them.
 
 Held-out training users are new to the fit, not to embeddings that were made from everybody's
 answers: there they find their own answers again and the learned penalty is too weak. The grid
@@ -29,6 +29,7 @@ from prefjax.families.answers import Answers, clean
 from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, make_grid
 from prefjax.families.contract import Family
 from prefjax.families.shapes import Context, Input, Scalar
+from prefjax.logistic import GaussianConfig, Solver
 from prefjax.numerics import positive_inverse, precision
 from prefjax.person.laplace import moderated_logit, predict_logit
 from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
@@ -43,11 +44,13 @@ class Config(FamilyConfig):
         penalty: τ of the factors at posterior scale 1; None learns it with the posterior scale.
         em: J and how a fit runs.
         search: Candidate penalties.
+        solver: Posterior of a new person; a `NewtonConfig` is the MAP with its curvature.
     """
 
     penalty: Number | None = field(default=None, metadata=POSITIVE)
     em: EMConfig = choice(EMConfig())
     search: SearchConfig = choice(SearchConfig())
+    solver: Solver = choice(GaussianConfig())  # noqa: RUF009 (frozen)
 
 
 def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
@@ -69,17 +72,28 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
 
 
 def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
-    """N(λ̂, H⁻¹), the MAP under the population and how far it may be off."""
+    """N(m, S), what the answers say under the population."""
+    return _adapt(params, answers, config.solver)
+
+
+def adapt_map(params: RewardBasis, answers: Answers) -> Gaussian:
+    """N(λ̂, H⁻¹), the MAP under the population and its curvature."""
+    return _adapt(params, answers, logistic.DEFAULT)
+
+
+def _adapt(params: RewardBasis, answers: Answers, solver: Solver) -> Gaussian:
     answers = clean(answers)
     kernel = params.params["out"]["kernel"]
     described = (answers.first - answers.second) @ kernel
-    fitted = logistic.fit(
+    fitted = logistic.solve(
         described[:, :-1],
         answers.label,
         answers.sample_weight,
         mean=params.population.mean,
         precision=precision(params.population),
         offset=described[:, -1],
+        posterior_scale=params.posterior_scale,
+        config=solver,
     )
     return Gaussian(fitted.weights, positive_inverse(fitted.hessian))
 
@@ -87,7 +101,7 @@ def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
 def logit(
     params: RewardBasis, state: Gaussian, first: Input, second: Input, context: Context
 ) -> Scalar:
-    """``m / √(1 + πsv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀH⁻¹f``, s the posterior scale."""
+    """``m / √(1 + πsv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀSf``, s the posterior scale."""
     described = (first - second) @ params.params["out"]["kernel"]
     mean, variance = predict_logit(state, described[:-1], described[-1])
     return moderated_logit(mean, params.posterior_scale * variance)

@@ -54,7 +54,7 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
 
 def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
     """λ̂ of eq. 5; the posterior scale 0 of the basis takes it as certain."""
-    return pref.adapt(params, answers, pref.Config())
+    return pref.adapt_map(params, answers)
 
 
 def config_grid(config: Config) -> tuple[Config, ...]:

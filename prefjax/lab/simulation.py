@@ -76,7 +76,7 @@ class SimulationConfig:
 @partial(jax.jit, static_argnames=("choice", "config"))
 def _interview_all(
     key: PRNGKey,
-    population: Gaussian,
+    basis: RewardBasis,
     pool: ResponsePool,
     truth: ResponsePool,
     weights: Float[Array, "user attribute"],
@@ -94,7 +94,9 @@ def _interview_all(
             noise = jax.random.fold_in(answer_key, index)
             return choose(noise, person.gap_at(truth, index).features @ own, choice)
 
-        return person.interview(ask_key, pool, answer, population, config).beliefs
+        return person.interview(
+            ask_key, pool, answer, basis.population, config, basis.posterior_scale
+        ).beliefs
 
     return jax.vmap(one)(jnp.arange(len(weights)), weights)
 
@@ -189,7 +191,7 @@ class Simulation:
         attributes = self.world.attributes.astype(np.float32)[seen]
         beliefs = _interview_all(
             self._key,
-            model.population,
+            model,
             ResponsePool(items.features[seen], items.utility[seen], mask),
             ResponsePool(attributes, np.zeros(seen.shape, np.float32), mask),
             self.weights,

@@ -3,15 +3,18 @@
 `fit` is the MAP with its curvature, `fit_gaussian` the variational posterior; `solve` is either.
 """
 
-from prefjax.logistic.blocks import fit, fit_gaussian, solve
+from prefjax.logistic.blocks import Solver, fit, fit_gaussian, solve
+from prefjax.logistic.gaussian import DEFAULT as GAUSSIAN
 from prefjax.logistic.gaussian import GaussianConfig
 from prefjax.logistic.newton import DEFAULT, LogisticFit, NewtonConfig, Status
 
 __all__ = [
     "DEFAULT",
+    "GAUSSIAN",
     "GaussianConfig",
     "LogisticFit",
     "NewtonConfig",
+    "Solver",
     "Status",
     "fit",
     "fit_gaussian",

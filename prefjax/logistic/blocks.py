@@ -7,7 +7,7 @@ accelerator all users are one block. Not differentiable: differentiate the optim
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
 _MIN_BLOCK = 32
+
+
+Solver: TypeAlias = NewtonConfig | GaussianConfig
+"""Settings of `solve`, which say by their type which posterior is meant."""
 
 
 def fit(
@@ -116,7 +120,7 @@ def solve(
     offset: Float[Array, " pair"] | None = None,
     variance: Float[Array, " pair"] | None = None,
     posterior_scale: Float[Array, ""] | float = 1.0,
-    config: NewtonConfig | GaussianConfig = gaussian.DEFAULT,
+    config: Solver = gaussian.DEFAULT,
 ) -> LogisticFit:
     """`fit_gaussian`, or under a `NewtonConfig` `fit`, which knows no variance and no scale.
 

@@ -1,8 +1,11 @@
 """New users: a population of many people and a few answers give a new person's weights.
 
-λ̂_u = argmin Σ_i w_i ℓ(λ·f_i + t_i, y_i) + ½ (λ-μ)ᵀ Σ⁻¹ (λ-μ), solved for many users at once. The
-population ``N(μ, Σ)`` is learned with the basis and is the default prior; the ridge ``N(0, I/β)``
-is the published one. Zero answers give μ exactly, the population model.
+    min over N(m, S) of  Σ_i w_i E[ℓ(λ·f_i + t_i, y_i)] + KL(N(m, S) ‖ N(μ, Σ)),
+
+or, under a `NewtonConfig`, the published λ̂_u = argmin Σ_i w_i ℓ(λ·f_i + t_i, y_i) +
+½ (λ-μ)ᵀ Σ⁻¹ (λ-μ), solved for many users at once. The population ``N(μ, Σ)`` is learned with the
+basis and is the default prior; the ridge ``N(0, I/β)`` is the published one. Zero answers give μ
+exactly, the population model.
 
 References:
     PReF, arXiv 2503.06358, Eq. 5.
@@ -17,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from prefjax import logistic, metrics
-from prefjax.logistic import LogisticFit, NewtonConfig, Status
+from prefjax.logistic import LogisticFit, Solver, Status
 from prefjax.numerics import precision
 from prefjax.person.checks import check_gaussian
 from prefjax.types import Array, Gaussian, UserBatch
@@ -47,7 +50,8 @@ def adapt(
     sample_weight: Float[Array, "user pair"],
     *,
     prior: Gaussian,
-    config: NewtonConfig = logistic.DEFAULT,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
     """Fits the weights of many new users under one prior; pure, for use inside ``jit``.
 
@@ -57,13 +61,20 @@ def adapt(
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
         prior: Population of a `RewardBasis`, or `ridge_prior`.
-        config: When to stop.
+        posterior_scale: That of the basis; the MAP of a `NewtonConfig` knows none.
+        config: Which posterior, and when to stop.
 
     Returns:
         A ``LogisticFit`` with a leading user axis; users without answers have the prior mean and
         ``Status.NO_DATA``.
     """
-    solve = partial(logistic.fit, mean=prior.mean, precision=precision(prior), config=config)
+    solve = partial(
+        logistic.solve,
+        mean=prior.mean,
+        precision=precision(prior),
+        posterior_scale=posterior_scale,
+        config=config,
+    )
     return jax.vmap(lambda f, o, y, w: solve(f, y, w, offset=o))(
         features, offset, label, sample_weight
     )
@@ -77,7 +88,8 @@ def adapt_path(
     num_answers: Int[Array, " count"],
     *,
     prior: Gaussian,
-    config: NewtonConfig = logistic.DEFAULT,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
     """`adapt` to the first n answers of every user, for each n; leading axes count and user.
 
@@ -88,13 +100,15 @@ def adapt_path(
         sample_weight: Weight of each answer, 0 for padding.
         num_answers: Each n.
         prior: Population of a `RewardBasis`, or `ridge_prior`.
-        config: When to stop.
+        posterior_scale: That of the basis; the MAP of a `NewtonConfig` knows none.
+        config: Which posterior, and when to stop.
     """
 
     def after(count):
         seen = jnp.arange(label.shape[1])[None, :] < count
         weight = jnp.where(seen, sample_weight, 0.0)
-        return adapt(features, offset, label, weight, prior=prior, config=config)
+        settings = {"posterior_scale": posterior_scale, "config": config}
+        return adapt(features, offset, label, weight, prior=prior, **settings)
 
     return jax.lax.map(after, jnp.asarray(num_answers))
 
@@ -122,7 +136,9 @@ def ridge_losses(
 
     def loss(ridge):
         prior = Gaussian(jnp.zeros(len(eye)), eye / ridge)
-        fits = adapt(answer_features, jnp.zeros_like(label), label, weight, prior=prior)
+        zeros = jnp.zeros_like(label)
+        solver = logistic.DEFAULT
+        fits = adapt(answer_features, zeros, label, weight, prior=prior, config=solver)
         logit = jnp.einsum("upj,uj->up", test_features, fits.weights)
         losses = test_weight * metrics.nll(logit, tests.label)
         return jnp.sum(jnp.where(test_weight > 0, losses, 0.0))
@@ -145,7 +161,8 @@ def adapt_checked(
     sample_weight: Float[Array, "user pair"],
     *,
     prior: Gaussian,
-    config: NewtonConfig = logistic.DEFAULT,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: Solver = logistic.GAUSSIAN,
     strict: bool = False,
 ) -> LogisticFit:
     """`adapt` from the host: the input is checked before and the outcome after.
@@ -156,7 +173,8 @@ def adapt_checked(
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
         prior: Population of a `RewardBasis`, or `ridge_prior`.
-        config: When to stop.
+        posterior_scale: That of the basis; the MAP of a `NewtonConfig` knows none.
+        config: Which posterior, and when to stop.
         strict: Raise instead of warn when a user has no finite optimum that was reached.
 
     Raises:
@@ -181,7 +199,8 @@ def adapt_checked(
     if bad.any():
         raise ValueError(f"features and offsets must be finite: {_first_bad(bad)}")
     check_gaussian(prior, "the prior")
-    fits = _adapt_jit(features, offset, label, sample_weight, prior=prior, config=config)
+    settings = {"posterior_scale": posterior_scale, "config": config}
+    fits = _adapt_jit(features, offset, label, sample_weight, prior=prior, **settings)
     status = np.asarray(fits.status)
     counts = {s: np.flatnonzero(status == s) for s in (Status.SEPARABLE, Status.NOT_CONVERGED)}
     failed = np.sort(np.concatenate(list(counts.values())))

@@ -1,9 +1,10 @@
 """Ask, answer, update: the whole interview of one person as one ``lax.scan``.
 
-At question n the answers so far give ``λ̂ = argmin Σ ℓ(λ·f_i + t_i, y_i) + ½(λ−μ)ᵀΣ⁻¹(λ−μ)`` with
-curvature ``H``; the rule picks the question with the largest score under ``N(λ̂, H⁻¹)``; the person
-answers; repeat. Answers live in buffers of fixed length in which weight 0 means "not yet", so that
-every step has the same shape and `interview` vmaps over people and seeds with the pool shared:
+At question n the answers so far give the posterior ``N(m, H⁻¹)`` of `prefjax.logistic.fit_gaussian`
+(or the MAP with its curvature, as published); the rule picks the question with the largest score
+under it; the person answers; repeat. Answers live in buffers of fixed length in which weight 0
+means "not yet", so that every step has the same shape and `interview` vmaps over people and seeds
+with the pool shared:
 
     paths = jax.jit(jax.vmap(interview_one))(keys, people)
 
@@ -39,7 +40,7 @@ class InterviewConfig:
     Attributes:
         num_questions: Questions asked, the length of every buffer.
         rule: A name in `RULES`.
-        newton: When each refit stops.
+        solver: Which posterior each refit is, and when it stops.
 
     Raises:
         ValueError: The rule is unknown or ``num_questions`` is below one.
@@ -47,7 +48,7 @@ class InterviewConfig:
 
     num_questions: int = 20
     rule: str = "d_optimal"
-    newton: logistic.NewtonConfig = logistic.DEFAULT
+    solver: logistic.Solver = logistic.GAUSSIAN
 
     def __post_init__(self):
         get_rule(self.rule)
@@ -68,6 +69,7 @@ class InterviewState(NamedTuple):
     offset: Float[jax.Array, " question"]
     label: Float[jax.Array, " question"]
     sample_weight: Float[jax.Array, " question"]
+    posterior_scale: Float[jax.Array, ""]
     fit: logistic.LogisticFit
 
 
@@ -78,7 +80,7 @@ class InterviewPath(NamedTuple):
         chosen: Index of each question, −1 where nothing was left to ask.
         label: The answers, ½ where nothing was asked.
         asked: Whether a question was asked.
-        beliefs: N(λ̂, H⁻¹) after 0, 1, … answers.
+        beliefs: N(m, H⁻¹) after 0, 1, … answers.
         converged: Whether each refit converged.
     """
 
@@ -113,7 +115,12 @@ def make_simulated(weights: Float[Array, " factor"], pool: Pool) -> Answer:
     return answer
 
 
-def init(key: PRNGKey, population: Gaussian, config: InterviewConfig) -> InterviewState:
+def init(
+    key: PRNGKey,
+    population: Gaussian,
+    config: InterviewConfig,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+) -> InterviewState:
     """An interview before the first question: the fit is the population."""
     mean = jnp.asarray(population.mean)
     zeros = jnp.zeros((config.num_questions,), mean.dtype)
@@ -126,6 +133,7 @@ def init(key: PRNGKey, population: Gaussian, config: InterviewConfig) -> Intervi
         offset=zeros,
         label=zeros + 0.5,
         sample_weight=zeros,
+        posterior_scale=jnp.asarray(posterior_scale, mean.dtype),
         fit=None,  # pyright: ignore[reportArgumentType]
     )
     return _refit(state, population, config)
@@ -144,7 +152,7 @@ def ask(
 
     Args:
         key: Drives rules that draw; the same key gives the same question.
-        fit: λ̂ and H from the answers so far.
+        fit: Mean and precision from the answers so far.
         pool: The questions.
         asked: Questions that may not be asked again; −1 says nothing.
         num_answers: Answers so far, for rules that begin at random.
@@ -186,14 +194,15 @@ def tell(
 
 
 def _refit(state: InterviewState, population: Gaussian, config: InterviewConfig) -> InterviewState:
-    fit = logistic.fit(
+    fit = logistic.solve(
         state.features,
         state.label,
         state.sample_weight,
         mean=population.mean,
         precision=precision(population),
         offset=state.offset,
-        config=config.newton,
+        posterior_scale=state.posterior_scale,
+        config=config.solver,
     )
     return state._replace(fit=fit)
 
@@ -204,6 +213,7 @@ def interview(
     answer: Answer,
     population: Gaussian,
     config: InterviewConfig = DEFAULT,
+    posterior_scale: Float[Array, ""] | float = 1.0,
 ) -> InterviewPath:
     """Interview one person; pure, for ``jit`` and ``vmap``.
 
@@ -213,6 +223,7 @@ def interview(
         answer: The person; `make_recorded` or `make_simulated`.
         population: Belief before the first answer.
         config: How many questions and by which rule.
+        posterior_scale: That of the basis.
 
     Returns:
         Questions, answers and the belief after each. A pool with fewer questions than
@@ -227,7 +238,7 @@ def interview(
         state = tell(state, question.index, label, pool, population, config)
         return state, state.fit
 
-    start = init(key, population, config)
+    start = init(key, population, config, posterior_scale)
     final, fits = lax.scan(step, start, None, length=config.num_questions)
     fits = jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), start.fit, fits)
     return InterviewPath(

@@ -3,28 +3,34 @@
 The buffer is padded to a few sizes, so that few programs are compiled.
 """
 
+from functools import partial
+
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from prefjax import logistic
+from prefjax.logistic import Solver
 from prefjax.numerics import precision
 from prefjax.person import laplace
 from prefjax.person.items import bucket, pad_rows
-from prefjax.types import FeatureGap, Gaussian
+from prefjax.types import Array, FeatureGap, Gaussian
 
 SMALLEST = 64
 """Rows of the buffer of a person with few answers: one program for nearly everybody."""
 
 
-@jax.jit
-def _solve(rows, prior):
-    fit = logistic.fit(
+@partial(jax.jit, static_argnames="solver")
+def _solve(rows, prior, posterior_scale, solver):
+    fit = logistic.solve(
         rows[:, :-3],
         rows[:, -2],
         rows[:, -1],
         mean=prior.mean,
         precision=precision(prior),
         offset=rows[:, -3],
+        posterior_scale=posterior_scale,
+        config=solver,
     )
     return fit, laplace.posterior(fit)
 
@@ -34,9 +40,17 @@ class AnswerBuffer:
 
     Args:
         prior: What is known before the first answer, on the host.
+        posterior_scale: That of the basis.
+        solver: Which posterior is meant.
     """
 
-    def __init__(self, prior: Gaussian):
+    def __init__(
+        self,
+        prior: Gaussian,
+        posterior_scale: Float[Array, ""] | float = 1.0,
+        solver: Solver = logistic.GAUSSIAN,
+    ):
+        self._settings = np.asarray(posterior_scale, np.float32), solver
         self.prior = Gaussian(*(np.asarray(part, np.float32) for part in prior))
         self._rows = np.zeros((SMALLEST, len(self.prior.mean) + 3), np.float32)
         self._count = 0
@@ -58,7 +72,7 @@ class AnswerBuffer:
 
     @property
     def fit(self) -> logistic.LogisticFit:
-        """λ̂ and H given the answers so far."""
+        """Mean and precision given the answers so far."""
         return self._solve()[0]
 
     @property
@@ -68,6 +82,6 @@ class AnswerBuffer:
 
     def _solve(self) -> tuple[logistic.LogisticFit, Gaussian]:
         if self._solved is None:
-            fit, belief = _solve(self._rows, self.prior)
+            fit, belief = _solve(self._rows, self.prior, *self._settings)
             self._solved = fit, Gaussian(*(np.asarray(part) for part in belief))
         return self._solved

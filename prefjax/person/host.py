@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.logistic import GAUSSIAN, Solver
 from prefjax.person import stored
 from prefjax.person._interview import ask as ask_kernel
 from prefjax.person._interview import step_keys
@@ -52,10 +53,11 @@ class Person:
         num_questions: Most questions asked; None for no limit.
         reader: Gives φ and t of whatever is passed for responses; embeddings by default.
         user: Name under which the person's rows were among the training data, None for a new one.
+        solver: Which posterior of the weights; the variational one by default.
 
     Attributes:
         basis: As given.
-        belief: N(λ̂, H⁻¹) given the answers so far.
+        belief: N(m, S) given the answers so far.
         log: Every answer in order.
         user: As given.
 
@@ -86,6 +88,7 @@ class Person:
         num_questions: int | None = None,
         reader: Reader | None = None,
         user: Any = None,
+        solver: Solver = GAUSSIAN,
     ):
         get_rule(rule)
         prior = basis.population if belief is None else belief
@@ -99,14 +102,14 @@ class Person:
         self.num_questions, self.user = num_questions, user
         self.log: list[LoggedAnswer] = []
         self.reader = EmbeddingReader(basis) if reader is None else reader
-        self._buffer = AnswerBuffer(prior)
+        self._buffer = AnswerBuffer(prior, basis.posterior_scale, solver)
         self._key: jax.Array | None = None
         self._asked: dict[str, list[Places]] = {}
         self._open: stored.OpenQuestion | None = None
 
     @property
     def belief(self) -> Gaussian:
-        """N(λ̂, H⁻¹) given the answers so far."""
+        """N(m, S) given the answers so far."""
         return self._buffer.belief
 
     @property
@@ -116,7 +119,7 @@ class Person:
 
     @property
     def weights(self) -> Float[np.ndarray, " factor"]:
-        """λ̂, the person's weights given the answers so far."""
+        """m, the person's weights given the answers so far."""
         return np.asarray(self.belief.mean)
 
     @property

@@ -80,7 +80,9 @@ def _ask_simulated(
             noise = jax.random.fold_in(answer_key, index)
             return choose(noise, gap_at(truth, index).features @ weights, choice)
 
-        return interview(ask_key, pool, answer, basis.population, config).beliefs
+        return interview(
+            ask_key, pool, answer, basis.population, config, basis.posterior_scale
+        ).beliefs
 
     return jax.vmap(one)(jnp.arange(len(weights)), weights)
 
@@ -96,7 +98,7 @@ def _ask_recorded(
         gap = jax.tree.map(jnp.subtract, first, second)
         pool = PairPool(gap.features, gap.utility, answers.sample_weight > 0)
         answer = make_recorded(answers.label)
-        return interview(key, pool, answer, basis.population, config).beliefs
+        return interview(key, pool, answer, basis.population, config, basis.posterior_scale).beliefs
 
     return jax.vmap(one)(jax.random.split(key, len(answers.label)), answers)
 
