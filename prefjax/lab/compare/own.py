@@ -14,7 +14,7 @@ import numpy as np
 
 from prefjax.data import Dataset, NamedSet, NewPromptsConfig, SharedItemsConfig, read
 from prefjax.data import split_shared_items as cut
-from prefjax.data.same_text import GroupKind, group_responses
+from prefjax.data.same_text import GroupKind, describe_group, group_responses
 from prefjax.lab.compare.draws import HELD_OUT, MOST_ANSWERS, MOST_HELD_OUT, Source
 from prefjax.lab.compare.sources import SOURCES, real
 from prefjax.lab.compare.store import NAME
@@ -24,6 +24,8 @@ SHARED_BY = 3
 """People who judged something, from which it counts as shared."""
 SHARED_ROWS = 0.7
 """Share of the rows about shared things from which people share items."""
+LARGEST_GROUP = 0.9
+"""Share of the rows in one group of prompts beyond which nothing can be held out."""
 _ANSWERS = (10, 5, 3, 2)
 """Answers, and tests, that a new person must have: the largest that enough people have."""
 FEWEST_NEW = 5
@@ -68,6 +70,13 @@ def fitting_protocol(dataset: Dataset) -> SharedItemsConfig | NewPromptsConfig:
     votes = bool((rows.second == BASELINE).all())
     kind: GroupKind = "prompt" if dataset.num_prompts > 1 else "response"
     group = group_responses(dataset, kind)
+    largest = int(np.argmax(np.bincount(group[rows.first])))
+    share = float(np.mean(group[rows.first] == largest))
+    if dataset.num_prompts > 1 and share > LARGEST_GROUP:
+        raise ValueError(
+            f"{share:.0%} of the rows of {dataset.name!r} belong together and cannot be divided "
+            f"({describe_group(dataset, np.flatnonzero(group == largest))}); leave such a text out"
+        )
     seen = np.unique(np.stack([group[rows.first], rows.user]), axis=1)
     people = np.bincount(seen[0], minlength=int(group.max()) + 1)
     shared = np.mean(people[group[rows.first]] >= SHARED_BY)
