@@ -5,6 +5,12 @@
     python -m experiments.compare paper                       # Attributes, ten seeds
     python -m experiments.compare real                        # five sets of real people
     python -m experiments.compare paper --families pref vpl --seeds 0 1 2 --folder runs/compare/mine
+    python -m experiments.compare --data my.jsonl --encoder minilm \
+        --families pref,bradley-terry,my_package.my_family:FAMILY
+
+``--data`` compares on preferences of your own, whatever `prefjax.data.read` reads, and
+``package.module:ATTRIBUTE`` is a family of your own (`prefjax.families.contract` says what it has
+to do; ``prefjax.lab.check_family(FAMILY)`` whether it does).
 
 Any families × data sets × encoders × seeds × numbers of answers. New people answer about one part
 of the questions and are scored on another; settings are chosen among at most eight on held-out
@@ -30,15 +36,17 @@ published on Value Portrait.
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.compute as pc
 import tyro
 from matplotlib.figure import Figure
 
-from prefjax.data import DATASETS
+from prefjax.data import DATASETS, NamedSet
 from prefjax.encoders.named import NAMES
 from prefjax.families import REGISTRY
 from prefjax.lab import plots, runs
@@ -48,7 +56,9 @@ from prefjax.lab.compare import (
     SOURCES,
     Plan,
     check,
+    make_own,
     manifest,
+    own_set,
     report,
     run_cells,
     tidy_rows,
@@ -66,19 +76,24 @@ class Config:
         folder: Where cells and results lie; ``runs/compare/<preset>`` if None.
         number: The number of answers at which differences are shown, or the nearest below it that
             is measured.
+        data: Files of your own, compared on instead of the data sets of the plan.
     """
 
     plan: tyro.conf.OmitArgPrefixes[Plan] = field(default_factory=Plan)
     folder: Path | None = None
     number: int = 20
+    data: tuple[Path, ...] = ()
 
 
+OWN = "own"
+"""The preset that ``--data`` alone means."""
 PRESETS = {
     "smoke": Config(
         Plan(families=("bradley-terry", "pref-map", "lore"), seeds=(0, 1), num_answers=(0, 5, 20))
     ),
     "paper": Config(Plan()),
     "real": Config(Plan(datasets=tuple(DATASETS), seeds=(0, 1, 2, 3, 4))),
+    OWN: Config(Plan(families=("bradley-terry", "pref"), datasets=(), seeds=(0, 1, 2))),
 }
 
 
@@ -93,11 +108,27 @@ def listing() -> str:
     return "\n".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
 
 
-def compare(config: Config, folder: Path) -> runs.Result:
+def with_own(config: Config) -> tuple[Config, Mapping[str, NamedSet]]:
+    """The configuration with the sets of ``data`` in its plan, and those sets by name.
+
+    Raises:
+        ValueError: A file cannot be read, or does not say enough of enough people.
+    """
+    own = {record.name: record for record in map(own_set, config.data)}
+    families = tuple(name for names in config.plan.families for name in names.split(",") if name)
+    datasets = tuple(own) or config.plan.datasets
+    plan = replace(config.plan, families=families, datasets=datasets)
+    return replace(config, plan=plan), own
+
+
+def compare(
+    config: Config, folder: Path, own: Mapping[str, NamedSet] = MappingProxyType({})
+) -> runs.Result:
     """Computes what is missing and sums everything up."""
     began = time.perf_counter()
-    cells = run_cells(config.plan, folder, say=lambda line: print(line, flush=True))
-    cells = with_earlier(cells, config.plan, folder)
+    make = partial(make_own, own)
+    cells = run_cells(config.plan, folder, say=lambda line: print(line, flush=True), make=make)
+    cells = with_earlier(cells, config.plan, folder, make=make)
     rows = tidy_rows(cells, config.plan.num_answers)
     runs.write_json(folder / "manifest.json", manifest(cells))
     cost = {
@@ -124,6 +155,9 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     if "--list" in argv:
         print(listing())
         return None
+    argv = ["--encoders" if word == "--encoder" else word for word in argv]
+    if "--data" in argv and not set(argv) & set(PRESETS):
+        argv.insert(0, OWN)
     config = tyro.extras.overridable_config_cli(
         {name: (f"The {name} preset.", preset) for name, preset in PRESETS.items()},
         args=argv,
@@ -132,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     preset = next(name for name in argv if name in PRESETS)
     use_compilation_cache()
     try:
-        check(config.plan)
+        config, own = with_own(config)
+        check(config.plan, own)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
     folder = config.folder or Path("runs") / "compare" / preset
@@ -140,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> Path | None:
     settings = {"experiment": "experiments.compare", "preset": preset, "config": config}
     runs.write_json(folder / "config.json", settings)
     runs.write_json(folder / "env.json", runs.environment(Path(__file__).resolve().parent))
-    result = compare(config, folder)
+    result = compare(config, folder, own)
     runs.save(folder, result)
     print(result.summary)
     if not result.rows:

@@ -16,6 +16,7 @@ LAYERS = {
     7: {"model"},
     8: {"train", "serve", "study", "interpret"},
     9: {"lab"},
+    10: {"cli"},
 }
 LAYER = {package: layer for layer, packages in LAYERS.items() for package in packages}
 ROOT = Path(prefjax.__file__).parent

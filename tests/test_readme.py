@@ -1,16 +1,21 @@
 """The README: its example runs, its list of packages is the one that exists."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from test_architecture import LAYERS, MODULES
 
+from prefjax.data import to_rows
+from prefjax.data.attributes import WorldConfig, make_world
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_learns_what_the_person_likes(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     assert capsys.readouterr().out.strip()
@@ -24,10 +29,28 @@ def test_the_example_learns_what_the_person_likes(capsys):
     assert names["person"].num_answers == 10
 
 
+def test_a_new_user_gets_from_rows_to_a_ranking_in_eight_lines(tmp_path, monkeypatch, capsys):
+    script, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(script.strip().splitlines()) <= 8
+    world = WorldConfig(num_prompts=10, responses_per_prompt=6, num_users=40, pairs_per_user=150)
+    dataset = make_world(world, seed=0).dataset
+    dataset = replace(dataset, users=tuple(f"w{number}" for number in range(dataset.num_users)))
+    rows, _ = to_rows(dataset, "trl")
+    rows = [{**row, "annotator": row.pop("user")} for row in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(script, "README.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    rewards = [float(line.split()[0]) for line in lines]
+    assert rewards == sorted(rewards, reverse=True)
+
+
 def test_the_packages_are_those_that_exist():
     listed = {
         (int(level), package)
-        for level, package in re.findall(r"^\| (\d) \| `(\w+)` ", README, re.M)
+        for level, package in re.findall(r"^\| (\d+) \| `(\w+)` ", README, re.M)
     }
     present = {name.split(".")[1] for name in MODULES} - {"__init__"}
     assert listed == {

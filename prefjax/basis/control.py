@@ -4,7 +4,9 @@ One function then serves both: inside ``jit`` and ``vmap`` it is one pure progra
 host every piece of it is compiled once, whatever the number of repetitions, and can stop early.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
@@ -12,6 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+_watcher: ContextVar[Callable[[], object] | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(tick: Callable[[], object]) -> Iterator[None]:
+    """Calls ``tick`` after every step of `repeat_while` on the host, for progress bars.
+
+    Args:
+        tick: Must not fail.
+    """
+    token = _watcher.set(tick)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def is_traced(tree: Any) -> bool:
@@ -73,4 +91,7 @@ def repeat_while(
         if not bool(is_running(carry)):
             break
         carry = step(carry)
+        tick = _watcher.get()
+        if tick is not None:
+            tick()
     return carry

@@ -12,6 +12,8 @@ A new family is one file and one line of ``REGISTRY``; `prefjax.lab.check_family
 keeps the contract.
 """
 
+import importlib
+
 from prefjax.families.answers import Answers, gather, make_answers, no_answers
 from prefjax.families.bradley_terry import BRADLEY_TERRY
 from prefjax.families.clusters import CLUSTERS
@@ -58,12 +60,35 @@ REGISTRY = {
 def get_family(name: str) -> Family:
     """The family of a name.
 
+    Args:
+        name: A name in ``REGISTRY``; or ``package.module:ATTRIBUTE`` for a family of somebody
+            else's, which is imported.
+
     Raises:
-        ValueError: There is no such family; the message lists the names.
+        ValueError: There is no such family, where the message lists the names; or what is imported
+            is none, or has the name of one of the package.
     """
+    if ":" in name:
+        return _import_family(name)
     if name not in REGISTRY:
-        raise ValueError(f"there is no family {name!r}; the families are {', '.join(REGISTRY)}")
+        raise ValueError(
+            f"there is no family {name!r}; the families are {', '.join(REGISTRY)}, and "
+            "package.module:FAMILY is one of your own"
+        )
     return REGISTRY[name]
+
+
+def _import_family(name: str) -> Family:
+    module, _, attribute = name.partition(":")
+    try:
+        family = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"there is no family {name!r}: {error}") from error
+    if not isinstance(family, Family):
+        raise ValueError(f"{name!r} is a {type(family).__name__}, not a prefjax.families.Family")
+    if family.name in REGISTRY and family is not REGISTRY[family.name]:
+        raise ValueError(f"{name!r} is called {family.name!r}, as a family of the package is")
+    return family
 
 
 __all__ = [

@@ -1,15 +1,18 @@
 """The fit of a model: from a data set or a file, or from comparisons and embeddings."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
+from tqdm import tqdm
 
 from prefjax import basis, metrics
-from prefjax.basis import EMConfig, SearchConfig
+from prefjax.basis import EMConfig, SearchConfig, control
 from prefjax.basis.gauge import canonicalize_program
 from prefjax.data import Dataset
 from prefjax.encoders import Encoder
@@ -37,6 +40,7 @@ def fit(
     seed: int = 0,
     config: EMConfig = EMConfig(),
     search_config: SearchConfig = SearchConfig(),
+    progress: bool | None = None,
 ) -> PreferenceModel:
     """Fits base rewards and the population to many people's choices.
 
@@ -62,6 +66,8 @@ def fit(
         seed: Seed of the split of people on which the penalties are learned.
         config: J and the settings of the fit; J may be too large without harm.
         search_config: Candidate penalties.
+        progress: Show a bar on the error stream where the fit takes more than two seconds; None
+            does so in a terminal.
 
     Raises:
         ValueError: A row or an embedding is invalid, or fewer than four users have rows; the
@@ -72,7 +78,14 @@ def fit(
         UserWarning: The fit still gained when it stopped; nothing personal was found; one column
             carries nearly all of the variance; ``python -m prefjax.train`` is made for as much.
     """
-    training = prepare(data, embeddings, encoder=encoder, num_users=num_users, group=group)
+    training = prepare(
+        data,
+        embeddings,
+        encoder=encoder,
+        num_users=num_users,
+        group=group,
+        progress=progress,
+    )
     comparisons, table, users = training.comparisons, training.embeddings, training.users
     check_size(len(comparisons.user), len(users), config.num_factors)
     components = None
@@ -89,9 +102,10 @@ def fit(
             f"{num_known} users have comparisons; the penalties are learned from users held out, "
             f"which takes at least {FEWEST_USERS}. basis.fit_block fits at given penalties."
         )
-    fitted, people, info = basis.fit(
-        jax.random.key(seed), problem, config=config, search_config=search_config
-    )
+    with _progress(progress, problem, search_config):
+        fitted, people, info = basis.fit(
+            jax.random.key(seed), problem, config=config, search_config=search_config
+        )
     if components is not None:
         fitted = fold(fitted, components)
     compared = np.asarray(problem.compared)
@@ -119,6 +133,26 @@ def fit(
             stacklevel=2,
         )
     return PreferenceModel(fitted, people, users, report, training.encoder)
+
+
+@contextmanager
+def _progress(
+    progress: bool | None, problem: basis.Problem, config: SearchConfig
+) -> Iterator[None]:
+    """A bar over the fits of a search; paths may end early, and go on where they gain."""
+    num_folds, _ = config.effort(problem.rows.label.size)
+    num_paths = len(config.posterior_scales) * len(config.factor_penalties)
+    total = num_folds * (len(config.utility_penalties) + num_paths) + 1
+    hidden = None if progress is None else not progress
+    with tqdm(total=total, desc="fit", unit="candidate", disable=hidden, delay=2) as bar:
+
+        def tick() -> None:
+            bar.total = max(bar.total or 0, bar.n + 2)
+            bar.update()
+
+        with control.watched(tick):
+            yield
+        bar.update(bar.total - bar.n if bar.total else 0)
 
 
 def _report(

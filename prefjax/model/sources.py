@@ -1,5 +1,6 @@
 """What a model is fitted to, in one form, from whatever was passed."""
 
+import sys
 import warnings
 from typing import Any, NamedTuple
 
@@ -46,6 +47,7 @@ def prepare(
     encoder: str | Encoder | None,
     num_users: int | None,
     group: Int[Array, " _"] | None,
+    progress: bool | None = None,
 ) -> Training:
     """Whatever was passed to `prefjax.fit`, in one form; arguments as there.
 
@@ -66,7 +68,7 @@ def prepare(
     dataset = read(data)
     made = _of_dataset(dataset, DEFAULT_ENCODER if encoder is None else encoder)
     if embeddings is None:
-        embeddings = encode_responses(made.encoder, dataset, progress=len(dataset.responses) > 2000)
+        embeddings = encode_responses(made.encoder, dataset, progress=_shown(progress))
     else:
         made.check_embeddings(embeddings)
     if len(embeddings) != dataset.num_responses:
@@ -79,6 +81,11 @@ def prepare(
         group = dataset.group
     table = validate_embeddings(np.asarray(embeddings)).values
     return Training(dataset.comparisons, table, dataset.users, group, made)
+
+
+def _shown(progress: bool | None) -> bool:
+    """Whether bars are shown; None asks whether there is a terminal."""
+    return sys.stderr.isatty() if progress is None else progress
 
 
 def check_size(num_rows: int, num_users: int, num_factors: int) -> None:

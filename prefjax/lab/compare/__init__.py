@@ -28,6 +28,7 @@ from prefjax.lab.compare.draws import (
     narrowed,
 )
 from prefjax.lab.compare.identity import family_digest, source_digest
+from prefjax.lab.compare.own import fitting_protocol, make_own, own_set
 from prefjax.lab.compare.questions import QUESTIONS
 from prefjax.lab.compare.represent import item_block, text_block
 from prefjax.lab.compare.scoring import (
@@ -75,15 +76,18 @@ __all__ = [
     "encoder_of",
     "family_digest",
     "fit",
+    "fitting_protocol",
     "hold_out_people",
     "item_block",
     "load_cell",
     "make_cases",
+    "make_own",
     "make_planted",
     "make_source",
     "manifest",
     "measure",
     "narrowed",
+    "own_set",
     "real",
     "report",
     "run_cells",

@@ -1,7 +1,7 @@
 """All cells of a comparison, one after the other; those that are on disk are not computed again."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,8 +28,8 @@ class Plan:
     """What is compared.
 
     Attributes:
-        families: Names in ``REGISTRY``; `length-only` is a control and always runs.
-        datasets: Names in ``SOURCES``.
+        families: Names for `get_family`; `length-only` is a control and always runs.
+        datasets: Names in ``SOURCES``, or of own sets (`prefjax.lab.compare.own`).
         encoders: Names for `get_encoder`.
         seeds: Draws of people, items and noise.
         num_answers: After how many answers new people are scored.
@@ -47,17 +47,20 @@ class Plan:
     questions: tuple[str, ...] = (RECORDED,)
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, own: Collection[str] = ()) -> None:
     """Refuse a plan that cannot run.
+
+    Args:
+        plan: What is compared.
+        own: Names of own sets.
 
     Raises:
         ValueError: A family, data set, encoder, control or rule is unknown, where the message lists
             the names; or ``random`` or the numbers of answers cannot be measured.
     """
-    for name in plan.families:
-        get_family(name)
+    _families(plan)
     for kind, names, known in (
-        ("data set", plan.datasets, SOURCES),
+        ("data set", plan.datasets, (*SOURCES, *own)),
         ("control", plan.controls, CONTROLS),
         ("rule of questions", plan.questions, QUESTIONS),
     ):
@@ -135,13 +138,16 @@ def with_earlier(
         By data set, encoder (those of the plan first), method and seed.
     """
     named = {cell_path(folder, c.dataset, c.encoder, c.seed, c.method): c for c in cells}
-    methods, datasets = [*REGISTRY, LENGTH_ONLY], list(SOURCES)
+    methods = {**REGISTRY, **_families(plan)}
+    names = [*methods, LENGTH_ONLY]
+    datasets = list(dict.fromkeys([*SOURCES, *plan.datasets]))
     digests: dict[tuple[str, str, int], str] = {}
     for path in sorted((folder / "cells").glob("*.npz")):
         cell = None if path in named else load_cell(path)
-        if cell is None or cell.dataset not in datasets or cell.method not in methods:
+        if cell is None or cell.dataset not in datasets or cell.method not in names:
             continue
-        if not _same_but_data(cell, _settings(plan, _family(cell.method), "")):
+        family = methods.get(cell.method) or _family(cell.method)
+        if not _same_but_data(cell, _settings(plan, family, "")):
             continue
         place = cell.dataset, cell.encoder, cell.seed
         if place not in digests:
@@ -153,7 +159,7 @@ def with_earlier(
 
     def order(cell: Cell) -> tuple:
         encoder = cell.encoder not in plan.encoders, cell.encoder
-        return datasets.index(cell.dataset), encoder, methods.index(cell.method), cell.seed
+        return datasets.index(cell.dataset), encoder, names.index(cell.method), cell.seed
 
     return sorted(named.values(), key=order)
 
@@ -203,8 +209,8 @@ def _table(
         sources, digests = error, [""] * len(plan.seeds)
     found: list[Cell] = []
     cases: dict[bool, list[Cases]] = {}
-    for method in (*plan.families, LENGTH_ONLY):
-        family, is_blind = _family(method), method == LENGTH_ONLY
+    for method, family in {**_families(plan), LENGTH_ONLY: _family(LENGTH_ONLY)}.items():
+        is_blind = method == LENGTH_ONLY
         for place, (seed, digest) in enumerate(zip(plan.seeds, digests, strict=True)):
             settings = _settings(plan, family, digest)
             cell = load_cell(cell_path(folder, dataset, encoder, seed, method))
@@ -249,6 +255,12 @@ def _family(method: str | Family) -> Family:
     if isinstance(method, Family):
         return method
     return get_family("bradley-terry" if method == LENGTH_ONLY else method)
+
+
+def _families(plan: Plan) -> dict[str, Family]:
+    """The families of a plan by the name that they have in results."""
+    families = [get_family(name) for name in plan.families]
+    return {family.name: family for family in families}
 
 
 def _settings(plan: Plan, family: Family, data: str) -> dict[str, Any]:

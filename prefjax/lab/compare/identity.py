@@ -48,10 +48,11 @@ def family_digest(family: Family) -> str:
     Args:
         family: Which; one that is not of the package counts by the file of its ``fit``.
     """
-    name = getattr(family.fit, "__module__", "")
+    fit = inspect.unwrap(getattr(family.fit, "func", family.fit))
+    name = getattr(fit, "__module__", "")
     if name.startswith("prefjax."):
         return _code_digest(name)
-    file = inspect.getsourcefile(family.fit)
+    file = inspect.getsourcefile(fit)
     return digest_json([_code_digest("prefjax.families.contract"), Path(file or name).read_text()])
 
 
