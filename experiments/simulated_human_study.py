@@ -3,7 +3,14 @@
     python -m experiments.simulated_human_study smoke     # 8 people × (5 + 5 + 5)
     python -m experiments.simulated_human_study paper     # 28 people × (15 + 15 + 15), repeated
 
-EXPECTED
+Expected of ``paper`` (75 s of CPU), win rate over the default:
+
+    arm                         first study             mean of 200   interval above chance
+    personalized                .724 [.674, .774]       .723          100 %
+    other_user                  .514 [.456, .572]       .529            5 %
+    personalized − other_user   +.210 [+.129, +.290]    +.194         100 %
+
+and 67 % [57.4, 76.6] in the study of the paper.
 
 Nobody real takes part, but the study is the one that real people would take part in: the same
 `prefjax.study.StudyEngine` asks and shows, without web pages. Each simulated person answers 15

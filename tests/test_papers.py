@@ -23,6 +23,7 @@ MODULES = (
     "ukp_topics",
     "aligned_responses",
     "simulated_human_study",
+    "human_study",
     "prompted_baselines",
     "uses_of_uncertainty",
 )

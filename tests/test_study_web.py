@@ -105,7 +105,7 @@ def test_the_arm_cannot_be_told_from_the_page(site, client):
         token = tab.path.rpartition("/")[2]
         for pattern in (
             r'<h1 class="prompt".*?</h1>',
-            r'<div class="answer".*?</div>\n</section>',
+            r'<div class="answer".*?</div>',
             r'name="trial" value="\d+"',
             r">\d+ of \d+<",
             r'<progress id="done" value="\d+" max="\d+">',

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 _HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 _PROMPT = re.compile(r'<h1 class="prompt" id="prompt">.*?</span>(.*?)</h1>', re.DOTALL)
-_ANSWER = re.compile(r'<div class="answer"[^>]*>(.*?)</div>\n</section>', re.DOTALL)
+_ANSWER = re.compile(r'<div class="answer"[^>]*>(.*?)</div>', re.DOTALL)
 _CODE = re.compile(r'<p class="code"><code>(.*?)</code>')
 _PATIENCE = 120.0
 """Seconds until a server that does not answer is given up."""
