@@ -109,7 +109,7 @@ async def drive(port: int, batches) -> list[float]:
 def start_server(model: PreferenceModel, folder: Path) -> tuple[subprocess.Popen[str], int]:
     """The server as a process, and its port."""
     model.save(folder / "model")
-    command = [sys.executable, "-m", "prefjax", "serve", str(folder / "model"), "--port", "0"]
+    command = [sys.executable, "-m", "prefjax.cli", "serve", str(folder / "model"), "--port", "0"]
     command += ["--people", str(folder / "people.sqlite")]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

@@ -30,6 +30,6 @@ def make_model(seed=0, num_users=4):
         rng.normal(size=(num_users, NUM_FACTORS)).astype(np.float32),
         np.broadcast_to(eye / 4, (num_users, NUM_FACTORS, NUM_FACTORS)).copy(),
     )
-    basis = RewardBasis(linear_params(kernel), population, np.float32(1))
+    basis = RewardBasis(linear_params(kernel), population, np.ones((), np.float32))
     users = tuple(f"w{number}" for number in range(num_users))
     return PreferenceModel(basis, people, users, {}, ModelEncoder.of(encoder))

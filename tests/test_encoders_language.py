@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pytest
+from lm_tiny import chat_model
 from safetensors.numpy import load_file, save_file
 from transformers import Qwen2Tokenizer
 
@@ -22,7 +23,6 @@ from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders.batches import bucketed
 from prefjax.encoders.template import make_rows, render
 from prefjax.parallel import make_mesh
-from tests.lm_tiny import chat_model
 
 TEXTS = [
     ("Why is the sky blue?", "Because air scatters blue light."),

@@ -5,10 +5,10 @@ import shutil
 import huggingface_hub
 import numpy as np
 import pytest
+from serve_world import PROMPTS, RESPONSES, make_model
 
 import prefjax
 from prefjax.model.card import model_card
-from tests.serve_world import PROMPTS, RESPONSES, make_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from serve_world import PROMPTS, RESPONSES, make_model
 from starlette.testclient import TestClient
 
 from prefjax.serve import PeopleService, PeopleStore, ServerConfig, make_app
 from prefjax.serve.store import ConflictError
-from tests.serve_world import PROMPTS, RESPONSES, make_model
 
 POOL = [{"prompt": prompt, "candidates": RESPONSES} for prompt in PROMPTS]
 RANK = {"prompt": PROMPTS[0], "candidates": RESPONSES}

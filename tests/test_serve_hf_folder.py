@@ -6,13 +6,13 @@ import json
 import jax
 import numpy as np
 import pytest
+from lm_tiny import chat_model
 from safetensors.numpy import load_file
 
 from prefjax import basis, encoders, lm
 from prefjax.basis.heads import linear_params
 from prefjax.serve import export_folder, score_kernel
 from prefjax.types import Gaussian, RewardBasis
-from tests.lm_tiny import chat_model
 
 CONVERSATIONS = [
     ("Why is the sky blue?", "Because air scatters blue light."),
@@ -34,7 +34,7 @@ def fitted(encoder):
     width, rng = encoder.model.config.hidden_size, np.random.default_rng(0)
     params = linear_params(rng.normal(size=(width, 4)).astype(np.float32))
     params["out"]["bias"] = rng.normal(size=4).astype(np.float32)
-    return RewardBasis(params, Gaussian(np.zeros(3), np.eye(3)), np.float32(1))
+    return RewardBasis(params, Gaussian(np.zeros(3), np.eye(3)), np.ones((), np.float32))
 
 
 def rewards(fitted, encoder, weights):

@@ -13,11 +13,11 @@ import time
 import numpy as np
 import orjson
 import pytest
+from serve_world import make_model
 
 from benchmarks.serve import request
 from prefjax.serve import PeopleStore
 from prefjax.serve.server import is_loopback, serve
-from tests.serve_world import make_model
 
 KILLS = int(os.environ.get("PREFJAX_SERVER_KILLS", "4"))
 NUM_CLIENTS = 8
@@ -32,7 +32,7 @@ class Server:
         self.start()
 
     def start(self):
-        command = [sys.executable, "-m", "prefjax", "serve", str(self.folder / "model")]
+        command = [sys.executable, "-m", "prefjax.cli", "serve", str(self.folder / "model")]
         command += ["--people", str(self.folder / "people"), "--port", str(self.port)]
         environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         self.process = subprocess.Popen(
@@ -58,33 +58,39 @@ def server(tmp_path):
         running.stop()
 
 
-async def send(port, method, path, body=None):
+@contextlib.asynccontextmanager
+async def connection(port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        return orjson.loads(await request(reader, writer, method, path, orjson.dumps(body)))
+        yield reader, writer
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
 
+async def send(port, method, path, body=None):
+    async with connection(port) as streams:
+        return orjson.loads(await request(*streams, method, path, orjson.dumps(body)))
+
+
+async def post(port, path, body, key=None):
+    """The status line of the answer."""
+    body = orjson.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "" if key is None else f"Idempotency-Key: {key}\r\n"
+    async with connection(port) as (reader, writer):
+        writer.write(head.encode() + b"\r\n" + body)
+        return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0]
+
+
 async def observe_until_acknowledged(port, person, turn, key):
     """Sends one answer again and again, under one key, until the server says it has it."""
-    body = orjson.dumps({"prompt": "", "first": f"{person} {turn}", "second": "b", "label": 1})
-    head = (
-        f"POST /people/{person}/observe HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode()
+    body = {"prompt": "", "first": f"{person} {turn}", "second": "b", "label": 1}
     while True:
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(head + body)
-            answered = await reader.readuntil(b"\r\n\r\n")
-            writer.close()
-            if b" 200 " in answered.split(b"\r\n")[0]:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if b" 200 " in await post(port, f"/people/{person}/observe", body, key):
                 return
-        except (OSError, asyncio.IncompleteReadError):
-            pass
         await asyncio.sleep(0.05)
 
 
@@ -101,12 +107,7 @@ def test_what_was_acknowledged_is_there_exactly_once(server, tmp_path):
 
 async def load_and_kill(server):
     for person in range(NUM_CLIENTS):
-        body = orjson.dumps({"id": f"p{person}"})
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        head = f"POST /people HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        assert b" 201 " in await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+        assert b" 201 " in await post(server.port, "/people", {"id": f"p{person}"})
     server.acknowledged = [0] * NUM_CLIENTS
     done = asyncio.Event()
 

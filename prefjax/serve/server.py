@@ -2,7 +2,10 @@
 
 import ipaddress
 import os
+import signal
 import socket
+import sys
+import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -55,12 +58,15 @@ def serve(
             raise RuntimeError(
                 f"another server has {people}: stop it, or name another file"
             ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)  # raised again when running requests are answered
     try:
         app = make_app(load(model), PeopleStore(people), config)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
+            listener.listen(MOST_CONNECTIONS)
             shown = f"[{host}]" if ":" in host else host
             print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
             settings = uvicorn.Config(
@@ -75,6 +81,10 @@ def serve(
     finally:
         if lock is not None:
             lock.release()
+
+
+def _leave(*_: object) -> None:
+    sys.exit(0)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,0 +1,42 @@
+"""Serves a model over HTTP: people are asked, ranked for and kept; rewards for trainers.
+
+Examples:
+  prefjax serve model/
+  prefjax serve model/ --people people.sqlite --port 8765
+  PREFJAX_TOKEN=secret prefjax serve model/ --host 0.0.0.0
+
+The address is printed when the server answers; GET /openapi.json describes what can be asked. It
+listens on the loopback interface; another address needs a token in PREFJAX_TOKEN, which requests
+carry as "Authorization: Bearer …", and a proxy with TLS before it. Needs the extra "serve".
+"""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("model", help="folder of a fitted model")
+    parser.add_argument(
+        "--people", default="people.sqlite", help="file that keeps people, or a URL of SQLAlchemy"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8765, help="port; 0 for any")
+    parser.add_argument(
+        "--shared", action="store_true", help="other servers write the same people (by URL)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serves until SIGTERM or Ctrl-C."""
+    try:
+        from prefjax.serve.app import ServerConfig
+        from prefjax.serve.server import serve
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}; pip install 'prefjax[serve]'") from error
+    serve(
+        arguments.model,
+        arguments.people,
+        host=arguments.host,
+        port=arguments.port,
+        config=ServerConfig(is_shared=arguments.shared),
+    )
