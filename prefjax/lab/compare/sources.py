@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from prefjax.data import SETS, Dataset, NamedSet, RatingsConfig, Split
+from prefjax.data import SETS, Dataset, NamedSet, SharedItemsConfig, Split
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import (
     SumEncoder,
@@ -214,7 +214,9 @@ def real(
         return unseen_prompts(
             dataset, outer.new_users, outer.is_new_response, outer.group, encoder, seed
         )
-    kind = "response" if isinstance(record.protocol, RatingsConfig) else record.protocol.group
+    # Ratings are of responses; a published split has new responses and does not come here.
+    protocol = record.protocol
+    kind = protocol.group if isinstance(protocol, SharedItemsConfig) else "response"
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     is_free = view == "free"
     fit_to = dataset.responses if view == "text" else None
