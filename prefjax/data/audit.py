@@ -112,17 +112,16 @@ def audit(
     wins = np.asarray(rows.label)[decided] > 0.5
     first_wins = _check_order(wins, "the first response of a pair", config)
     smaller = _check_order((first < second) == wins, "the response with the smaller id", config)
-    formats = {
-        name: _check_format(dataset, first, second, wins, name, mark, config)
-        for name, mark in MARKS.items()
-    }
+    formats, leaks = find_formats(dataset, config)
+    if leaks:
+        raise LeakError(leaks[0])
     _, text = np.unique(dataset.responses, return_inverse=True)
     return Report(
         num_pairs=len(decided),
         num_same_text=int(np.sum(text[first] == text[second])),
         first_wins=first_wins,
         smaller_id_wins=smaller,
-        formats=MappingProxyType(formats),
+        formats=formats,
     )
 
 
@@ -222,7 +221,34 @@ def _check_order(wins: np.ndarray, what: str, config: AuditConfig) -> float:
     return rate
 
 
-def _check_format(
+def find_formats(
+    dataset: Dataset, config: AuditConfig | None = None
+) -> tuple[Mapping[str, FormatFinding], tuple[str, ...]]:
+    """How far each mark of how a text was written down predicts the label.
+
+    Args:
+        dataset: The data set.
+        config: Thresholds; the defaults if None.
+
+    Returns:
+        The finding for each mark, and a sentence for each that gives the label away.
+    """
+    config = AuditConfig() if config is None else config
+    rows = dataset.comparisons
+    decided = np.flatnonzero((rows.second != BASELINE) & (rows.label != 0.5))
+    first, second = np.asarray(rows.first)[decided], np.asarray(rows.second)[decided]
+    wins = np.asarray(rows.label)[decided] > 0.5
+    found = {
+        name: _find_format(dataset, first, second, wins, name, mark, config)
+        for name, mark in MARKS.items()
+    }
+    return (
+        MappingProxyType({name: finding for name, (finding, _) in found.items()}),
+        tuple(leak for _, leak in found.values() if leak),
+    )
+
+
+def _find_format(
     dataset: Dataset,
     first: np.ndarray,
     second: np.ndarray,
@@ -230,7 +256,8 @@ def _check_format(
     name: str,
     mark: Callable[[str], bool],
     config: AuditConfig,
-) -> FormatFinding:
+) -> tuple[FormatFinding, str]:
+    """The finding, and a sentence if it is a leak."""
     marked = np.array([mark(text) for text in dataset.responses], dtype=np.int8)
     preferred, rejected = np.where(wins, first, second), np.where(wins, second, first)
     differs = marked[preferred] != marked[rejected]
@@ -253,9 +280,9 @@ def _check_format(
     if enough and large and binomtest(num_wins, num_differing).pvalue < config.max_p:
         side = "preferred" if num_wins > num_losses else "rejected"
         example = dataset.responses[int(with_mark[0])]
-        raise LeakError(
+        return finding, (
             f"The format gives the label away: in {rate:.1%} of {num_differing} pairs that differ "
             f"in it, the text with {name} is the {side} one (AUC {auc:.2f} over all pairs), for "
             f"example {example[:80]!r}. Render both sides the same way."
         )
-    return finding
+    return finding, ""

@@ -2,7 +2,7 @@
 
 `adapt` solves for many new people at once, `laplace` has posteriors and win probabilities,
 `acquisition` scores questions, `pools` finds the best one exactly, `interview` asks one person as
-one ``lax.scan`` and `Person` does the same live.
+one ``lax.scan`` and `Person` does the same live. `audit_answers` says who answers like a coin.
 """
 
 from prefjax.person import laplace
@@ -22,6 +22,12 @@ from prefjax.person._interview import (
     make_simulated,
 )
 from prefjax.person.acquisition import RULES, Moments, Rule, get_rule, score
+from prefjax.person.answer_audit import (
+    AnswerAudit,
+    AnswerAuditConfig,
+    audit_answers,
+    describe_audit,
+)
 from prefjax.person.answers import LoggedAnswer, Question, Shown
 from prefjax.person.checks import check_gaussian
 from prefjax.person.host import Person
@@ -41,6 +47,8 @@ from prefjax.person.reading import EmbeddingReader, Reader, basis_digest
 
 __all__ = [
     "RULES",
+    "AnswerAudit",
+    "AnswerAuditConfig",
     "EmbeddingReader",
     "InterviewConfig",
     "InterviewPath",
@@ -60,9 +68,11 @@ __all__ = [
     "adapt",
     "adapt_checked",
     "adapt_path",
+    "audit_answers",
     "basis_digest",
     "check_gaussian",
     "describe",
+    "describe_audit",
     "gap_at",
     "get_rule",
     "interview",

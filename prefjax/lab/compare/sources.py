@@ -214,7 +214,9 @@ def real(
         return unseen_prompts(
             dataset, outer.new_users, outer.is_new_response, outer.group, encoder, seed
         )
-    kind = record.protocol.group if isinstance(record.protocol, SharedItemsConfig) else "response"
+    # Ratings are of responses; a published split has new responses and does not come here.
+    protocol = record.protocol
+    kind = protocol.group if isinstance(protocol, SharedItemsConfig) else "response"
     inner = hold_out_people(dataset, outer.train, outer.known_users, kind, seed)
     is_free = view == "free"
     fit_to = dataset.responses if view == "text" else None

@@ -1,0 +1,296 @@
+"""Whose answers tell little: repeats that disagree, one side always, position, form.
+
+    repeats    D = share of pairs of answers to one question by one person that disagree;
+               if an answer is flipped with probability ε, D = 2 ε (1 − ε), so
+               ε = (1 − √(1 − 2 D)) / 2, and no model can be right more often than 1 − ε
+    side       answers for the first response, of n, against Binomial(n, ½)
+    pattern    runs of equal sides in the order of the rows, against their normal limit
+    position   questions that a person answered in both orders: the same side twice, or the same
+               response twice
+
+Nothing is removed: the report has numbers and tables, and flags those whose p-value, times the
+number of people tested, is below ``max_p``. Who answers at random leaves no trace here; that takes
+a model (`prefjax.person.audit_answers`).
+
+References:
+    A. Wald and J. Wolfowitz, "On a test whether two samples are from the same population", Annals
+    of Mathematical Statistics 11 (1940).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.stats import binom, binomtest, norm
+
+from prefjax.data.audit import AuditConfig, FormatFinding, find_formats
+from prefjax.data.dataset import Dataset
+from prefjax.types import BASELINE
+
+
+@dataclass(frozen=True)
+class AnswersConfig:
+    """When a person is flagged.
+
+    Attributes:
+        min_rows: Decided answers that a person must have to be tested.
+        max_p: Largest p-value of a flag, after multiplication by the number of people tested: the
+            probability that anybody at all is flagged in clean data.
+        formats: When a mark of form counts as a leak.
+    """
+
+    min_rows: int = 10
+    max_p: float = 0.05
+    formats: AuditConfig = field(default_factory=AuditConfig)
+
+
+class People(NamedTuple):
+    """Figures of every person; NaN where there is nothing to count.
+
+    Attributes:
+        num_rows: Decided answers.
+        first_rate: Share of pairs in which the first response is preferred; of votes, the share of
+            agreement.
+        side_p: p-value of that share against ½; of votes never tested, since one may agree with
+            much.
+        pattern_p: p-value of the number of runs of equal sides, two-sided; of pairs only.
+        num_repeats: Pairs of answers to the same question.
+        num_disagree: Those of them that disagree.
+        is_one_sided: Flagged for the side.
+        is_patterned: Flagged for the runs.
+    """
+
+    num_rows: Int[np.ndarray, " user"]
+    first_rate: Float[np.ndarray, " user"]
+    side_p: Float[np.ndarray, " user"]
+    pattern_p: Float[np.ndarray, " user"]
+    num_repeats: Int[np.ndarray, " user"]
+    num_disagree: Int[np.ndarray, " user"]
+    is_one_sided: Bool[np.ndarray, " user"]
+    is_patterned: Bool[np.ndarray, " user"]
+
+
+class AnswersReport(NamedTuple):
+    """What a look at the answers found.
+
+    Attributes:
+        people: Figures of every person.
+        num_rows: Rows.
+        num_ties: Rows without a preferred side.
+        num_repeats: Pairs of answers of one person to the same question.
+        num_disagree: Those of them that disagree.
+        flip: ε; NaN without repeats.
+        ceiling: 1 − ε, the accuracy of a perfect model.
+        first_rate: Share of decided pairs in which the first is preferred; NaN without pairs.
+        first_interval: Its 95 % interval (Wilson).
+        num_swapped: Pairs of answers of one person to a question shown in both orders.
+        num_same_side: Those of them that name the same side twice, so that position decided.
+        formats: How far each mark of form predicts the label.
+        leaks: Sentences, one for each mark that counts as a leak.
+        names: Names of the people.
+    """
+
+    people: People
+    num_rows: int
+    num_ties: int
+    num_repeats: int
+    num_disagree: int
+    flip: float
+    ceiling: float
+    first_rate: float
+    first_interval: tuple[float, float]
+    num_swapped: int
+    num_same_side: int
+    formats: Mapping[str, FormatFinding]
+    leaks: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def flagged(self) -> Int[np.ndarray, " flagged"]:
+        """Indices of the people who are flagged for anything."""
+        return np.flatnonzero(self.people.is_one_sided | self.people.is_patterned)
+
+
+def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> AnswersReport:
+    """Look at the answers of every person.
+
+    Args:
+        dataset: The data set; rows of a person in the order in which they were given.
+        config: Thresholds; the defaults if None.
+
+    Returns:
+        Numbers; `describe_answers` makes a table of them.
+    """
+    config = AnswersConfig() if config is None else config
+    rows, num_users = dataset.comparisons, dataset.num_users
+    first, second = np.asarray(rows.first), np.asarray(rows.second)
+    label = np.asarray(rows.label)
+    decided = np.flatnonzero(label != 0.5)
+    user, is_first = np.asarray(rows.user)[decided], label[decided] > 0.5
+    is_pair = second[decided] != BASELINE
+    repeats = _repeats(user, first[decided], second[decided], is_first)
+    people = _people(user, is_first, is_pair, num_users, repeats, config)
+    num_repeats, num_disagree = int(repeats.together.sum()), int(repeats.disagree.sum())
+    flip = np.nan
+    if num_repeats:
+        flip = (1 - np.sqrt(max(1 - 2 * num_disagree / num_repeats, 0.0))) / 2
+    wins, pairs = int(is_first[is_pair].sum()), int(is_pair.sum())
+    interval = (np.nan, np.nan)
+    if pairs:
+        low_high = binomtest(wins, pairs).proportion_ci(method="wilson")
+        interval = (float(low_high.low), float(low_high.high))
+    formats, leaks = find_formats(dataset, config.formats)
+    return AnswersReport(
+        people=people,
+        num_rows=len(label),
+        num_ties=len(label) - len(decided),
+        num_repeats=num_repeats,
+        num_disagree=num_disagree,
+        flip=float(flip),
+        ceiling=float(1 - flip),
+        first_rate=wins / pairs if pairs else float("nan"),
+        first_interval=interval,
+        num_swapped=int(repeats.swapped.sum()),
+        num_same_side=int(repeats.same_side.sum()),
+        formats=formats,
+        leaks=leaks,
+        names=dataset.users,
+    )
+
+
+class _Repeats(NamedTuple):
+    """Pairs of answers to one question, counted for each person."""
+
+    user: np.ndarray
+    together: np.ndarray
+    disagree: np.ndarray
+    swapped: np.ndarray
+    same_side: np.ndarray
+
+
+def _repeats(user, first, second, is_first) -> _Repeats:
+    """Counts for each person and question.
+
+    Of n answers, a for its smaller response, n(n−1)/2 pairs can be made and a(n−a) of them
+    disagree. Of the answers in both orders, those for the first response in one order and in the
+    other name the same side twice.
+    """
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    _, question = np.unique(np.stack([user, low, high]), axis=1, return_inverse=True)
+    question = question.reshape(-1)
+    size = int(question.max(initial=-1)) + 1
+    in_order = (first <= second) | (second == BASELINE)
+
+    def count(mask):
+        return np.bincount(question, weights=mask, minlength=size)
+
+    for_low = count(np.where(second == BASELINE, is_first, is_first == (first < second)))
+    number = np.bincount(question, minlength=size)
+    # Named first or second, in one order and in the other.
+    one_first, one_second = count(in_order & is_first), count(in_order & ~is_first)
+    other_first, other_second = count(~in_order & is_first), count(~in_order & ~is_first)
+    owner = np.zeros(size, np.int64)
+    owner[question] = user
+    return _Repeats(
+        user=owner,
+        together=(number * (number - 1) // 2).astype(np.int64),
+        disagree=(for_low * (number - for_low)).astype(np.int64),
+        swapped=((one_first + one_second) * (other_first + other_second)).astype(np.int64),
+        same_side=(one_first * other_first + one_second * other_second).astype(np.int64),
+    )
+
+
+def _people(user, is_first, is_pair, num_users, repeats, config: AnswersConfig) -> People:
+    num_rows = np.bincount(user, minlength=num_users)
+    wins = np.bincount(user, weights=is_first, minlength=num_users)
+    with np.errstate(invalid="ignore"):
+        first_rate = np.where(num_rows > 0, wins / num_rows, np.nan)
+    pairs = np.bincount(user[is_pair], minlength=num_users)
+    pair_wins = np.bincount(user[is_pair], weights=is_first[is_pair], minlength=num_users)
+    tested = pairs >= max(config.min_rows, 1)
+    extreme = np.minimum(pair_wins, pairs - pair_wins)
+    side_p = np.where(tested, np.minimum(2 * binom.cdf(extreme, pairs, 0.5), 1.0), np.nan)
+    pattern_p = np.where(
+        tested, _runs_p(user[is_pair], is_first[is_pair], pairs, pair_wins), np.nan
+    )
+    limit = config.max_p / max(int(tested.sum()), 1)
+
+    def total(values):
+        return np.bincount(repeats.user, weights=values, minlength=num_users).astype(np.int64)
+
+    return People(
+        num_rows=num_rows,
+        first_rate=first_rate,
+        side_p=side_p,
+        pattern_p=pattern_p,
+        num_repeats=total(repeats.together),
+        num_disagree=total(repeats.disagree),
+        is_one_sided=np.nan_to_num(side_p, nan=1.0) <= limit / 2,
+        is_patterned=np.nan_to_num(pattern_p, nan=1.0) <= limit / 2,
+    )
+
+
+def _runs_p(user, is_first, pairs, wins) -> np.ndarray:
+    """p-value of the number of runs of each person, given how often each side was named."""
+    order = np.argsort(user, kind="stable")
+    who, side = user[order], is_first[order]
+    starts = np.ones(len(who), dtype=bool)
+    starts[1:] = (who[1:] != who[:-1]) | (side[1:] != side[:-1])
+    runs = np.bincount(who[starts], minlength=len(pairs))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        both = 2.0 * wins * (pairs - wins)
+        mean = both / pairs + 1
+        variance = both * (both - pairs) / (pairs**2 * (pairs - 1.0))
+        distance = np.maximum(np.abs(runs - mean) - 0.5, 0) / np.sqrt(variance)
+    return np.where(variance > 0, 2 * norm.sf(distance), 1.0)
+
+
+def describe_answers(report: AnswersReport, most: int = 20) -> str:
+    """The report as text with a table of the people who are flagged.
+
+    Args:
+        report: From `inspect_answers`.
+        most: Most rows of the table.
+
+    Returns:
+        Lines of Markdown.
+    """
+    lines = [f"{report.num_rows:,} rows of {len(report.names):,} people, {report.num_ties:,} ties."]
+    if report.num_repeats:
+        lines.append(
+            f"Repeats: {report.num_disagree:,} of {report.num_repeats:,} disagree; a perfect model "
+            f"is right in {report.ceiling:.1%}."
+        )
+    else:
+        lines.append("Repeats: nobody answered a question twice, so the noise is not known.")
+    if np.isfinite(report.first_rate):
+        low, high = report.first_interval
+        lines.append(
+            f"Position: first preferred in {report.first_rate:.1%} ({low:.1%}–{high:.1%})."
+        )
+    if report.num_swapped:
+        lines.append(
+            f"Shown in both orders: the same side twice in {report.num_same_side:,} of "
+            f"{report.num_swapped:,}."
+        )
+    lines += [f"Form: {leak}" for leak in report.leaks] or ["Form: no mark gives the label away."]
+    people, flagged = report.people, report.flagged
+    if len(flagged) == 0:
+        return "\n".join([*lines, "Nobody always takes one side or follows a pattern."])
+    lines += [
+        f"{len(flagged):,} people always take one side or follow a pattern:",
+        "",
+        "| person | answers | first | p (side) | p (pattern) |",
+        "|---|---|---|---|---|",
+    ]
+    worst = np.minimum(people.side_p, people.pattern_p)[flagged]
+    for index in flagged[np.argsort(worst)][:most].tolist():
+        lines.append(
+            f"| {report.names[index]} | {people.num_rows[index]} | {people.first_rate[index]:.2f} "
+            f"| {people.side_p[index]:.1g} | {people.pattern_p[index]:.1g} |"
+        )
+    if len(flagged) > most:
+        lines.append(f"| … {len(flagged) - most:,} more | | | | |")
+    return "\n".join(lines)
