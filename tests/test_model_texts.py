@@ -305,6 +305,25 @@ def test_many_people_by_many_responses_are_their_rewards(data, model):
         model.score(None, prompts[:2], texts)
 
 
+def test_messages_are_read_as_their_texts(model, pool):
+    prompt, texts = next(iter(pool.items()))
+    asked = [{"role": "user", "content": prompt}]
+    said = [[{"role": "assistant", "content": text}] for text in texts]
+    by_text, by_message = model.new_person(), model.new_person()
+    assert by_message.ask(asked, said) == by_text.ask(prompt, texts)
+    assert model.new_person().ask([(asked, said)])[:4] == by_text.ask(prompt, texts)[:4]
+    by_text.observe(prompt, texts[0], texts[1], 1.0)
+    by_message.observe(asked, said[0], said[1], 1.0)
+    assert by_text.log == by_message.log
+    chex.assert_trees_all_equal(by_message.rank(asked, said), by_text.rank(prompt, texts))
+    assert by_message.reward(asked, said[2]) == by_text.reward(prompt, texts[2])
+    tables = [model.score(None, *shown) for shown in ((asked, said), ([asked] * len(texts), said))]
+    np.testing.assert_array_equal(*tables)
+    np.testing.assert_array_equal(tables[0], model.score(None, prompt, texts))
+    with pytest.raises(ValueError, match="response 0"):
+        by_text.rank(prompt, [asked + said[0] + said[1], said[0]])
+
+
 def test_bad_texts_are_refused_by_name(model):
     person = model.new_person()
     with pytest.raises(ValueError, match=r"response 1 .*surrogate|half a character"):
@@ -317,7 +336,7 @@ def test_bad_texts_are_refused_by_name(model):
         person.observe("Why?", "a", np.zeros(512, np.float32), 1.0)
     with pytest.raises(TypeError, match="got 2 arguments"):
         person.observe("a", "b")
-    with pytest.raises(ValueError, match="a prompt is a text"):
+    with pytest.raises(ValueError, match="a prompt is a text or a list"):
         person.rank(7, ["a", "b"])
 
 
