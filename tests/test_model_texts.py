@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import prefjax
-from prefjax.basis import EMConfig
+from prefjax.basis import EMConfig, control
 from prefjax.data import write
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import HashedConfig, encode_few, encode_responses, make_hashed
-from prefjax.model import files
+from prefjax.model import files, sources
 from prefjax.person import Person
 
 CONFIG = EMConfig(num_factors=3)
@@ -218,6 +218,16 @@ def test_a_person_of_embeddings_and_of_pools_is_kept(model, data):
     assert kept.ask(embeddings) == person.ask(embeddings)
 
 
+def test_a_belief_that_the_answers_do_not_give_is_said(model, pool):
+    person = model.new_person()
+    person.ask(pool)
+    person.tell(1.0)
+    kept = person.to_dict()
+    kept["belief"]["mean"] = [value + 1 for value in kept["belief"]["mean"]]
+    with pytest.warns(UserWarning, match="other weights than its answers give now"):
+        model.load_person(kept)
+
+
 @pytest.mark.filterwarnings("ignore:nothing personal", "ignore:the fit still gained")
 def test_a_person_of_another_model_is_refused_and_inferred_again_on_request(data, model, pool):
     half = data.select(np.arange(len(data.comparisons.user)) % 2 == 0)
@@ -358,6 +368,23 @@ def test_a_new_number_of_candidates_compiles_nothing(model, pool):
     assert not programs
 
 
+def test_a_fit_shows_how_far_it_is():
+    ticks = []
+    with control.watched(lambda: ticks.append(1)):
+        end = control.repeat_while(lambda n: n < 3, lambda n: n + 1, 0, 10)
+    assert (end, len(ticks)) == (3, 3)
+    control.repeat_while(lambda n: n < 3, lambda n: n + 1, 0, 10)
+    assert len(ticks) == 3
+
+
+def test_where_fit_ends_and_train_begins():
+    sources.check_size(5_000_000, 100_000, 8)
+    for size in ((10_000_000, 1000, 8), (1000, 1_000_000, 8)):
+        with pytest.warns(UserWarning, match=r"python -m prefjax\.train fits the same model"):
+            sources.check_size(*size)
+
+
+@pytest.mark.slow
 def test_a_fit_on_components_is_a_model_of_raw_embeddings(data):
     all_of_them, some = (
         prefjax.fit(data, encoder=make_hashed(), config=CONFIG, num_components=number)

@@ -108,6 +108,9 @@ class PreferenceModel:
             ValueError: It is no person or damaged; or its basis or encoder are not those of this
                 model and ``reinfer`` is False; or it cannot be inferred again. The message says
                 which.
+
+        Warns:
+            UserWarning: The answers give another belief than the stored one.
         """
         name, values = "the person", source
         if isinstance(source, str | Path):
@@ -139,6 +142,8 @@ class PreferenceModel:
             user=found.user,
         )
         person._resume(found.answers, found.asked, found.open)
+        if not reinfer:
+            stored.warn_of_change(found, person.belief, name)
         return person
 
     def score(
