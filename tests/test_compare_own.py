@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from prefjax.lab.evaluation import describe, evaluate
 @pytest.fixture(scope="module")
 def data():
     world = WorldConfig(num_prompts=12, responses_per_prompt=4, num_users=60, pairs_per_user=40)
-    return make_world(world, seed=0).dataset
+    return replace(make_world(world, seed=0).dataset, name="mine")
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_what_says_too_little_is_refused(data):
     with pytest.raises(ValueError, match=r"100% of the rows .*'no'.*leave such a text out"):
         compare.own_set(canned, "mine")
     with pytest.raises(ValueError, match="set of your own"):
-        compare.own_set(data, "attributes")
+        compare.own_set(replace(data, name="attributes"))
 
 
 def test_a_family_of_ones_own_is_imported_and_checked(own_family):

@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import prefjax
-from prefjax.basis import EMConfig
+from prefjax.basis import EMConfig, control
 from prefjax.data import write
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import HashedConfig, encode_few, encode_responses, make_hashed
-from prefjax.model import files
+from prefjax.model import files, sources
 from prefjax.person import Person
 
 CONFIG = EMConfig(num_factors=3)
@@ -218,6 +218,16 @@ def test_a_person_of_embeddings_and_of_pools_is_kept(model, data):
     assert kept.ask(embeddings) == person.ask(embeddings)
 
 
+def test_a_belief_that_the_answers_do_not_give_is_said(model, pool):
+    person = model.new_person()
+    person.ask(pool)
+    person.tell(1.0)
+    kept = person.to_dict()
+    kept["belief"]["mean"] = [value + 1 for value in kept["belief"]["mean"]]
+    with pytest.warns(UserWarning, match="other weights than its answers give now"):
+        model.load_person(kept)
+
+
 @pytest.mark.filterwarnings("ignore:nothing personal", "ignore:the fit still gained")
 def test_a_person_of_another_model_is_refused_and_inferred_again_on_request(data, model, pool):
     half = data.select(np.arange(len(data.comparisons.user)) % 2 == 0)
@@ -305,6 +315,25 @@ def test_many_people_by_many_responses_are_their_rewards(data, model):
         model.score(None, prompts[:2], texts)
 
 
+def test_messages_are_read_as_their_texts(model, pool):
+    prompt, texts = next(iter(pool.items()))
+    asked = [{"role": "user", "content": prompt}]
+    said = [[{"role": "assistant", "content": text}] for text in texts]
+    by_text, by_message = model.new_person(), model.new_person()
+    assert by_message.ask(asked, said) == by_text.ask(prompt, texts)
+    assert model.new_person().ask([(asked, said)])[:4] == by_text.ask(prompt, texts)[:4]
+    by_text.observe(prompt, texts[0], texts[1], 1.0)
+    by_message.observe(asked, said[0], said[1], 1.0)
+    assert by_text.log == by_message.log
+    chex.assert_trees_all_equal(by_message.rank(asked, said), by_text.rank(prompt, texts))
+    assert by_message.reward(asked, said[2]) == by_text.reward(prompt, texts[2])
+    tables = [model.score(None, *shown) for shown in ((asked, said), ([asked] * len(texts), said))]
+    np.testing.assert_array_equal(*tables)
+    np.testing.assert_array_equal(tables[0], model.score(None, prompt, texts))
+    with pytest.raises(ValueError, match="response 0"):
+        by_text.rank(prompt, [asked + said[0] + said[1], said[0]])
+
+
 def test_bad_texts_are_refused_by_name(model):
     person = model.new_person()
     with pytest.raises(ValueError, match=r"response 1 .*surrogate|half a character"):
@@ -317,7 +346,7 @@ def test_bad_texts_are_refused_by_name(model):
         person.observe("Why?", "a", np.zeros(512, np.float32), 1.0)
     with pytest.raises(TypeError, match="got 2 arguments"):
         person.observe("a", "b")
-    with pytest.raises(ValueError, match="a prompt is a text"):
+    with pytest.raises(ValueError, match="a prompt is a text or a list"):
         person.rank(7, ["a", "b"])
 
 
@@ -339,6 +368,23 @@ def test_a_new_number_of_candidates_compiles_nothing(model, pool):
     assert not programs
 
 
+def test_a_fit_shows_how_far_it_is():
+    ticks = []
+    with control.watched(lambda: ticks.append(1)):
+        end = control.repeat_while(lambda n: n < 3, lambda n: n + 1, 0, 10)
+    assert (end, len(ticks)) == (3, 3)
+    control.repeat_while(lambda n: n < 3, lambda n: n + 1, 0, 10)
+    assert len(ticks) == 3
+
+
+def test_where_fit_ends_and_train_begins():
+    sources.check_size(5_000_000, 100_000, 8)
+    for size in ((10_000_000, 1000, 8), (1000, 1_000_000, 8)):
+        with pytest.warns(UserWarning, match=r"python -m prefjax\.train fits the same model"):
+            sources.check_size(*size)
+
+
+@pytest.mark.slow
 def test_a_fit_on_components_is_a_model_of_raw_embeddings(data):
     all_of_them, some = (
         prefjax.fit(data, encoder=make_hashed(), config=CONFIG, num_components=number)

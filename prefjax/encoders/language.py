@@ -48,6 +48,7 @@ from prefjax.encoders.template import (
     make_rows,
     render,
 )
+from prefjax.types import Embeddings
 
 _VERSION = "language-3"
 _SLAB = 256  # texts whose prompts a device holds in memory at once
@@ -218,7 +219,8 @@ class LanguageEncoder(RowEncoder):
             TypeError: If an entry is neither a string nor a pair of strings.
             ValueError: If an entry has a lone surrogate.
         """
-        return self._read(texts, (self.reading,))[:, 0, : self.config.width]
+        vectors = self._read(texts, (self.reading,))[:, 0, : self.config.width]
+        return Embeddings.of(vectors, self.fingerprint)
 
     def _read(
         self, texts: Sequence[Text], readings: tuple[Reading, ...]

@@ -22,6 +22,7 @@ from prefjax.encoders.contract import Lengths, Text
 from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
 from prefjax.encoders.specification import write
 from prefjax.io import digest_arrays
+from prefjax.types import Embeddings
 
 REWARD = LanguageConfig(template="own", layer=-1, pooling="last")
 """How reward models are read."""
@@ -61,7 +62,7 @@ class ScoreEncoder:
             TypeError: If an entry is neither a string nor a pair of strings.
             ValueError: If an entry has a lone surrogate, or the model's template wants a prompt.
         """
-        return self.states.encode(texts) @ self.weight.T
+        return Embeddings.of(self.states.encode(texts) @ self.weight.T, self.fingerprint)
 
     def lengths(self, texts: Sequence[Text]) -> Lengths:
         """Tokens that would be read of each text, and which texts would be cut.

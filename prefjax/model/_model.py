@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.data.messages import is_messages
 from prefjax.io import read_object
 from prefjax.io.hub import upload
 from prefjax.model import files
@@ -18,8 +19,7 @@ from prefjax.model.card import CARD, model_card
 from prefjax.model.encoder import ModelEncoder
 from prefjax.model.reading import ModelReader
 from prefjax.person import Person, stored
-from prefjax.person.candidates import prompts_of
-from prefjax.person.reading import is_texts
+from prefjax.person.candidates import as_prompt, as_responses, prompts_of
 from prefjax.types import Gaussian, Items, RewardBasis
 
 
@@ -108,6 +108,9 @@ class PreferenceModel:
             ValueError: It is no person or damaged; or its basis or encoder are not those of this
                 model and ``reinfer`` is False; or it cannot be inferred again. The message says
                 which.
+
+        Warns:
+            UserWarning: The answers give another belief than the stored one.
         """
         name, values = "the person", source
         if isinstance(source, str | Path):
@@ -139,6 +142,8 @@ class PreferenceModel:
             user=found.user,
         )
         person._resume(found.answers, found.asked, found.open)
+        if not reinfer:
+            stored.warn_of_change(found, person.belief, name)
         return person
 
     def score(
@@ -159,8 +164,10 @@ class PreferenceModel:
             KeyError: There is no user of some name.
             ValueError: A person is of another basis, or a response cannot be read.
         """
-        if responses is not None and is_texts(prompts):
-            of_each: Any = [str(prompt) for prompt in prompts]
+        each = not isinstance(prompts, str) and not is_messages(prompts)
+        if responses is not None and each and prompts is not None:
+            of_each: Any = [as_prompt(prompt) or "" for prompt in prompts]
+            responses = as_responses(responses)
         else:
             of_each, responses, _ = prompts_of(prompts, responses)
         items = self.reader(responses, of_each)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Int
 
+from prefjax.data.messages import is_messages, read_prompt, read_response
 from prefjax.io import digest_arrays
-from prefjax.person.answers import Question, Shown
+from prefjax.person.answers import Question, Response, Shown
 from prefjax.person.checks import check_pool
 from prefjax.person.items import bucket
 from prefjax.person.pools import PairPool, Pool, ResponsePool
@@ -110,10 +111,10 @@ def make_candidates(pool: Any, responses: Any, reader: Reader, num_factors: int)
         raise ValueError("ask() of a prompt also takes its candidates: ask(prompt, candidates)")
     if isinstance(pool, Mapping):
         return _padded(list(pool.items()), reader)
-    if is_texts(pool):
-        return _padded([(None, pool)], reader)
     if _is_pairs(pool):
         return _padded(list(pool), reader)
+    if is_texts(as_responses(pool)):
+        return _padded([(None, pool)], reader)
     table = np.asanyarray(pool)
     if table.ndim not in (2, 3):
         raise ValueError(
@@ -125,6 +126,54 @@ def make_candidates(pool: Any, responses: Any, reader: Reader, num_factors: int)
     return _pad((None,) * len(table), counts, table.reshape(-1, table.shape[-1]), reader)
 
 
+def as_prompt(prompt: Any) -> str | None:
+    """A prompt as one text, as `prefjax.data.read` makes it.
+
+    Args:
+        prompt: A text, a list of messages with role and content, or None.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if prompt is None or isinstance(prompt, str):
+        return prompt
+    if is_messages(prompt):
+        return read_prompt(prompt, "prompt", "the question").text
+    raise ValueError(f"a prompt is a text or a list of messages, got {type(prompt).__name__}")
+
+
+def as_response(response: Any) -> Response:
+    """One response as a text or an embedding.
+
+    Args:
+        response: A text, a list of one message, or an embedding.
+    """
+    if isinstance(response, str) or is_messages(response):
+        return as_responses(response)[0]
+    return np.asanyarray(response, np.float32)
+
+
+def as_responses(responses: Any) -> Any:
+    """Responses as texts or embeddings.
+
+    Args:
+        responses: One text or a sequence of them, any of which may be a list of one message; or
+            embeddings, which are returned as they are.
+
+    Raises:
+        ValueError: A response has messages of others.
+    """
+    if isinstance(responses, str) or is_messages(responses):
+        responses = [responses]
+    is_list = isinstance(responses, Sequence) and not isinstance(responses, np.ndarray)
+    if is_list and any(is_messages(one) for one in responses):
+        responses = [
+            read_response(one, "response", f"response {place}")
+            for place, one in enumerate(responses)
+        ]
+    return [str(text) for text in responses] if is_texts(responses) else responses
+
+
 def prompts_of(prompt: Any, responses: Any) -> tuple[list[str] | None, Any, str | None]:
     """Prompt of every text, the responses, and the prompt: of ``f(responses)`` or ``f(prompt, …)``.
 
@@ -134,12 +183,9 @@ def prompts_of(prompt: Any, responses: Any) -> tuple[list[str] | None, Any, str 
     """
     if responses is None:
         prompt, responses = None, prompt
-    if prompt is not None and not isinstance(prompt, str):
-        raise ValueError(f"a prompt is a text, got {type(prompt).__name__}")
-    if isinstance(responses, str):
-        responses = [responses]
+    prompt, responses = as_prompt(prompt), as_responses(responses)
     if is_texts(responses):
-        return [prompt or ""] * len(responses), [str(text) for text in responses], prompt
+        return [prompt or ""] * len(responses), responses, prompt
     return None, responses, prompt
 
 
@@ -151,29 +197,28 @@ def _is_pairs(pool: Any) -> bool:
         and all(
             isinstance(one, tuple)
             and len(one) == 2
-            and (one[0] is None or isinstance(one[0], str))
+            and (one[0] is None or isinstance(one[0], str) or is_messages(one[0]))
             and not isinstance(one[1], str)
             for one in pool
         )
     )
 
 
-def _padded(groups: Sequence[tuple[str | None, Any]], reader: Reader) -> Candidates:
+def _padded(groups: Sequence[tuple[Any, Any]], reader: Reader) -> Candidates:
     """A pool of prompts with their responses."""
     if not groups:
         raise ValueError("the pool has no prompt")
+    for _, responses in groups:
+        if isinstance(responses, str):
+            raise ValueError("candidates are a sequence of texts, not one text")
+    groups = [(as_prompt(prompt), as_responses(responses)) for prompt, responses in groups]
     kinds = {is_texts(responses) for _, responses in groups}
     if len(kinds) > 1:
         raise ValueError("some prompts of the pool have texts and others embeddings")
-    for prompt, responses in groups:
-        if not (prompt is None or isinstance(prompt, str)):
-            raise ValueError(f"a prompt is a text, got {type(prompt).__name__}")
-        if isinstance(responses, str):
-            raise ValueError("candidates are a sequence of texts, not one text")
     prompts = tuple(prompt for prompt, _ in groups)
     counts = np.array([len(responses) for _, responses in groups])
     if kinds == {True}:
-        flat: Any = [str(text) for _, responses in groups for text in responses]
+        flat: Any = [text for _, responses in groups for text in responses]
     else:
         flat = joined([responses for _, responses in groups], np.concatenate)
     return _pad(prompts, counts, flat, reader)

@@ -7,6 +7,8 @@
     person.rank(prompt, candidates).order[0]      # what to show this person
 
 Responses are texts where the model has an encoder, and embeddings everywhere; these need no prompt.
+Prompts and texts may be lists of messages, ``{"role", "content"}``, which are read as by
+`prefjax.data.read`.
 The kernels are those of `prefjax.person`: with the same seed, pool and answers the same questions
 are asked as by `interview`. Everything here checks its input and raises.
 """
@@ -19,19 +21,27 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.data.messages import is_messages
 from prefjax.logistic import GAUSSIAN, Solver
 from prefjax.person import stored
 from prefjax.person._interview import ask as ask_kernel
 from prefjax.person._interview import step_keys
 from prefjax.person.acquisition import get_rule
-from prefjax.person.answers import LoggedAnswer, Question, Response, Shown
+from prefjax.person.answers import LoggedAnswer, Question, Shown
 from prefjax.person.belief import AnswerBuffer
-from prefjax.person.candidates import Candidates, Places, make_candidates, prompts_of
+from prefjax.person.candidates import (
+    Candidates,
+    Places,
+    as_prompt,
+    as_response,
+    make_candidates,
+    prompts_of,
+)
 from prefjax.person.checks import check_gaussian
 from prefjax.person.items import bucket
 from prefjax.person.pools import gap_at
 from prefjax.person.ranking import Ranking, rank, reward
-from prefjax.person.reading import EmbeddingReader, Reader, is_texts
+from prefjax.person.reading import EmbeddingReader, Reader
 from prefjax.types import FeatureGap, Gaussian, RewardBasis
 
 
@@ -220,7 +230,8 @@ class Person:
             )
         prompt = choice[0] if len(choice) == 4 else None
         first, second, label = choice[-3:]
-        shown = Shown(prompt, _as_shown(first), None if second is None else _as_shown(second))
+        second = None if second is None else as_response(second)
+        shown = Shown(as_prompt(prompt), as_response(first), second)
         self._record(stored.gap_of(self.reader, shown), label, None, shown)
 
     def rank(self, prompt: Any, candidates: Any = None) -> Ranking:
@@ -243,7 +254,8 @@ class Person:
         """
         prompts, responses, _ = prompts_of(prompt, response)
         one = prompt if response is None else response
-        is_one = isinstance(one, str) or (not is_texts(one) and np.ndim(one) == 1)
+        is_one = isinstance(one, str) or is_messages(one)
+        is_one = is_one or (prompts is None and np.ndim(one) == 1)
         if is_one and prompts is None:
             responses = np.asanyarray(responses)[None]
         mean, deviation = reward(self.belief, self.reader(responses, prompts))
@@ -291,7 +303,3 @@ class Person:
         self._buffer.add(gap, float(label))
         answer = LoggedAnswer(features, float(gap.offset), float(label), question, shown)
         self.log.append(answer)
-
-
-def _as_shown(response: Any) -> Response:
-    return response if isinstance(response, str) else np.asanyarray(response, np.float32)

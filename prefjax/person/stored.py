@@ -8,6 +8,7 @@ Feature gaps mean something beside the basis that they were computed with, which
 What was shown is kept beside them, so that another model can compute its own.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from prefjax.person.host import Person
 
 FORMAT = "prefjax-person-1"
+MOST_CHANGE = 0.05
+"""Standard deviations of a weight by which a belief that is inferred again may differ."""
 
 
 class OpenQuestion(NamedTuple):
@@ -51,6 +54,7 @@ class StoredPerson(NamedTuple):
         seed: Seed of the rules that draw at random.
         num_questions: Most questions asked.
         prior: What was known before the first answer.
+        belief: What the answers said when it was stored.
         answers: The log.
         asked: Questions of pools that are not of texts.
         open: The open question.
@@ -63,6 +67,7 @@ class StoredPerson(NamedTuple):
     seed: int
     num_questions: int | None
     prior: Gaussian
+    belief: Gaussian
     answers: list[LoggedAnswer]
     asked: dict[str, list[Places]]
     open: OpenQuestion | None
@@ -174,6 +179,7 @@ def from_dict(values: Any, name: str) -> StoredPerson:
             seed=int(values["seed"]),
             num_questions=values["num_questions"],
             prior=prior,
+            belief=_gaussian_from_json(values["belief"]),
             answers=[_answer_from_json(one, num_factors) for one in values["answers"]],
             asked={
                 str(key): [_places_from_json(places) for places in some]
@@ -241,6 +247,27 @@ def check_same_basis(person: StoredPerson, basis: RewardBasis, reader: Reader, n
         raise ValueError(
             f"{name} belongs to a model of the encoder {person.encoder!r}, this one has "
             f"{reader.fingerprint!r}; {remedy}"
+        )
+
+
+def warn_of_change(person: StoredPerson, belief: Gaussian, name: str) -> None:
+    """Says that the answers give another belief than the one that was stored.
+
+    Args:
+        person: As it was stored.
+        belief: What its answers say now.
+        name: What the message calls it.
+
+    Warns:
+        UserWarning: They differ by more than rounding, as after another version of the package.
+    """
+    deviation = np.sqrt(np.diagonal(np.asarray(belief.covariance)))
+    off = np.abs(np.asarray(belief.mean) - person.belief.mean) / np.maximum(deviation, 1e-12)
+    if off.max(initial=0) > MOST_CHANGE:
+        warnings.warn(
+            f"{name} was stored with other weights than its answers give now, up to "
+            f"{off.max():.2f} standard deviations away: it was inferred in another way, or changed",
+            stacklevel=3,
         )
 
 
