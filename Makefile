@@ -5,12 +5,19 @@ PRESET ?= paper
 BENCHMARKS ?= logistic fit elicit align
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
+STUDY ?= runs/study
+PORT ?= 8000
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: quickstart lm test test-slow torture lint bench clean
+.PHONY: quickstart study lm test test-slow torture lint bench clean
 
 quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
+
+# An example of a study with people, served on this machine; the link is printed.
+study: $(STAMP)
+	test -d $(STUDY) || $(VENV)/bin/python -m prefjax.study init $(STUDY)
+	$(VENV)/bin/python -m prefjax.study serve $(STUDY) --port $(PORT)
 
 # SmolLM2-135M-Instruct, 98 MB, for the tests and experiments that use a real language model.
 lm: $(STAMP)
@@ -24,9 +31,10 @@ test-slow: $(STAMP)
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not multiprocess"
 	$(VENV)/bin/python -m pytest -m multiprocess
 
-# Many more kills than `make test`: 30 of one process, 10 of a pair.
+# Many more kills than `make test`: 30 of one process, 10 of a pair, 20 of a study's server.
 torture: $(STAMP)
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
+	PREFJAX_STUDY_PEOPLE=100 PREFJAX_STUDY_KILLS=20 $(VENV)/bin/python -m pytest tests/test_study_commands.py -k kill
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

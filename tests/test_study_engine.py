@@ -25,7 +25,13 @@ from prefjax.study import (
     replay,
 )
 from prefjax.study.choosing import choose_question
-from prefjax.study.config import ArmsConfig, PhasesConfig, StopConfig
+from prefjax.study.config import (
+    ArmsConfig,
+    LimitsConfig,
+    PhasesConfig,
+    StopConfig,
+    write_config,
+)
 from prefjax.study.design import make_design
 from prefjax.study.pages import ConsentPage, EndPage, ReasonsPage, SurveyPage, TrialPage
 
@@ -446,6 +452,17 @@ def test_materials_on_disk(tmp_path):
     assert materials.digest == read_materials(tmp_path / "study").digest
     assert materials.prompts == MATERIALS.prompts
     assert np.array_equal(materials.default, MATERIALS.default)
+
+
+def test_only_what_changes_no_answer_may_change(tmp_path):
+    digest = write_study(tmp_path / "study").digest
+    config = dataclasses.replace(
+        CONFIG, stop=StopConfig(complete=90), limits=LimitsConfig(burst=7), information="Ask me."
+    )
+    write_config(tmp_path / "study", config)
+    assert read_materials(tmp_path / "study").digest == digest
+    write_config(tmp_path / "study", dataclasses.replace(config, consent="Agree!"))
+    assert read_materials(tmp_path / "study").digest != digest
 
 
 @pytest.mark.parametrize(

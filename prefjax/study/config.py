@@ -232,15 +232,15 @@ class LimitsConfig:
         requests_per_second: Requests of one participant, on average.
         burst: Requests of one participant at once.
         body: Largest body of a request, in bytes.
-        response_time: Seconds that every answer and page take at least, so that the time does not
-            tell which trial is behind them.
+        response_time: Seconds that the page of every trial takes at least, so that the time does
+            not tell which trial it is.
     """
 
     starts_per_minute: int = 60
     requests_per_second: float = 20.0
     burst: int = 100
     body: int = 65536
-    response_time: float = 0.05
+    response_time: float = 0.1
 
     def __post_init__(self):
         check_settings(
@@ -312,6 +312,21 @@ class StudyConfig:
     def consent_version(self) -> str:
         """Digest of the consent, kept with everybody who agreed to it."""
         return digest_json(self.consent)[:16]
+
+
+def fixed_settings(config: StudyConfig) -> dict[str, Any]:
+    """What must not change once somebody has taken part.
+
+    When to stop, what the server bears, where people return to and whom they can ask may.
+
+    Args:
+        config: The study.
+    """
+    settings = dataclasses.asdict(config)
+    for name in ("stop", "limits", "information"):
+        del settings[name]
+    del settings["recruiting"]["return_url"]
+    return settings
 
 
 def read_config(folder: Path) -> StudyConfig:

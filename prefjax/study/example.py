@@ -58,6 +58,8 @@ def make_example(
     """
     from sklearn.decomposition import PCA
 
+    if Path(folder).exists():  # before the fit, which takes a minute
+        raise FileExistsError(f"{folder} exists; choose a folder that does not")
     world = make_world(config.world, seed)
     dataset = world.dataset
     is_seen = ~world.test_prompt[dataset.prompt_index]

@@ -28,7 +28,7 @@ from prefjax.model import PreferenceModel
 from prefjax.model.files import FILE as MODEL_FILE
 from prefjax.model.files import load
 from prefjax.person import ResponsePool
-from prefjax.study.config import FILE, StudyConfig, read_config
+from prefjax.study.config import StudyConfig, fixed_settings, read_config
 from prefjax.types import Items
 
 PROMPTS, EMBEDDINGS, MODEL = "prompts.jsonl", "embeddings.npy", "model"
@@ -48,7 +48,8 @@ class Materials:
         use: ``"adaptive"`` or ``"test"``, of each prompt.
         default: Response that is the default of each prompt.
         items: φ and t of each response.
-        digest: SHA-256 of files; a study goes on only with those it was begun with.
+        digest: SHA-256 of everything that may not change; a study goes on only with what it was
+            begun with.
     """
 
     config: StudyConfig
@@ -133,7 +134,7 @@ def read_materials(folder: str | Path) -> Materials:
     start = np.concatenate([[0], np.cumsum(counts)])
     embeddings = _read_embeddings(folder / EMBEDDINGS, int(start[-1]))
     model = load(folder / MODEL)
-    files = [folder / FILE, folder / PROMPTS, folder / EMBEDDINGS, folder / MODEL / MODEL_FILE]
+    files = [folder / PROMPTS, folder / EMBEDDINGS, folder / MODEL / MODEL_FILE]
     return Materials(
         config=config,
         model=model,
@@ -143,7 +144,7 @@ def read_materials(folder: str | Path) -> Materials:
         use=tuple(line["use"] for line in lines),
         default=start[:-1] + np.array([line["default"] for line in lines]),
         items=model.items(embeddings),
-        digest=digest_json([digest_file(file) for file in files]),
+        digest=digest_json([fixed_settings(config), *map(digest_file, files)]),
     )
 
 

@@ -126,8 +126,8 @@ class Store:
         if digest is not None and known != digest:
             raise ValueError(
                 f"{path} was begun with other materials: study.toml, prompts.jsonl, embeddings.npy "
-                "or the model has changed since. Put them back, or begin a new study in another "
-                "folder."
+                "or the model has changed since (of study.toml, only stop, limits, information and "
+                "return_url may). Put them back, or begin a new study in another folder."
             )
 
     def setting(self, name: str) -> Any:

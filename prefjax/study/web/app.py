@@ -153,7 +153,7 @@ class StudySite:
     async def _send(self, request: Request) -> Response:
         token, participant = await self._participant(request)
         form = await self._form(request, token)
-        return await self._timed(self._record(token, participant, form))
+        return await self._record(token, participant, form)
 
     async def _record(self, token: str, participant: int, form: dict[str, str]) -> Response:
         engine, step = self._engine, form.get("step", "")
@@ -243,7 +243,7 @@ class StudySite:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._threads)
 
     async def _timed(self, work: Awaitable[Response]) -> Response:
-        """A response that takes no less time than any other."""
+        """A page that takes no less time than any other; only what is next takes unlike times."""
         start = asyncio.get_running_loop().time()
         response = await work
         spent = asyncio.get_running_loop().time() - start
