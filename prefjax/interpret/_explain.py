@@ -10,8 +10,9 @@ person_<name>.png, person_<name>.html    a card
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def explain(
     persons: Sequence[Any] = (),
     properties: Properties | None = None,
     reader: Reader | None = None,
-    refits: Sequence[Axes] = (),
+    refits: Mapping[str, Sequence[Axes]] = MappingProxyType({}),
     rotation: Rotation = "varimax",
     config: NamingConfig = DEFAULT,
 ) -> tuple[Axes, Naming]:
@@ -85,7 +86,7 @@ def explain(
         persons: Training people who get a card, by name.
         properties: Known properties; style and content of the texts by default.
         reader: Who proposes and applies labels; the properties by default.
-        refits: Fits of other seeds or of a part of the people, on the same responses.
+        refits: Other fits on the same responses, by kind; see `name_axes`.
         rotation: Of the axes; see `make_axes`.
         config: Settings of the test.
 
@@ -100,7 +101,8 @@ def explain(
         raise ValueError(
             f"{len(np.asarray(embeddings))} embeddings for {dataset.num_responses} responses"
         )
-    beliefs = {person: model.person(person).belief for person in persons}
+    for person in persons:
+        model.person(person)  # names who is missing
     known = default_properties(dataset) if properties is None else properties
     shown = None if split is None else ~np.asarray(split.is_new_response)
     axes = make_axes(
@@ -115,17 +117,27 @@ def explain(
         config=config,
     )
     cards = {
-        person: card.standing_of(
-            axes, [axes.basis.population, _person_of(axes, model.users.index(person))]
-        )
-        for person in beliefs
+        person: _standing_of(axes, dataset, person, model.users.index(person)) for person in persons
     }
     write_report(folder, axes, naming, dataset, properties=known, cards=cards, split=split)
     return axes, naming
 
 
-def _person_of(axes: Axes, index: int) -> Gaussian:
-    return Gaussian(axes.people.mean[index], axes.people.covariance[index])
+def _standing_of(axes: Axes, dataset: Dataset, person: Any, index: int) -> card.Standing:
+    """Where a training person stands after each of the own rows, in the order of the data set.
+
+    The data set may hold other people than the model; then only the last belief is known.
+    """
+    rows = dataset.comparisons
+    own = np.zeros(0, int)
+    if str(person) in dataset.users:
+        own = np.flatnonzero(np.asarray(rows.user) == dataset.user_id(str(person)))
+    if not len(own):
+        belief = Gaussian(axes.people.mean[index], axes.people.covariance[index])
+        return card.standing_of(axes, [belief])
+    first, second = np.asarray(rows.first)[own], np.asarray(rows.second)[own]
+    label = np.asarray(rows.label)[own]
+    return card.follow_answers(axes, axes.gap(first, second), axes.offset(first, second), label)
 
 
 def write_report(

@@ -17,6 +17,7 @@ References:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,8 @@ class NamingConfig:
         num_directions: Random directions.
         num_intruders: Tasks of the intruder test on each axis.
         level: Level of the family of axes.
-        min_stability: Least median of matched |corr| over the refits.
+        min_stability: Least matched |corr|, the median over refits of one kind.
+        predict: Whether the choices of new people are predicted from labels, where there are some.
         max_choice_pairs: Different pairs of a cell that are annotated for the prediction of
             choices; None for all.
         seed: Of everything drawn.
@@ -69,6 +71,7 @@ class NamingConfig:
     num_intruders: int = 40
     level: float = 0.05
     min_stability: float = 0.9
+    predict: bool = True
     max_choice_pairs: int | None = None
     seed: int = 0
 
@@ -94,7 +97,8 @@ class NamedAxis(NamedTuple):
         length: AUC of the number of words on this axis, whichever way it points.
         is_length: Whether the label itself says little else than the number of words.
         shuffled: AUC of a label that was written from shuffled responses.
-        stability: Median matched |corr| over the refits; NaN without any.
+        stability: Median matched |corr| over the refits of the kind in which it is lowest; NaN
+            without any.
         failed: What the axis failed, in words; empty for a named axis.
     """
 
@@ -127,7 +131,7 @@ class Naming(NamedTuple):
         intruder: The intruder test.
         choices: Label-only prediction with the labels of all axes; None without new people.
         named_choices: The same with the labels of named axes alone; None if there are none.
-        stability: Matched |corr| of every axis in every refit.
+        stability: Matched |corr| of every axis in every refit, by kind.
         parts: The pairs of each part.
         reader: What is to be known of the reading.
     """
@@ -137,7 +141,7 @@ class Naming(NamedTuple):
     intruder: Intruder
     choices: ChoicePrediction | None
     named_choices: ChoicePrediction | None
-    stability: Float[np.ndarray, "refit axis"]
+    stability: Mapping[str, Float[np.ndarray, "refit axis"]]
     parts: Parts
     reader: Mapping[str, float]
 
@@ -161,7 +165,7 @@ def name_axes(
     reader: Reader,
     *,
     split: Split | None = None,
-    refits: Sequence[Axes] = (),
+    refits: Mapping[str, Sequence[Axes]] = MappingProxyType({}),
     usable: Bool[np.ndarray, " response"] | None = None,
     config: NamingConfig = DEFAULT,
 ) -> Naming:
@@ -174,7 +178,8 @@ def name_axes(
         split: The split whose training cell the basis was fitted to; its new prompts, if any, test
             the labels, and its new people's choices are predicted. Without it no choices are, and
             an axis can still be named.
-        refits: Fits of other seeds or of a part of the people, on the same responses.
+        refits: Other fits on the same responses, by kind, such as those of other seeds and those
+            of halves of the people.
         usable: Responses that may stand in a pair; all by default.
         config: Settings.
 
@@ -206,12 +211,15 @@ def name_axes(
     )
     choices = None
     p_choices = np.full(axes.num_axes, np.nan)
-    if split is not None and given:
+    if split is not None and config.predict and given:
         choices = predict_choices(
             config.seed, axes, given, split, reader, max_pairs=config.max_choice_pairs
         )
         p_choices[has_label] = choices.p
-    found = stability(axes, refits, on=parts.of_response == 2)
+    on = parts.of_response == 2
+    found = {kind: stability(axes, some, on=on) for kind, some in refits.items() if len(some)}
+    medians = [np.median(table, axis=0) for table in found.values()]
+    stable = np.min(medians, axis=0) if medians else np.full(axes.num_axes, np.nan)
     lengths = np.log1p([len(text.split()) for text in dataset.responses])
     longer = lengths[test.first] - lengths[test.second]
     length = auc_matrix(longer[None], gap)[0]
@@ -240,7 +248,7 @@ def name_axes(
             length=float(max(length[axis], 1 - length[axis])),
             is_length=_is_length(by_axis[axis], longer),
             shuffled=float(shuffled[axis]),
-            stability=float(np.median(found[:, axis])) if len(found) else float("nan"),
+            stability=float(stable[axis]),
             failed=(),
         )
         failed = _failures(entry, axis, matrix, p_chance, intruder.p, config)
@@ -248,7 +256,7 @@ def name_axes(
         entries.append(entry._replace(name=name, failed=failed))
     named = [label for label, one in zip(labels, entries, strict=True) if one.is_named and label]
     named_choices = None
-    if split is not None and named:
+    if split is not None and config.predict and named:
         named_choices = predict_choices(
             config.seed, axes, named, split, reader, max_pairs=config.max_choice_pairs
         )

@@ -158,10 +158,8 @@ def make_axes(
         rotation: ``varimax`` or ``canonical``; see the module docstring.
 
     Raises:
-        ValueError: The rotation is unknown, or an embedding is not legal.
+        ValueError: An embedding is not legal.
     """
-    if rotation not in ("varimax", "canonical"):
-        raise ValueError(f"rotation must be varimax or canonical, got {rotation!r}")
     items = describe(basis, embeddings)
     num_responses = len(items.utility)
     place = (

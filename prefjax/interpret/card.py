@@ -11,13 +11,14 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
 from prefjax.interpret._name_axes import Naming
 from prefjax.interpret.axes import Axes
-from prefjax.interpret.figures import NAMED_COLOR, STYLE, UNNAMED_COLOR, plain
+from prefjax.interpret.figures import MAX_SHOWN, NAMED_COLOR, STYLE, UNNAMED_COLOR, drawable, plain
 from prefjax.person import adapt_path
 from prefjax.person.items import bucket
 from prefjax.types import Gaussian
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 LIMIT = 1.959964
 """Standard errors of a 95 % interval."""
+
+
+_adapt_path = jax.jit(adapt_path)
 
 
 class Standing(NamedTuple):
@@ -87,7 +91,7 @@ def follow_answers(
     population = axes.basis.population
     prior = Gaussian(*(np.asarray(part, np.float32) for part in population))
     steps = np.arange(1, number + pad + 1)
-    fits = adapt_path(*rows, steps, prior=prior)
+    fits = _adapt_path(*rows, steps, prior=prior)
     beliefs = [population]
     hessian = np.asarray(fits.hessian)[:number, 0]
     for weights, curvature in zip(np.asarray(fits.weights)[:number, 0], hessian, strict=True):
@@ -118,20 +122,20 @@ def person_card(
         panels = figure.subplots(
             1, 2 if has_path else 1, squeeze=False, width_ratios=(3, 2)[: 1 + has_path]
         )[0]
-        figure.suptitle(plain(name, 60), x=0.01, ha="left", weight="bold", fontsize=9)
+        figure.suptitle(drawable(name, 60), x=0.01, ha="left", weight="bold", fontsize=9)
         _stand(panels[0], standing, naming, shown)
         if has_path:
             _path(panels[1], standing, shown)
     return figure
 
 
-def _shown(naming: Naming, named_only: bool) -> np.ndarray:
-    order = np.argsort([-axis.variance for axis in naming.axes], kind="stable")
+def _shown(naming: Naming, named_only: bool) -> list[int]:
+    order = np.argsort([-axis.variance for axis in naming.axes], kind="stable").tolist()
     named = [axis for axis in order if naming.axes[axis].is_named]
-    return np.array(named if named and named_only else order[:12], int)
+    return named if named and named_only else order[:MAX_SHOWN]
 
 
-def _stand(panel: Any, standing: Standing, naming: Naming, shown: np.ndarray) -> None:
+def _stand(panel: Any, standing: Standing, naming: Naming, shown: list[int]) -> None:
     grid = np.linspace(-3, 3, 121)
     density = 0.38 * np.exp(-(grid**2) / 2)
     for place, axis in enumerate(shown):
@@ -140,9 +144,9 @@ def _stand(panel: Any, standing: Standing, naming: Naming, shown: np.ndarray) ->
         low, high = standing.low[-1, axis], standing.high[-1, axis]
         panel.plot([low, high], [place, place], color=color, linewidth=2.2)
         panel.plot(standing.mean[-1, axis], place, "o", color=color, markersize=5)
-        more, _, less = plain(naming.axes[axis].name).partition(" vs. ")
-        panel.text(-3.1, place - 0.28, plain(less or "", 30), fontsize=7, color="#444444")
-        panel.text(3.1, place - 0.28, plain(more, 30), ha="right", fontsize=7, color="#444444")
+        more, _, less = drawable(naming.axes[axis].name).partition(" vs. ")
+        panel.text(-3.1, place - 0.28, drawable(less or "", 30), fontsize=7, color="#444444")
+        panel.text(3.1, place - 0.28, drawable(more, 30), ha="right", fontsize=7, color="#444444")
     panel.axvline(0, color="#999999", linewidth=0.8, zorder=0)
     panel.set_yticks([])
     panel.set(xlim=(-3.2, 3.2), ylim=(len(shown) - 0.5, -0.6))
@@ -150,7 +154,7 @@ def _stand(panel: Any, standing: Standing, naming: Naming, shown: np.ndarray) ->
     panel.spines["left"].set_visible(False)
 
 
-def _path(panel: Any, standing: Standing, shown: np.ndarray) -> None:
+def _path(panel: Any, standing: Standing, shown: list[int]) -> None:
     answers = np.arange(len(standing.mean))
     for place, axis in enumerate(shown):
         value = standing.mean[:, axis]
@@ -193,6 +197,7 @@ def card_html(
         _move(standing, naming, shown, step, text) for step, text in enumerate(answers, start=1)
     )
     history = f"<h2>What each answer moved</h2>\n<ol>\n{moves}\n</ol>" if moves else ""
+    heard = f"After {len(standing.mean) - 1} answers." if len(standing.mean) > 1 else ""
     unnamed = sum(not axis.is_named for axis in naming.axes)
     picture = to_data_uri(person_card(name, standing, naming, named_only=named_only))
     title = html.escape(plain(name))
@@ -216,12 +221,12 @@ img {{ max-width: 100%; height: auto; }}
 </head>
 <body>
 <h1>{title}</h1>
-<p class="quiet">After {len(standing.mean) - 1} answers. Weights in standard deviations of the
+<p class="quiet">{heard} Weights in standard deviations of the
 population; 95 % intervals. {unnamed} of {len(naming.axes)} axes have no name that passed its
 tests.</p>
 <img alt="Where this person stands on each axis, against the population" src="{picture}">
 <table>
-<tr><th>toward</th><th>away from</th><th>weight</th><th>above</th></tr>
+<tr><th>toward</th><th>away from</th><th>weight that way</th><th>further than</th></tr>
 {rows}
 </table>
 {history}
@@ -233,17 +238,20 @@ tests.</p>
 def _row(standing: Standing, naming: Naming, axis: int) -> str:
     mean, low, high = (part[-1, axis] for part in (standing.mean, standing.low, standing.high))
     more, _, less = naming.axes[axis].name.partition(" vs. ")
-    more, less = (more, less) if mean >= 0 else (less, more)
-    cells = [html.escape(more or naming.axes[axis].name), html.escape(less)]
+    share = standing.quantile[axis]
+    if less and mean < 0:
+        more, less = less, more
+        mean, low, high, share = -mean, -high, -low, 1 - share
+    cells = [html.escape(more), html.escape(less)]
     number = f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-    share = f"{100 * standing.quantile[axis]:.0f} % of people"
+    share = f"{100 * share:.0f} % of people"
     return (
         f"<tr><td>{cells[0]}</td><td>{cells[1]}</td>"
         f'<td class="number">{number}</td><td class="number">{share}</td></tr>'
     )
 
 
-def _move(standing: Standing, naming: Naming, shown: np.ndarray, step: int, text: str) -> str:
+def _move(standing: Standing, naming: Naming, shown: list[int], step: int, text: str) -> str:
     change = standing.mean[step, shown] - standing.mean[step - 1, shown]
     most = int(np.argmax(np.abs(change)))
     more, _, less = naming.axes[shown[most]].name.partition(" vs. ")

@@ -19,7 +19,7 @@ about who somebody is, no permutation of the people is likelier than the true on
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from prefjax.data import Split
@@ -28,6 +28,7 @@ from prefjax.interpret.axes import Axes
 from prefjax.interpret.readers import Label, Reader
 from prefjax.metrics import Interval, macro_auc, nll, paired_difference
 from prefjax.person import adapt_checked
+from prefjax.person.items import bucket
 from prefjax.types import BASELINE, Comparisons, Gaussian
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -80,8 +81,8 @@ def predict_choices(
         split: Training people give w_0 and β, new people answer in calibration and are scored in
             test.
         reader: Who annotates.
-        max_pairs: Different pairs of a cell that are annotated; all by default. A judge is paid by
-            the pair.
+        max_pairs: Different pairs of a cell that are annotated, those that most rows show; all by
+            default. A judge is paid by the pair.
 
     Raises:
         ValueError: No new person has both answers and tests that are annotated.
@@ -92,16 +93,20 @@ def predict_choices(
     scale = np.sqrt(np.mean(cells[0].inputs ** 2, axis=0))
     scale = np.where(scale > 0, scale, 1.0)
     train, answers, tests = (cell._replace(inputs=cell.inputs / scale[None]) for cell in cells)
-    num_new, num_known = len(split.new_users), len(split.known_users)
+    num_new = len(split.new_users)
+    counts = [np.bincount(cell.rows.user).max(initial=1) for cell in (train, answers)]
+    num_inputs = max(axes.num_axes, len(labels)) + 1
+    sizes = max(len(split.known_users), num_new), int(max(counts)), num_inputs
+    shape = _Shape(*map(bucket, sizes))
     scored = np.intersect1d(answers.rows.user, tests.rows.user)
     if not len(scored):
         raise ValueError("no new person has answers and tests that are annotated")
 
     every = np.arange(len(labels))
-    weights, center = _people(train, answers, every, num_known, num_new, split.group)
+    weights, center = _people(train, answers, every, split, shape)
     logit = _logit(tests, weights, every)
     shared = _with_constant(tests.inputs, tests.rows) @ center
-    own = _model_logit(axes, answers.rows, tests.rows, num_new)
+    own = _model_logit(axes, answers.rows, tests.rows, num_new, shape)
     mirrored = not (tests.rows.second == BASELINE).any()
     auc = [
         macro_auc(tests.rows.user, score, tests.rows.label, mirrored=mirrored)
@@ -109,10 +114,7 @@ def predict_choices(
     ]
     per_user = [one.per_user for one in auc]
     p = np.array(
-        [
-            _exchange_p(rng, train, answers, tests, int(j), num_known, num_new, split.group)
-            for j in every
-        ]
+        [_exchange_p(rng, train, answers, tests, j, split, shape) for j in range(len(labels))]
     )
     return ChoicePrediction(
         label_auc=auc[0].value,
@@ -134,10 +136,12 @@ def _annotated(
 ) -> _Cell:
     """Rows whose pair is annotated by all labels; each pair is read once."""
     pairs = np.stack([np.asarray(rows.first), np.asarray(rows.second)], axis=1)
-    different, place = np.unique(pairs, axis=0, return_inverse=True)
+    different, place, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     chosen = np.arange(len(different))
     if max_pairs is not None:
-        chosen = np.sort(rng.permutation(chosen)[:max_pairs])
+        # What many people compared says most for its price.
+        commonest = np.lexsort((rng.random(len(count)), -count))
+        chosen = np.sort(commonest[:max_pairs])
     table = np.full((len(different), len(labels)), np.nan)
     table[chosen] = reader.annotate(labels, different[chosen, 0], different[chosen, 1]).T
     inputs = table[place.ravel()]
@@ -175,31 +179,56 @@ def _padded(cell: _Cell, columns: np.ndarray, num_users: int) -> tuple[np.ndarra
     return inputs.astype(np.float32), np.asarray(batch.label), weight.astype(np.float32)
 
 
-def _solve(padded: tuple[np.ndarray, ...], center: np.ndarray, ridge: float) -> np.ndarray:
-    """Weights of every person around w_0."""
+class _Shape(NamedTuple):
+    """One shape for all solves, so that they are one program."""
+
+    users: int
+    pairs: int
+    inputs: int
+
+
+def _solve(
+    padded: tuple[np.ndarray, ...], prior: Gaussian, shape: _Shape, offset: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights of every person under a prior."""
     inputs, label, weight = padded
-    prior = Gaussian(center.astype(np.float32), np.eye(len(center), dtype=np.float32) / ridge)
-    zeros = np.zeros_like(label)
-    return np.asarray(adapt_checked(inputs, zeros, label, weight, prior=prior).weights, np.float64)
+    num_users, _, num_inputs = inputs.shape
+    missing = [(0, more - own) for more, own in zip(shape, inputs.shape, strict=True)]
+    rows = [np.zeros_like(label) if offset is None else offset, label, weight]
+    rows = [np.pad(one, missing[:2]).astype(np.float32) for one in rows]
+    mean = np.pad(np.asarray(prior.mean), missing[2])
+    covariance = np.eye(shape.inputs)
+    covariance[:num_inputs, :num_inputs] = prior.covariance
+    whole = Gaussian(mean.astype(np.float32), covariance.astype(np.float32))
+    fits = adapt_checked(np.pad(inputs, missing), *rows, prior=whole)
+    return np.asarray(fits.weights, np.float64)[:num_users, :num_inputs]
 
 
-def _people(train, answers, columns, num_known, num_new, group):
+def _around(center: np.ndarray, ridge: float) -> Gaussian:
+    return Gaussian(center, np.eye(len(center)) / ridge)
+
+
+def _people(
+    train: _Cell, answers: _Cell, columns: np.ndarray, split: Split, shape: _Shape
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the new people, and w_0."""
+    num_known, num_new, group = len(split.known_users), len(split.new_users), split.group
+    given = _padded(answers, columns, num_new)
     center = _population(train, columns)
     # What a known person answers and what is then predicted share no group of responses.
     half = np.random.default_rng(0).permutation(int(group.max()) + 1) % 2
     side = half[group[np.asarray(train.rows.first)]]
     parts = [_select(train, side == one) for one in (0, 1)]
     if any(not len(part.inputs) for part in parts):
-        return _solve(_padded(answers, columns, num_new), center, RIDGES[2]), center
+        return _solve(given, _around(center, RIDGES[2]), shape), center
     heard = _padded(parts[0], columns, num_known)
     losses = []
     for ridge in RIDGES:
-        weights = _solve(heard, center, ridge)
+        weights = _solve(heard, _around(center, ridge), shape)
         loss = nll(_logit(parts[1], weights, columns), parts[1].rows.label)
         losses.append(float(np.average(np.asarray(loss), weights=parts[1].rows.sample_weight)))
     ridge = RIDGES[int(np.argmin(losses))]
-    return _solve(_padded(answers, columns, num_new), center, ridge), center
+    return _solve(given, _around(center, ridge), shape), center
 
 
 def _select(cell: _Cell, rows: np.ndarray) -> _Cell:
@@ -211,16 +240,17 @@ def _logit(cell: _Cell, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.einsum("rk,rk->r", inputs, weights[np.asarray(cell.rows.user)])
 
 
-def _model_logit(axes: Axes, answers: Comparisons, tests: Comparisons, num_users: int):
+def _model_logit(
+    axes: Axes, answers: Comparisons, tests: Comparisons, num_users: int, shape: _Shape
+) -> np.ndarray:
     """Logits of the model itself with the same answers."""
     place = np.arange(len(answers.user), dtype=np.int32)
     batch = group_by_user(answers._replace(first=place, second=place), num_users)
     gap = axes.gap(answers.first, answers.second).astype(np.float32)[batch.first]
     offset = axes.offset(answers.first, answers.second).astype(np.float32)[batch.first]
     weight = np.where(batch.mask, batch.sample_weight, 0.0).astype(np.float32)
-    prior = Gaussian(*(np.asarray(part, np.float32) for part in axes.basis.population))
-    fits = adapt_checked(gap, offset, np.asarray(batch.label), weight, prior=prior)
-    weights = np.asarray(fits.weights, np.float64)[np.asarray(tests.user)]
+    padded = gap, np.asarray(batch.label), weight
+    weights = _solve(padded, axes.basis.population, shape, offset)[np.asarray(tests.user)]
     own = np.einsum("rk,rk->r", axes.gap(tests.first, tests.second), weights)
     return own + axes.offset(tests.first, tests.second)
 
@@ -231,18 +261,19 @@ def _exchange_p(
     answers: _Cell,
     tests: _Cell,
     label: int,
-    num_known: int,
-    num_new: int,
-    group: Int[np.ndarray, " response"],
+    split: Split,
+    shape: _Shape,
 ) -> float:
     """P that the people are interchangeable as far as one label goes; see the module docstring."""
     columns = np.array([label])
-    weights, _ = _people(train, answers, columns, num_known, num_new, group)
+    weights, _ = _people(train, answers, columns, split, shape)
+    num_new = len(split.new_users)
     inputs = _with_constant(tests.inputs[:, columns], tests.rows)
     user = np.asarray(tests.rows.user)
     table = np.zeros((num_new, num_new))
     logits = inputs @ weights.T
-    loss = np.asarray(nll(logits, np.asarray(tests.rows.label)[:, None]), np.float64)
+    label_of_all = np.broadcast_to(np.asarray(tests.rows.label)[:, None], logits.shape)
+    loss = np.asarray(nll(logits, label_of_all), np.float64)
     np.add.at(table, user, -loss * np.asarray(tests.rows.sample_weight)[:, None])
     some = np.intersect1d(np.unique(user), np.unique(answers.rows.user))
     table = table[np.ix_(some, some)]

@@ -4,6 +4,7 @@ Matplotlib is imported when a figure is drawn. Texts are shown as they are, with
 """
 
 import textwrap
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +35,17 @@ MAX_SHOWN = 12
 """Axes that a figure shows, those of largest variance."""
 
 
+@cache
+def _glyphs() -> frozenset[int]:
+    """Code points that the default font can draw."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    return frozenset(font.get_charmap())
+
+
 def plain(text: str, width: int | None = None) -> str:
-    r"""A text on one line of at most ``width`` characters, with nothing that a font cannot draw.
+    r"""A text on one line of at most ``width`` characters.
 
     Args:
         text: Any text.
@@ -48,6 +58,16 @@ def plain(text: str, width: int | None = None) -> str:
     if width is not None and len(line) > width:
         line = line[: width - 1].rstrip() + "…"
     return line
+
+
+def drawable(text: str, width: int | None = None) -> str:
+    """`plain` with a box for every character that the default font cannot draw.
+
+    Args:
+        text: Any text.
+        width: Most characters; None for no limit.
+    """
+    return "".join(c if ord(c) in _glyphs() else "□" for c in plain(text, width))
 
 
 def variance_interval(
@@ -101,7 +121,7 @@ def axis_bars(axes: Axes, naming: Naming) -> "Figure":
             right.plot([auc.low, auc.high], [place, place], color=color)
             right.plot(auc.value, place, "o", color=color, markersize=4)
             right.plot(entry.best_other, place, "|", color="#666666", markersize=7)
-        names = [plain(naming.axes[axis].name, 42) for axis in shown]
+        names = [drawable(naming.axes[axis].name, 42) for axis in shown]
         left.set_yticks(range(len(shown)), names)
         left.invert_yaxis()
         left.set_xlabel("variance of reward between people")
@@ -135,7 +155,7 @@ def label_matrix(naming: Naming) -> "Figure":
                 column, row, text, ha="center", va="center", color=color, weight=weight, fontsize=7
             )
         labels = [naming.axes[row].label for row in rows]
-        texts = [plain(label.text, 40) if label else "" for label in labels]
+        texts = [drawable(label.text, 40) if label else "" for label in labels]
         named = [naming.axes[row].is_named for row in rows]
         axes.set_yticks(range(len(rows)), texts)
         for tick, is_named in zip(axes.get_yticklabels(), named, strict=True):
@@ -188,7 +208,7 @@ def axis_page(
         ):
             _texts(bottom, place, dataset, responses, name, color)
     if entry.failed:
-        figure.text(0.01, 0.0, plain("failed: " + "; ".join(entry.failed), 130), fontsize=6.5)
+        figure.text(0.01, 0.0, drawable("failed: " + "; ".join(entry.failed), 130), fontsize=6.5)
     return figure
 
 
@@ -198,10 +218,12 @@ def _title(axis: int, naming: Naming) -> str:
         return f"Axis {axis + 1}: {entry.name}"
     auc = entry.fidelity.auc
     tested = (
-        "" if entry.is_named or entry.label is None else f" (tested: {plain(entry.label.text, 50)})"
+        ""
+        if entry.is_named or entry.label is None
+        else f" (tested: {drawable(entry.label.text, 50)})"
     )
     return (
-        f"Axis {axis + 1}: {plain(entry.name, 60)}{tested}\n"
+        f"Axis {axis + 1}: {drawable(entry.name, 60)}{tested}\n"
         f"label on test pairs AUC {auc.value:.2f} [{auc.low:.2f}, {auc.high:.2f}], "
         f"p = {entry.p:.2g} (Holm), variance {entry.variance:.3g}"
     )
@@ -218,7 +240,7 @@ def _properties(panel: Any, axes: Axes, axis: int, properties: Properties) -> No
     best = np.argsort(-np.abs(value))[:8][::-1]
     colors = [HIGH_COLOR if value[one] > 0 else LOW_COLOR for one in best]
     panel.barh(range(len(best)), value[best], color=colors)
-    panel.set_yticks(range(len(best)), [plain(properties.names[one], 30) for one in best])
+    panel.set_yticks(range(len(best)), [drawable(properties.names[one], 30) for one in best])
     panel.axvline(0, color="#999999", linewidth=0.8)
     panel.set(xlabel="correlation within prompts (Spearman)", xlim=(-1, 1))
 
@@ -233,7 +255,7 @@ def _texts(
 ) -> None:
     figure.text(0.01 + 0.5 * place, 0.98, name, color=color, weight="bold", va="top")
     for row, response in enumerate(responses):
-        text = plain(dataset.responses[response], 260)
+        text = drawable(dataset.responses[response], 260)
         wrapped = "\n".join(textwrap.wrap(text, 62)[:5])
         height = 0.94 - row * 0.94 / max(len(responses), 1)
         figure.text(0.01 + 0.5 * place, height - 0.03, wrapped, va="top", fontsize=6.3)

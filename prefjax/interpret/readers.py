@@ -7,7 +7,7 @@ answers in another form, is no label and no annotation: it stays out and is coun
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -47,6 +47,7 @@ class Label(NamedTuple):
     sign: float = 1.0
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Reads texts for `name_axes`."""
 
@@ -134,7 +135,7 @@ class PropertyReader:
 
     def report(self) -> dict[str, float]:
         """How many properties there are to choose from."""
-        return {"num_properties": len(self.properties.names)}
+        return {"num_properties": float(len(self.properties.names))}
 
     def _label(self, column: int, sign: float) -> Label:
         sign = 1.0 if sign >= 0 else -1.0
@@ -311,7 +312,7 @@ class JudgeReader:
     def report(self) -> dict[str, float]:
         """Proposals and pairs without an answer, and how often the two orders disagree."""
         ties = float(np.mean(np.array(self._ties) == 0.5)) if self._ties else float("nan")
-        return {**self._counts, "inconsistency": ties}
+        return {**{name: float(num) for name, num in self._counts.items()}, "inconsistency": ties}
 
     def _ask(self, requests: Sequence[Request]) -> list[Result]:
         results = list(self._judge.complete(requests)) if requests else []

@@ -1,0 +1,119 @@
+"""What is shown of axes and people: figures, cards, the folder, and the command."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from interpret_world import NUM_FACTORS, NUM_KNOWN, make_world
+
+from prefjax import interpret
+from prefjax.data.io import write_folder
+from prefjax.interpret import __main__ as command
+from prefjax.interpret import card, figures
+from prefjax.interpret._explain import file_name
+from prefjax.model import PreferenceModel
+
+CONFIG = interpret.NamingConfig(num_pairs=120, num_directions=500, num_intruders=10)
+EVIL = "<script>alert('x')</script> & \"quotes\" $x_1$ 漢 |"
+
+
+@pytest.fixture(scope="module")
+def world():
+    return make_world()
+
+
+@pytest.fixture(scope="module")
+def naming(world):
+    reader = interpret.PropertyReader(world.properties)
+    return interpret.name_axes(world.axes, world.dataset, reader, split=world.split, config=CONFIG)
+
+
+def answers_of(world, user, num):
+    rows = world.split.calibration
+    own = np.flatnonzero(rows.user == user)[:num]
+    first, second = rows.first[own], rows.second[own]
+    axes = world.axes
+    return axes.gap(first, second), axes.offset(first, second), np.asarray(rows.label)[own]
+
+
+def test_a_person_moves_from_the_population_with_every_answer(world):
+    standing = interpret.follow_answers(world.axes, *answers_of(world, 0, 12))
+    assert standing.mean.shape == (13, NUM_FACTORS)
+    np.testing.assert_allclose(standing.mean[0], 0, atol=1e-6)
+    np.testing.assert_allclose(standing.high[0] - standing.low[0], 2 * card.LIMIT, rtol=1e-3)
+    width = standing.high - standing.low
+    assert (width[-1] < width[0]).all()
+    again = interpret.follow_answers(world.axes, *(x[:5] for x in answers_of(world, 0, 12)))
+    np.testing.assert_allclose(again.mean, standing.mean[:6], atol=1e-4)
+
+
+def test_every_text_on_a_card_is_escaped(world, naming):
+    standing = interpret.follow_answers(world.axes, *answers_of(world, 1, 4))
+    evil = naming._replace(
+        axes=tuple(axis._replace(name=f"{EVIL} vs. {EVIL}") for axis in naming.axes)
+    )
+    page = interpret.card_html(EVIL, standing, evil, answers=[EVIL] * 4)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") > 5
+    assert not re.search(r"(?:src|href)=[\"'](?!data:)", page)
+    assert page.count("<li>") == 4
+    interpret.person_card(EVIL, standing, evil).savefig("/dev/null", format="png")
+
+
+def test_a_card_says_which_way_somebody_leans(world, naming):
+    mean = np.array([[0.0] * NUM_FACTORS, [-1.0, 0.5, 0.0]])
+    standing = card.Standing(mean, mean - 0.2, mean + 0.2, np.array([0.16, 0.69, 0.5]))
+    page = interpret.card_html("w1", standing, naming)
+    more, less = naming.axes[0].name.split(" vs. ")
+    assert f"<td>{less}</td><td>{more}</td>" in page
+    assert "+1.00 [+0.80, +1.20]" in page
+    assert "84 % of people" in page
+
+
+def test_file_names_are_safe_and_different():
+    names = [file_name(name) for name in ("w12", "../x", "--/x", "é", "", 3, "a b", "a_b")]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"person_[A-Za-z0-9_-]*", name) for name in names)
+
+
+def test_texts_that_no_font_draws_become_boxes():
+    assert figures.drawable("a\x00b\n漢") == "a b □"
+    assert len(figures.plain("word " * 100, 50)) <= 50
+
+
+def test_the_folder_and_the_command(world, tmp_path, capsys):
+    users = world.dataset.users[:NUM_KNOWN]
+    model = PreferenceModel(world.basis, world.people, users)
+    axes, naming = interpret.explain(
+        model,
+        world.dataset,
+        world.embeddings,
+        tmp_path / "own",
+        split=world.split,
+        persons=["w3"],
+        properties=world.properties,
+        config=CONFIG,
+    )
+    assert naming.num_named == NUM_FACTORS
+    found = json.loads((tmp_path / "own" / "axes.json").read_text())
+    assert [one["name"] for one in found["axes"]] == list(naming.names)
+    report = (tmp_path / "own" / "report.md").read_text()
+    assert f"3 of {axes.num_axes} axes have a name" in report
+    names = {path.name for path in (tmp_path / "own").iterdir()}
+    assert {"axis_bars.png", "label_matrix.png", "axis_01.png", "person_w3.html"} <= names
+
+    model.save(tmp_path / "model")
+    write_folder(world.dataset, tmp_path / "data")
+    np.save(tmp_path / "embeddings.npy", world.embeddings)
+    folders = [str(tmp_path / name) for name in ("model", "data", "report")]
+    given = ["--embeddings", str(tmp_path / "embeddings.npy")]
+    command.main([*folders, *given])
+    assert "axis 1: " in capsys.readouterr().out
+    assert "No split was given" in (tmp_path / "report" / "report.md").read_text()
+    with pytest.raises(SystemExit, match="no person 'nobody'"):
+        command.main([*folders, *given, "--person", "nobody"])
+    with pytest.raises(SystemExit, match="no model"):
+        command.main([folders[1], *folders[1:], *given])
+    with pytest.raises(ValueError, match="embeddings for"):
+        interpret.explain(model, world.dataset, world.embeddings[:5], tmp_path)
