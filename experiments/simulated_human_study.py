@@ -35,7 +35,6 @@ from prefjax.align import best_of_n_checked
 from prefjax.align.judges import ATTRIBUTES, AttributeJudge, Question
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.lm.bundled import OFFLINE
 from prefjax.types import Gaussian
 
 ARMS = ("personalized", "other_user")
@@ -47,7 +46,7 @@ class Config:
 
     Attributes:
         simulation: The people; a third of the 84 is new, 28.
-        model: Folder of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         seed: Of people, questions and samples.
         num_people: New people who take part.
         num_questions: Questions to each of them.
@@ -59,7 +58,7 @@ class Config:
     simulation: SimulationConfig = field(
         default_factory=lambda: SimulationConfig(new_users=1 / 3, num_questions=15)
     )
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     seed: int = 0
     num_people: int = 28
     num_questions: int = 15
