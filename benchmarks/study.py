@@ -10,7 +10,6 @@ every trial answered once, the export equal to what people sent, replay identica
 """
 
 import argparse
-import dataclasses
 import json
 import tempfile
 from pathlib import Path

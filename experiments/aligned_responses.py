@@ -41,7 +41,6 @@ from prefjax.align import best_of_n_checked
 from prefjax.align.judges import Question, compare
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.lm.bundled import OFFLINE
 from prefjax.types import Gaussian
 
 
@@ -51,7 +50,7 @@ class Config:
 
     Attributes:
         simulation: People, prompts and fits.
-        model: Folder of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         num_seeds: Worlds, each with its own people and samples.
         num_prompts: New prompts that are answered.
         num_samples: Samples of which everybody gets one.
@@ -59,7 +58,7 @@ class Config:
     """
 
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     num_seeds: int = 3
     num_prompts: int = 26
     num_samples: int = 16

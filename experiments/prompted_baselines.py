@@ -47,7 +47,6 @@ from prefjax.align.judges import (
 from prefjax.encoders import chat_prompt
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.lm.bundled import OFFLINE
 from prefjax.types import Gaussian
 
 
@@ -57,7 +56,7 @@ class Config:
 
     Attributes:
         simulation: People, prompts and fits.
-        model: Folder or hub id of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         seed: Of everything.
         num_people: New people who are served.
         num_prompts: New prompts that are answered.
@@ -73,7 +72,7 @@ class Config:
     """
 
     simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(num_questions=20))
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     seed: int = 0
     num_people: int = 16
     num_prompts: int = 12

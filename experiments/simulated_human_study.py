@@ -37,7 +37,6 @@ from prefjax.data.attributes import WorldConfig, measure
 from prefjax.io import digest_json
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.lm.bundled import OFFLINE
 from prefjax.model import PreferenceModel
 from prefjax.study import Materials, StudyConfig, StudyEngine, replay
 from prefjax.study.config import ArmsConfig, AttentionCheck, ExampleTrial, PhasesConfig, StopConfig
@@ -53,7 +52,7 @@ class Config:
 
     Attributes:
         simulation: The people; a third of the 84 is new, 28.
-        model: Folder of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         seed: Of people, questions and samples.
         num_people: New people who take part.
         num_questions: Questions to each of them.
@@ -68,7 +67,7 @@ class Config:
             world=WorldConfig(test_fraction=0.3), new_users=1 / 3
         )
     )
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     seed: int = 0
     num_people: int = 28
     num_questions: int = 15

@@ -33,7 +33,7 @@ from prefjax.data import ukpconvarg
 from prefjax.data.cut import select_rows
 from prefjax.data.group import group_by_user
 from prefjax.families import Answers, Family, gather, get_family
-from prefjax.lab import compare, interval_of, plots, row, runs
+from prefjax.lab import compare, interval_of, plots, row, runs, show
 from prefjax.types import Array, Comparisons
 
 
@@ -43,7 +43,8 @@ class Config:
 
     Attributes:
         families: Methods.
-        encoder: Name for `get_encoder`.
+        encoders: Specifications for `get_encoder`; the others are compared with the first, row by
+            row.
         num_inputs: Principal components of the texts.
         max_topics: Folds run, all 32 by default.
         max_answers: Training rows of one worker that are heard.
@@ -51,7 +52,7 @@ class Config:
     """
 
     families: tuple[str, ...] = ("bradley-terry", "pref")
-    encoder: str = "hashed"
+    encoders: tuple[str, ...] = ("hashed",)
     num_inputs: int = 128
     max_topics: int = 32
     max_answers: int = 60
@@ -139,24 +140,36 @@ def run(config: Config) -> runs.Result:
     """Accuracy and cross-entropy of every method."""
     dataset = ukpconvarg.load(part="crowdsample")
     rows, everything = dataset.comparisons, np.arange(dataset.num_responses)
-    table = compare.text_inputs(dataset, config.encoder, config.num_inputs)(everything)
     topic = dataset.prompt_index[rows.first]
     run_here = topic < config.max_topics
     often = np.bincount(rows.user)[rows.user] > config.many
-    found, lines = [], ["| method | workers | rows | accuracy | cross-entropy |", "|---" * 5 + "|"]
-    for name in config.families:
-        logit = logits_of(name, rows, topic, table, config)
-        for who, mask in (("all", run_here), (f"over {config.many} pairs", run_here & often)):
-            told = logit[mask], rows.label[mask]
-            measures = {"accuracy": metrics.correct(*told), "nll": metrics.nll(*told)}
-            shown = []
-            for metric, values in measures.items():
-                interval = over_topics(metric, np.asarray(values), topic[mask])
-                dataset_name = f"ukpconvarg, {who}"
-                found.append(row(name, dataset_name, metric, interval, encoder=config.encoder))
-                shown.append(f"{float(interval.value):.3f}")
-            lines.append(f"| {name} | {who} | {mask.sum()} | {' | '.join(shown)} |")
-    return runs.Result(rows=found, summary="\n".join(lines))
+    found, arrays = [], {}
+    lines = ["| encoder | method | workers | rows | accuracy | cross-entropy |", "|---" * 6 + "|"]
+    for encoder in config.encoders:
+        table = compare.text_inputs(dataset, encoder, config.num_inputs)(everything)
+        for name in config.families:
+            logit = logits_of(name, rows, topic, table, config)
+            arrays[f"{encoder} {name}"] = logit
+            first = arrays[f"{config.encoders[0]} {name}"]
+            for who, mask in (("all", run_here), (f"over {config.many} pairs", run_here & often)):
+                label, shown = rows.label[mask], []
+                for metric, of in {"accuracy": metrics.correct, "nll": metrics.nll}.items():
+                    values = np.asarray(of(logit[mask], label))
+                    gap = values - np.asarray(of(first[mask], label))
+                    interval = over_topics(metric, values, topic[mask])
+                    people = f"ukpconvarg, {who}"
+                    found.append(row(name, people, metric, interval, encoder=encoder))
+                    text = f"{float(interval.value):.3f}"
+                    if encoder != config.encoders[0]:
+                        spread = over_topics("minus_first", gap, topic[mask])
+                        compared = f"minus_first_{metric}"
+                        found.append(row(name, people, compared, spread, encoder=encoder))
+                        text += f" ({show(found[-1], '+')})"
+                    shown.append(text)
+                cells = (encoder, name, who, str(mask.sum()), *shown)
+                lines.append(f"| {' | '.join(cells)} |")
+    arrays = {name.replace("/", "_"): values for name, values in arrays.items()}
+    return runs.Result(rows=found, arrays=arrays, summary="\n".join(lines))
 
 
 def plot(result: runs.Result) -> Figure:

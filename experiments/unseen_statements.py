@@ -27,9 +27,10 @@ Attributes world, three splits, linear head, AUC after 10 answers: ``hashed`` .6
 ``minilm`` .578 [.512, .643], ``offline-lm`` .563 [.538, .587]; the populations lie at .50 to .53.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,7 +44,8 @@ from prefjax.data import Dataset, Split, load_dataset, split_new_prompts
 from prefjax.data.attributes import make_world
 from prefjax.data.same_text import group_responses
 from prefjax.families import gather, get_family
-from prefjax.lab import compare, plots, runs, show
+from prefjax.lab import compare, interval_of, plots, runs, show
+from prefjax.lab import row as row_of
 from prefjax.types import BASELINE, RewardBasis
 
 
@@ -188,6 +190,25 @@ def one_split(
             yield compare.Cell("", encoder, seed, f"pref, {name}", split.new_users, scores, {})
 
 
+def differences(cells: Sequence[compare.Cell], config: Config) -> Iterator[dict[str, Any]]:
+    """AUC of every encoder less that of the first, on the same people of the same splits."""
+    auc: dict[tuple[str, str, str], list[np.ndarray]] = {}
+    for cell in cells:
+        method = cell.dataset, cell.encoder, cell.method.split(", ")[1]
+        auc.setdefault(method, []).append(cell.scores["random", ""].auc)
+    for (dataset, encoder, head), parts in auc.items():
+        if encoder == config.encoders[0]:
+            continue
+        gap = np.concatenate(parts, axis=1)
+        gap = gap - np.concatenate(auc[dataset, config.encoders[0], head], axis=1)
+        for number, values in zip(config.num_answers, gap, strict=True):
+            interval = interval_of("minus_first_encoder", values)
+            yield row_of(
+                "pref", dataset, "minus_first_encoder", interval, num_answers=number,
+                encoder=encoder, head=head,
+            )  # fmt: skip
+
+
 def run(config: Config) -> runs.Result:
     """Every set, split, encoder and head."""
     for name in config.encoders:
@@ -201,6 +222,10 @@ def run(config: Config) -> runs.Result:
             number = f"{row['num_answers']} answers"
             name = f"{row['dataset']:<20} {row['encoder']:<11} {head:<7} {number:<10}"
             lines.append(f"{name}  {row['metric']:<16} {show(row, '+')}")
+    for row in differences(cells, config):
+        rows.append(row)
+        name = f"{row['dataset']:<20} {row['encoder']} − {config.encoders[0]}, {row['head']}"
+        lines.append(f"{name}, {row['num_answers']} answers: {show(row, '+')}")
     return runs.Result(rows=rows, summary="\n".join(lines))
 
 

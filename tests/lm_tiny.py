@@ -23,7 +23,15 @@ prefill = jax.jit(lm.prefill, static_argnums=(1, 4), compiler_options=FAST)
 extend = jax.jit(lm.extend, static_argnums=1, compiler_options=FAST)
 _generate = jax.jit(
     lm.generate,
-    static_argnames=("config", "max_new_tokens", "sampling", "num_ids", "hook", "num_candidates"),
+    static_argnames=(
+        "config",
+        "max_new_tokens",
+        "sampling",
+        "num_ids",
+        "hook",
+        "num_candidates",
+        "hook_layer",
+    ),
     compiler_options=FAST,
 )
 GREEDY = lm.SamplingConfig(temperature=0.0)

@@ -1,5 +1,7 @@
 """Steered decoding by either head, and by blocks, on a tiny language model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,30 @@ def test_one_batch_mixes_users(study):
     untouched = study.by_value(weight, 2.0)
     np.testing.assert_array_equal(untouched.tokens[::4], study.plain(99).tokens[::4])
     np.testing.assert_array_equal(untouched.kl[::4], 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [0, 1])
+def test_heads_read_the_layer_that_is_named(study, layer):
+    """Layer 1 is the last of this model; layer 0 is another state, in training as in decoding."""
+    decoding = dataclasses.replace(DECODING, layer=layer)
+    last = dataclasses.replace(decoding, layer=None)
+    weights = everyone(study.short)
+    arguments = jax.random.key(5), study.params, CONFIG, study.head, study.prompts, weights
+    for steer in (
+        lambda how: by_value_program(*arguments, jnp.float32(1.0), decoding=how),
+        lambda how: decode_blockwise(*arguments, block_length=8, decoding=how),
+    ):
+        named, other = steer(decoding), steer(last)
+        is_same = np.array_equal(named.tokens, other.tokens)
+        assert is_same == (layer == 1)
+    if layer == 0:
+        states = states_after(
+            study.params, CONFIG, study.prompts, named.tokens, named.mask, layer=layer
+        )
+        embedded = np.asarray(study.params["embedding"][named.tokens])
+        real = np.asarray(named.mask)
+        np.testing.assert_allclose(np.asarray(states)[:, 1:][real], embedded[real], atol=1e-6)
 
 
 def test_a_wanted_kl_is_reached(study):

@@ -122,6 +122,24 @@ def test_a_hook_sees_the_state_and_the_best_tokens_and_changes_the_draw(qwen2):
     assert bool(drawn.hook_state["falling"])
 
 
+def test_a_hook_may_see_the_state_of_another_layer(qwen2):
+    model, tokens, mask, greedy = qwen2
+
+    def keep(state, hidden, last, top_ids, logits):
+        step, seen = state
+        return logits, (step + 1, seen.at[:, step].set(hidden))
+
+    start = jnp.int32(0), jnp.zeros((len(tokens), 3, model.config.hidden_size))
+    drawn = generate(model, tokens, mask, max_new_tokens=3, hook=keep, hook_state=start,
+                     num_candidates=1, hook_layer=1)  # fmt: skip
+    np.testing.assert_array_equal(drawn.tokens, greedy[:, :3])
+    whole = np.concatenate([tokens, greedy[:, :2]], axis=1)
+    real = np.pad(mask, [(0, 0), (0, 2)], constant_values=True)
+    states = forward(model.params, model.config, whole, real, layer=1)
+    gap = lm_tiny.error(drawn.hook_state[1], states[:, tokens.shape[1] - 1 :])
+    assert gap < lm_tiny.TOLERANCE
+
+
 def test_settings_that_cannot_be_are_refused(qwen2):
     model, tokens, mask, _ = qwen2
     for settings, sentence in (

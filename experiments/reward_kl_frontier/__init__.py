@@ -57,7 +57,6 @@ from prefjax.align import (
 )
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig
-from prefjax.lm.bundled import OFFLINE
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Config:
 
     Attributes:
         simulation: People, prompts and fits.
-        model: Folder of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         seed: Seed of world, samples and training.
         num_people: New people who are served.
         num_prompts: New prompts that are answered.
@@ -77,6 +76,7 @@ class Config:
         train: Training of the heads.
         max_new_tokens: Most tokens of a response.
         num_candidates: k of decoding.
+        layer: Layer whose states the heads read; None for the last state.
         betas: Strengths, per standard deviation of a person's reward.
         block_lengths: Lengths of blocks.
         equal_to: N of the best-of-N at whose KL the heads are compared.
@@ -84,7 +84,7 @@ class Config:
     """
 
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     seed: int = 0
     num_people: int = 8
     num_prompts: int = 12
@@ -99,6 +99,7 @@ class Config:
     )
     max_new_tokens: int = 240
     num_candidates: int = 10
+    layer: int | None = None
     betas: tuple[float, ...] = (0.5, 1.0, 2.0)
     block_lengths: tuple[int, ...] = (8, 40, 80)
     equal_to: int = 16
@@ -147,6 +148,7 @@ def decode_config(model: lm.LanguageModel, config: Config) -> DecodeConfig:
         config.max_new_tokens,
         num_ids=len(model.tokenizer),
         num_candidates=config.num_candidates,
+        layer=config.layer,
     )
 
 

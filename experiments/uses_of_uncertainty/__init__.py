@@ -67,7 +67,6 @@ from experiments.uses_of_uncertainty.serve import WAYS, serve
 from prefjax import lm, metrics
 from prefjax.lab import plots, runs
 from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
-from prefjax.lm.bundled import OFFLINE
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Config:
 
     Attributes:
         simulation: People, prompts and fits.
-        model: Folder of the language model.
+        model: Name (``smollm2``), folder or GGUF file of the language model.
         num_seeds: Worlds, each with its own people and samples.
         num_answers: Where both are read off; as many questions are asked as the last says.
         num_prompts: New prompts that are answered.
@@ -90,7 +89,7 @@ class Config:
     """
 
     simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(num_questions=10))
-    model: str = str(OFFLINE)
+    model: str = "offline-lm"
     num_seeds: int = 3
     num_answers: tuple[int, ...] = (3, 5, 10)
     num_prompts: int = 20

@@ -27,10 +27,21 @@ from prefjax.types import Array, Params, PRNGKey
 
 
 class _Rows(NamedTuple):
-    """All continuations: ``batch · K`` rows, those of one prompt together."""
+    """All continuations: ``batch · K`` rows, those of one prompt together.
+
+    Attributes:
+        cache: What was read.
+        hidden: State from which the next token is drawn.
+        read: State that the head reads.
+        total: Sums that it reads.
+        tokens: Drawn tokens.
+        mask: True at drawn tokens.
+        ended: Rows that have ended.
+    """
 
     cache: Cache
     hidden: Float[Array, "row feature"]
+    read: Float[Array, "row feature"]
     total: Float[Array, "row summand"]
     tokens: Int[Array, "row token"]
     mask: Bool[Array, "row token"]
@@ -86,12 +97,15 @@ def decode_blockwise(
         token = jax.vmap(partial(lm.sample, config=decoding.sampling))(keys, scores)
         going = ~rows.ended
         token = jnp.where(going, token, 0)
-        states, cache = lm.extend(params, config, rows.cache, token[:, None], going[:, None])
+        (last, read), cache = lm.extend_layers(
+            params, config, rows.cache, token[:, None], going[:, None], layers
+        )
         return _Rows(
             cache,
             # A row that has ended keeps the state after its end token.
-            jnp.where(going[:, None], states[:, 0], rows.hidden),
-            rows.total + jnp.where(going[:, None], increment(states[:, 0], embedding[token]), 0),
+            jnp.where(going[:, None], last[:, 0], rows.hidden),
+            jnp.where(going[:, None], read[:, 0], rows.read),
+            rows.total + jnp.where(going[:, None], increment(read[:, 0], embedding[token]), 0),
             put(rows.tokens, token, step),
             put(rows.mask, going, step),
             rows.ended | (going & jnp.any(token[:, None] == end_ids[None], axis=1)),
@@ -101,7 +115,7 @@ def decode_blockwise(
         """Give the best continuation of each prompt to all its rows."""
         scores = jnp.einsum(
             "bkj,bj->bk",
-            value(head, summary(rows.hidden, rows.total)).reshape(batch, num_continuations, -1),
+            value(head, summary(rows.read, rows.total)).reshape(batch, num_continuations, -1),
             weights,
         )
         best = jnp.arange(batch) * num_continuations + jnp.argmax(scores, axis=1)
@@ -115,13 +129,16 @@ def decode_blockwise(
         rows = jax.lax.fori_loop(start, start + block_length, draw, rows)
         return index + 1, choose(rows), num_used
 
-    hidden, cache = lm.prefill(params, config, tokens, mask, width + max_new_tokens)
+    layers = -1, decoding.head_layer
+    num_slots = width + max_new_tokens
+    (hidden, read), cache = lm.prefill_layers(params, config, tokens, mask, num_slots, layers)
     own = jnp.repeat(jnp.arange(batch), num_continuations)
-    hidden = hidden[own, -1]
+    hidden, read = hidden[own, -1], read[own, -1]
     start = _Rows(
         lm.take_rows(cache, own),
         hidden,
-        increment(hidden, embedding[tokens[own, -1]]),
+        read,
+        increment(read, embedding[tokens[own, -1]]),
         jnp.zeros((num_rows, max_new_tokens), jnp.int32),
         jnp.zeros((num_rows, max_new_tokens), bool),
         jnp.zeros(num_rows, bool),

@@ -149,6 +149,7 @@ def _decode_value(
     num_ids = config.vocab_size if decoding.num_ids is None else decoding.num_ids
     batch, width = tokens.shape
     num_read, embedding = num_candidates + 1, params["embedding"]
+    layers = -1, decoding.head_layer
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
     end_ids = jnp.array(config.eos_ids, jnp.int32)
     known = jnp.arange(config.vocab_size) < num_ids
@@ -170,7 +171,9 @@ def _decode_value(
         ids, log_prob, noisy = jax.vmap(candidates, in_axes=(0, None, 0))(
             row_keys, loop.step, loop.hidden
         )
-        states, cache = lm.try_candidates(params, config, loop.cache, ids, going)
+        (last, states), cache = lm.try_candidates_layers(
+            params, config, loop.cache, ids, going, layers
+        )
         totals = loop.total[:, None] + increment(states, embedding[ids])
         values = value(head, summary(states, totals))
         scores = jnp.einsum("bkj,bj->bk", values, weights)[:, :-1]
@@ -180,7 +183,7 @@ def _decode_value(
         token = jnp.take_along_axis(ids, choice[:, None], axis=1)[:, 0]
         hidden, total = (
             jnp.take_along_axis(array, choice[:, None, None], axis=1)[:, 0]
-            for array in (states, totals)
+            for array in (last, totals)
         )
         kl = loop.out.kl + jnp.where(going, jax.vmap(step_kl)(log_prob, gain), 0)
         token = jnp.where(going, token, 0)
@@ -193,16 +196,15 @@ def _decode_value(
         return _Loop(loop.step + 1, cache, hidden, total, out)
 
     # After t steps t slots are in use, and a step needs room for all its candidates.
-    hidden, cache = lm.prefill(
-        params, config, tokens, mask, width + max_new_tokens + num_candidates
-    )
+    num_slots = width + max_new_tokens + num_candidates
+    (hidden, read), cache = lm.prefill_layers(params, config, tokens, mask, num_slots, layers)
     shape = (batch, max_new_tokens)
     empty = Steered(
         jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool), jnp.zeros(batch, bool),
         jnp.zeros(batch),
     )  # fmt: skip
     hidden = hidden[:, -1]
-    total = increment(hidden, embedding[tokens[:, -1]])
+    total = increment(read[:, -1], embedding[tokens[:, -1]])
     loop = jax.lax.while_loop(
         lambda loop: (loop.step < max_new_tokens) & ~jnp.all(loop.out.ended),
         body,
@@ -269,6 +271,7 @@ def decode_advantage(
         hook=hook,
         hook_state=(jnp.int32(0), sums, jnp.zeros((num_rows, decoding.max_new_tokens))),
         num_candidates=decoding.num_candidates,
+        hook_layer=decoding.head_layer,
     )
     kl = jnp.sum(jnp.where(drawn.mask, drawn.hook_state[2], 0), axis=1)
     return Steered(drawn.tokens, drawn.mask, drawn.ended, kl)

@@ -30,6 +30,8 @@ class DecodeConfig:
             whole vocabulary.
         num_candidates: k, tokens that a head steers between at each step; at most the number of
             tokens.
+        layer: Heads read the state after so many blocks; None for the last state, after the final
+            norm. Heads decode with the layer with which they were trained.
 
     Raises:
         ValueError: If a number is below 1.
@@ -39,9 +41,15 @@ class DecodeConfig:
     sampling: lm.SamplingConfig = field(default_factory=lm.SamplingConfig)
     num_ids: int | None = None
     num_candidates: int = 20
+    layer: int | None = None
 
     def __post_init__(self):
         check_settings(self, "max_new_tokens", "num_candidates")
+
+    @property
+    def head_layer(self) -> int:
+        """Number of the layer, as for ``lm.forward``."""
+        return -1 if self.layer is None else self.layer
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -116,13 +124,15 @@ def draw(
     return lm.generate(key, params, config, *repeated, **decoding.arguments)
 
 
-@partial(jax.jit, static_argnames="config")
+@partial(jax.jit, static_argnames=("config", "layer"))
 def states_after(
     params: Params,
     config: lm.QwenConfig,
     prompts: Prompts,
     response: Int[Array, "prompt new"],
     response_mask: Bool[Array, "prompt new"],
+    *,
+    layer: int = -1,
 ) -> Float[jax.Array, "prompt state feature"]:
     """States s_0 (last token of the prompt) and s_1 … s_T (after each token of the response).
 
@@ -132,8 +142,9 @@ def states_after(
         prompts: What was answered.
         response: Ids of the response to each, padded on the right.
         response_mask: True at real tokens, the end token included.
+        layer: Layer of the states, static.
     """
     tokens = jnp.concatenate([prompts.tokens, response], axis=1)
     mask = jnp.concatenate([prompts.mask, response_mask], axis=1)
-    hidden = jnp.asarray(lm.forward(params, config, tokens, mask))
+    hidden = jnp.asarray(lm.forward(params, config, tokens, mask, layer=layer))
     return hidden[:, prompts.tokens.shape[1] - 1 :]

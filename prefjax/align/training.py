@@ -114,7 +114,14 @@ def collect_trajectories(
             decoding=decoding,
         )
         repeated = block.repeated(num_samples)
-        states = states_after(model.params, model.config, repeated, drawn.tokens, drawn.mask)
+        states = states_after(
+            model.params,
+            model.config,
+            repeated,
+            drawn.tokens,
+            drawn.mask,
+            layer=decoding.head_layer,
+        )
         parts.append(tuple(map(np.asarray, (states, drawn.tokens, drawn.mask, drawn.ended))))
         texts += decode_texts(model, drawn)
     states, tokens, mask, ended = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -20,6 +20,7 @@ from prefjax.lm.cache import (
     prefill_layers,
     take_rows,
     try_candidates,
+    try_candidates_layers,
 )
 from prefjax.lm.config import QwenConfig, RopeScaling, from_dict, to_dict
 from prefjax.lm.continuous import Drawn, DrawnSamples, draw_samples
@@ -84,5 +85,6 @@ __all__ = [
     "tensor_parallel",
     "to_dict",
     "try_candidates",
+    "try_candidates_layers",
     "unstack_layers",
 ]

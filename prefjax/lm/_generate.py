@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.lm.cache import Cache, extend, prefill
+from prefjax.lm.cache import Cache, extend_layers, prefill_layers
 from prefjax.lm.config import QwenConfig
 from prefjax.lm.model import logits
 from prefjax.lm.sampling import DEFAULT, SamplingConfig, sample
@@ -31,8 +31,9 @@ Hook: TypeAlias = Callable[
 ]
 """``hook(state, hidden, last, top_ids, logits) -> (logits, state)``, pure, traced inside the loop.
 
-``hidden`` is the state that the logits were computed from, ``last`` the token read there,
-``top_ids`` the most likely tokens, falling. ``state`` is any pytree whose shapes stay the same.
+``hidden`` is the state that the logits were computed from, or that of ``hook_layer``, ``last`` the
+token read there, ``top_ids`` the most likely tokens, falling. ``state`` is any pytree whose shapes
+stay the same.
 """
 
 
@@ -75,6 +76,7 @@ def generate(
     hook: Hook | None = None,
     hook_state: Any = None,
     num_candidates: int = 0,
+    hook_layer: int = -1,
 ) -> Generation:
     """Continue prompts; pure, for use inside ``jit`` with everything but arrays static.
 
@@ -90,6 +92,7 @@ def generate(
         hook: Changes the logits before a token is drawn, as ``Hook`` says.
         hook_state: Its first state.
         num_candidates: Number of ``top_ids`` it gets.
+        hook_layer: Layer of the state it gets; -1 for that of the logits.
 
     Raises:
         ValueError: ``max_new_tokens`` is below 1, ``num_ids`` does not fit the vocabulary, or a
@@ -106,13 +109,16 @@ def generate(
     row_keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(batch))
     eos = jnp.array(config.eos_ids, jnp.int32)
 
+    layers = (-1, hook_layer)
+
     def draw(step, hidden, last, ended, state):
+        hidden, read = hidden
         scores = logits(params, config, hidden)
         known = jnp.arange(config.vocab_size) < num_ids
         scores = jnp.where(known[None], scores, -jnp.inf)
         if hook is not None:
             top_ids = jax.lax.top_k(scores, num_candidates)[1]
-            scores, state = hook(state, hidden, last, top_ids, scores)
+            scores, state = hook(state, read, last, top_ids, scores)
         keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(row_keys, step)
         token = jax.vmap(partial(sample, config=sampling))(keys, scores)
         token = jnp.where(ended, 0, token)
@@ -126,14 +132,19 @@ def generate(
 
     def body(loop: _Loop) -> _Loop:
         going = ~loop.ended
-        hidden, cache = extend(params, config, loop.cache, loop.last[:, None], going[:, None])
-        token, ended, state = draw(loop.step, hidden[:, 0], loop.last, loop.ended, loop.hook_state)
+        states, cache = extend_layers(
+            params, config, loop.cache, loop.last[:, None], going[:, None], layers
+        )
+        hidden = [state[:, 0] for state in states]
+        token, ended, state = draw(loop.step, hidden, loop.last, loop.ended, loop.hook_state)
         drawn_tokens, drawn_mask = put(loop, token, going)
         return _Loop(loop.step + 1, cache, token, drawn_tokens, drawn_mask, ended, state)
 
-    hidden, cache = prefill(params, config, tokens, mask, width + max_new_tokens - 1)
+    num_slots = width + max_new_tokens - 1
+    states, cache = prefill_layers(params, config, tokens, mask, num_slots, layers)
+    hidden = [state[:, -1] for state in states]
     going = jnp.ones(batch, bool)
-    token, ended, state = draw(jnp.int32(0), hidden[:, -1], tokens[:, -1], ~going, hook_state)
+    token, ended, state = draw(jnp.int32(0), hidden, tokens[:, -1], ~going, hook_state)
     loop = _Loop(
         step=jnp.int32(0),
         cache=cache,

@@ -250,11 +250,35 @@ def try_candidates(
         The state of each candidate as if it alone continued its row, and the cache with all of
         them, for ``keep``.
     """
+    states, cache = try_candidates_layers(params, config, cache, tokens, mask, (-1,))
+    return states[0], cache
+
+
+def try_candidates_layers(
+    params: Params,
+    config: QwenConfig,
+    cache: Cache,
+    tokens: Int[Array, "batch candidate"],
+    mask: Bool[Array, " batch"],
+    layers: tuple[int, ...],
+) -> tuple[tuple[Float[Array, "batch candidate feature"], ...], Cache]:
+    """``try_candidates`` that returns states of several layers.
+
+    Args:
+        params: Parameters of the decoder.
+        config: Static configuration.
+        cache: What was read so far, by as many blocks as the last of the layers.
+        tokens: Candidates for the next position of the row.
+        mask: Rows that go on.
+        layers: Layers, numbered as for ``forward``.
+    """
     batch, candidate = tokens.shape
     alone = jnp.zeros((batch, candidate, candidate), bool)  # `extend` adds that each sees itself
     positions = jnp.broadcast_to(cache.num_tokens[:, None], tokens.shape)
     rows = jnp.broadcast_to(mask[:, None], tokens.shape)
-    return extend(params, config, cache, tokens, rows, positions=positions, among=alone)
+    return extend_layers(
+        params, config, cache, tokens, rows, layers, positions=positions, among=alone
+    )
 
 
 def keep(cache: Cache, num_candidates: int, choice: Int[Array, " batch"]) -> Cache:

@@ -17,6 +17,7 @@ from jaxtyping import DTypeLike
 from prefjax.io import atomic_folder, digest_file, read_object, write_json
 from prefjax.io.hub import HUB_ID, download
 from prefjax.lm import weights
+from prefjax.lm.bundled import MODELS, model_path
 from prefjax.lm.config import QwenConfig, from_dict, to_dict
 from prefjax.lm.gguf_file import read_gguf
 from prefjax.types import Params
@@ -60,8 +61,8 @@ def load(
     """Read a model and its tokenizer.
 
     Args:
-        source: A folder, a GGUF file (needs the extra ``gguf``), or the id of a model on the hub
-            (needs the extra ``hub``).
+        source: A folder, a name that ``model_path`` knows, a GGUF file (needs the extra ``gguf``),
+            or the id of a model on the hub (needs the extra ``hub``).
         revision: Commit on the hub; must be named for a hub id, so that the weights are for ever
             the same, and must not be for a folder or a file.
         dtype: Type of the parameters in memory: float32 on a CPU, bfloat16 suits accelerators.
@@ -193,6 +194,8 @@ def fingerprint(directory: Path) -> str:
 
 
 def _resolve(source: str | Path, revision: str | None) -> Path:
+    if source in MODELS and not Path(source).exists():
+        return model_path(str(source))
     directory = Path(source)
     if directory.is_dir() or (directory.is_file() and directory.suffix == ".gguf"):
         if revision is not None:

@@ -6,6 +6,7 @@ trained on and are predicted on prompts that nobody trained on, which is where a
 The unit of every interval is such a person; candidates are compared on the same people and rows.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -104,8 +105,8 @@ def compare_encoders(
             _measure(data, split, vectors, blocks, num_components, seed + k, config)
             for k, split in enumerate(splits)
         ]
-        with np.errstate(invalid="ignore"):
-            measured[name] = np.nanmean(np.stack(parts), axis=0)
+        total, count = np.nansum(parts, axis=0), np.sum(~np.isnan(parts), axis=0)
+        measured[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     best = min(measured, key=lambda name: float(np.nanmean(measured[name][0])))
     scores = [
         EncoderScore(
@@ -161,9 +162,12 @@ def _measure(
     """Loss, loss of the population and AUC of every person of the set, NaN for the others."""
     family = get_family("pref")
     table = _inputs(vectors, blocks, split.train, num_components)
-    problem = basis.make_problem(
-        split.train, table, num_users=len(split.known_users), group=split.group
-    )
+    with warnings.catch_warnings():
+        # Of principal components the first one may well carry nearly all of the variance.
+        warnings.filterwarnings("ignore", message="column 0 of the embeddings carries")
+        problem = basis.make_problem(
+            split.train, table, num_users=len(split.known_users), group=split.group
+        )
     assert problem.standardizer is not None  # only free factors have none
     inputs = np.asarray(basis.standardize(problem.standardizer, table))
     settings = replace(family.config, em=config)
