@@ -250,3 +250,25 @@ def test_evaluate_prints_what_was_found(folder, tmp_path, monkeypatch, capsys):
     assert asked["data"].users == ("ann",)
     assert capsys.readouterr().out.startswith("Personalization pays")
     assert cli.main([*argv, "--draws", "0"]) == 1
+
+
+def test_an_audit_names_whoever_always_takes_one_side(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(240):
+        user = f"w{number % 6}"
+        label = 1.0 if user == "w3" else float(rng.integers(2))
+        a, b = (RESPONSES[place] for place in rng.permutation(len(RESPONSES))[:2])
+        rows.append({"user": user, "prompt": "", "response_a": a, "response_b": b, "label": label})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert cli.main(["audit", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 people always take one side" in said
+    assert "| w3 |" in said
+
+
+def test_a_head_over_ngrams_cannot_be_exported(folder, tmp_path, capsys):
+    assert cli.main(["export", str(folder / "model"), str(tmp_path / "out")]) == 1
+    assert "only a head over a language model" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from interpret_world import NUM_FACTORS, NUM_KNOWN, make_world
 
-from prefjax import interpret
+from prefjax import cli, interpret
 from prefjax.data.io import write_folder
-from prefjax.interpret import __main__ as command
 from prefjax.interpret import card, figures
 from prefjax.interpret._explain import file_name
 from prefjax.model import PreferenceModel
@@ -108,12 +107,15 @@ def test_the_folder_and_the_command(world, tmp_path, capsys):
     np.save(tmp_path / "embeddings.npy", world.embeddings)
     folders = [str(tmp_path / name) for name in ("model", "data", "report")]
     given = ["--embeddings", str(tmp_path / "embeddings.npy")]
-    command.main([*folders, *given])
+    assert cli.main(["explain", *folders, *given]) == 0
     assert "axis 1: " in capsys.readouterr().out
     assert "No split was given" in (tmp_path / "report" / "report.md").read_text()
-    with pytest.raises(SystemExit, match="no person 'nobody'"):
-        command.main([*folders, *given, "--person", "nobody"])
-    with pytest.raises(SystemExit, match="no model"):
-        command.main([folders[1], *folders[1:], *given])
+    for arguments, message in (
+        ([*folders, *given, "--card", "w99"], "the model has no person 'w99'"),
+        ([*folders], "knows no encoder: name the file with --embeddings"),
+        ([folders[1], *folders[1:], *given], "holds no model"),
+    ):
+        assert cli.main(["explain", *arguments]) == 1
+        assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="embeddings for"):
         interpret.explain(model, world.dataset, world.embeddings[:5], tmp_path)

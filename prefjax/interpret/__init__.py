@@ -4,7 +4,7 @@
     naming = name_axes(axes, dataset, PropertyReader(style_properties(dataset.responses)))
     naming.names                               # "more questions vs. fewer questions", …, "unnamed"
 
-`explain` writes all of it into a folder; ``python -m prefjax.interpret`` calls it.
+`explain` writes all of it into a folder; ``prefjax explain`` calls it.
 """
 
 from prefjax.interpret._explain import explain, write_report
