@@ -78,6 +78,7 @@ def test_votes_repeat_too_and_have_no_position():
     assert np.isnan(report.first_rate)
     assert np.isnan(report.people.side_p).all()
     assert report.people.first_rate[0] == pytest.approx(2 / 3)
+    assert "Nobody has enough pairs to be tested" in describe_answers(report)
 
 
 @pytest.mark.parametrize(

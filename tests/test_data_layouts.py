@@ -379,6 +379,16 @@ def test_two_columns_that_may_name_people_are_not_guessed_at():
         read([row])
 
 
+def test_a_column_that_names_another_person_in_every_row_is_told():
+    rows = [
+        {"prompt": "p", "chosen": f"a{place}", "rejected": f"b{place}", "judge": place}
+        for place in range(30)
+    ]
+    with pytest.warns(UserWarning, match="'judge', which was taken to name people, names another"):
+        read(rows)
+    assert read(rows, user="judge").num_users == 30
+
+
 def test_which_comes_first_is_drawn_from_the_seed():
     rows = [
         {"prompt": f"{place}", "chosen": "good", "rejected": "bad", "user": "u"}

@@ -277,6 +277,8 @@ def describe_answers(report: AnswersReport, most: int = 20) -> str:
         )
     lines += [f"Form: {leak}" for leak in report.leaks] or ["Form: no mark gives the label away."]
     people, flagged = report.people, report.flagged
+    if np.isnan(people.side_p).all():
+        return "\n".join([*lines, "Nobody has enough pairs to be tested for a side or a pattern."])
     if len(flagged) == 0:
         return "\n".join([*lines, "Nobody always takes one side or follows a pattern."])
     lines += [

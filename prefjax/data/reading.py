@@ -6,6 +6,7 @@ later = read("more.parquet", like=data)      # the ids of the first, new ones be
 
 import difflib
 import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,9 @@ PEOPLE = (
 """Columns that are taken to name people, if the caller names none."""
 CONVERSATIONS = ("conversation", "conversation_id", "dialog_id", "dialogue_id", "session_id")
 """Columns that are taken to name conversations, likewise."""
+
+_FEW = 20
+"""Rows up to which each may well be of another person."""
 
 _log = logging.getLogger("prefjax.data")
 
@@ -98,6 +102,10 @@ def read(
         texts are the same are left out, with a warning; what else was left out is counted in
         ``meta``.
 
+    Warns:
+        UserWarning: Rows are left out, names of people look alike, pairs of one row are not
+            independent, or the column that was found names another person in every row.
+
     Raises:
         FileNotFoundError: If there is no such file.
         TypeError: If an object has no rows.
@@ -128,6 +136,12 @@ of 1 person on 1 prompt, order drawn with seed 0"
         report_near_equal(raw.texts["user"].values)
         dataset = assemble(
             raw, name=source.stem if name is None else name, meta=dict(meta or {}), seed=seed
+        )
+    if user is None and dataset.num_users == len(dataset.comparisons.user) > _FEW:
+        warnings.warn(
+            f"{source.where}: column {people!r}, which was taken to name people, names another one "
+            "in every row; pass user= if another column does.",
+            stacklevel=2,
         )
     line = _tell(source, found, people, raw, dataset, seed)
     _log.info("%s", line)
