@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from test_data_audit import RENDERINGS, clean, render
 
+from prefjax.data import read
 from prefjax.data.answers import AnswersConfig, describe_answers, inspect_answers
 from prefjax.data.audit import find_formats
 from prefjax.data.dataset import Dataset
@@ -139,6 +140,15 @@ def test_leaks_of_form_are_told_and_not_raised():
     (leak,) = (leak for leak in inspect_answers(leaking).leaks if "a printed list" in leak)
     assert leak in describe_answers(inspect_answers(leaking))
     assert "no mark gives the label away" in describe_answers(inspect_answers(data))
+
+
+@pytest.mark.filterwarnings("ignore:Up to 3 responses")
+def test_rows_that_share_a_winner_are_named():
+    rows = [{"user": "u", "prompt": "p", "responses": ["x", "y", "z"], "choice": 1}]
+    report = inspect_answers(read(rows))
+    assert "share a winner" in report.caveat
+    assert "Rows: pairs of one row share a winner" in describe_answers(report)
+    assert inspect_answers(clean()).caveat == ""
 
 
 def test_nothing_is_removed():

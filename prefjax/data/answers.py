@@ -89,6 +89,7 @@ class AnswersReport(NamedTuple):
         num_same_side: Those of them that name the same side twice, so that position decided.
         formats: How far each mark of form predicts the label.
         leaks: Sentences, one for each mark that counts as a leak.
+        caveat: What the reader of the data says of them, such as that rows share a winner.
         names: Names of the people.
     """
 
@@ -105,6 +106,7 @@ class AnswersReport(NamedTuple):
     num_same_side: int
     formats: Mapping[str, FormatFinding]
     leaks: tuple[str, ...]
+    caveat: str
     names: tuple[str, ...]
 
     @property
@@ -156,6 +158,7 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
         num_same_side=int(repeats.same_side.sum()),
         formats=formats,
         leaks=leaks,
+        caveat=str(dataset.meta.get("caveat", "")),
         names=dataset.users,
     )
 
@@ -276,6 +279,8 @@ def describe_answers(report: AnswersReport, most: int = 20) -> str:
             f"{report.num_swapped:,}."
         )
     lines += [f"Form: {leak}" for leak in report.leaks] or ["Form: no mark gives the label away."]
+    if report.caveat:
+        lines.append(f"Rows: {report.caveat}.")
     people, flagged = report.people, report.flagged
     if np.isnan(people.side_p).all():
         return "\n".join([*lines, "Nobody has enough pairs to be tested for a side or a pattern."])

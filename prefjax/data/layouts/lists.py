@@ -33,7 +33,7 @@ from prefjax.data.messages import Prompt, read_prompt, read_response
 from prefjax.data.raw_columns import RawColumns, as_text
 from prefjax.data.sources import Source
 
-CAVEAT = "pairs of one row are not independent: limits come out too narrow"
+CAVEAT = "pairs of one row share a winner and are not independent: limits come out too narrow"
 """Stands in ``meta["caveat"]`` of data that came as choices among more than two."""
 
 
