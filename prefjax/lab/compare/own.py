@@ -6,7 +6,7 @@ one person's own, new people are scored on prompts that nobody saw (`four_cells`
 that is known of a response.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from prefjax.data import Dataset, NamedSet, NewPromptsConfig, SharedItemsConfig,
 from prefjax.data import split_shared_items as cut
 from prefjax.data.same_text import GroupKind, describe_group, group_responses
 from prefjax.lab.compare.draws import HELD_OUT, MOST_ANSWERS, MOST_HELD_OUT, Source
-from prefjax.lab.compare.sources import SOURCES, real
+from prefjax.lab.compare.sources import SOURCES, make_source, real
 from prefjax.lab.compare.store import NAME
 from prefjax.types import BASELINE
 
@@ -64,68 +64,76 @@ def fitting_protocol(dataset: Dataset) -> SharedItemsConfig | NewPromptsConfig:
         dataset: Any.
 
     Raises:
-        ValueError: Fewer than ``FEWEST_NEW`` people could be held out.
+        ValueError: Fewer than ``FEWEST_NEW`` people could be held out, or nearly all rows belong to
+            one group.
     """
     rows = dataset.comparisons
-    votes = bool((rows.second == BASELINE).all())
     kind: GroupKind = "prompt" if dataset.num_prompts > 1 else "response"
     group = group_responses(dataset, kind)
-    largest = int(np.argmax(np.bincount(group[rows.first])))
-    share = float(np.mean(group[rows.first] == largest))
+    shown = group[rows.first]
+    largest = int(np.argmax(np.bincount(shown)))
+    share = float(np.mean(shown == largest))
     if dataset.num_prompts > 1 and share > LARGEST_GROUP:
         raise ValueError(
             f"{share:.0%} of the rows of {dataset.name!r} belong together and cannot be divided "
             f"({describe_group(dataset, np.flatnonzero(group == largest))}); leave such a text out"
         )
-    seen = np.unique(np.stack([group[rows.first], rows.user]), axis=1)
-    people = np.bincount(seen[0], minlength=int(group.max()) + 1)
-    shared = np.mean(people[group[rows.first]] >= SHARED_BY)
-    per_user = np.bincount(rows.user, minlength=dataset.num_users)
-    if shared < SHARED_ROWS:
-        num_new = round(HELD_OUT * np.sum(per_user > 0))
-        if num_new < FEWEST_NEW:
-            raise ValueError(
-                f"{np.sum(per_user > 0)} people are too few: a fifth of them is held out as new, "
-                f"and fewer than {FEWEST_NEW} say nothing"
-            )
-        return NewPromptsConfig(tolerance=0.1)
-    for enough in _ANSWERS:
-        config = SharedItemsConfig(
-            group=kind,
-            by_label=votes,
-            num_new_users=int(np.clip(HELD_OUT * np.sum(per_user >= 2 * enough), 1, MOST_HELD_OUT)),
-            min_each_label=min(enough, 5) if votes else 0,
-            min_answers=enough,
-            min_tests=enough,
-            max_answers=MOST_ANSWERS,
+    judged = np.unique(np.stack([shown, rows.user]), axis=1)[0]
+    is_shared = np.bincount(judged, minlength=int(group.max()) + 1) >= SHARED_BY
+    if np.mean(is_shared[shown]) >= SHARED_ROWS:
+        return _halves(dataset, kind)
+    num_people = len(np.unique(rows.user))
+    if round(HELD_OUT * num_people) < FEWEST_NEW:
+        raise ValueError(
+            f"{num_people} people are too few: a fifth of them is held out as new, and fewer than "
+            f"{FEWEST_NEW} say nothing"
         )
-        while config.num_new_users >= FEWEST_NEW:
+    return NewPromptsConfig(tolerance=0.1)
+
+
+def _halves(dataset: Dataset, kind: GroupKind) -> SharedItemsConfig:
+    """The protocol of shared items that asks most of a new person and still finds enough people."""
+    rows = dataset.comparisons
+    votes = bool((rows.second == BASELINE).all())
+    per_user = np.bincount(rows.user, minlength=dataset.num_users)
+    for enough in _ANSWERS:
+        num_new = int(np.clip(HELD_OUT * np.sum(per_user >= 2 * enough), 0, MOST_HELD_OUT))
+        while num_new >= FEWEST_NEW:
+            config = SharedItemsConfig(
+                group=kind,
+                by_label=votes,
+                num_new_users=num_new,
+                min_each_label=min(enough, 5) if votes else 0,
+                min_answers=enough,
+                min_tests=enough,
+                max_answers=MOST_ANSWERS,
+            )
             if _can_be_cut(dataset, config):
                 return config
-            smaller = int(0.7 * config.num_new_users)
-            config = SharedItemsConfig(**{**vars(config), "num_new_users": smaller})
+            num_new = int(0.7 * num_new)
+    given = per_user[per_user > 0]
     raise ValueError(
-        f"{dataset.name!r} has {np.sum(per_user > 0)} people with a median of "
-        f"{np.median(per_user[per_user > 0]):.0f} comparisons; at least {FEWEST_NEW} people must "
-        f"have {2 * _ANSWERS[-1]} or more about different "
-        f"{'prompts' if kind == 'prompt' else 'responses'}"
+        f"{dataset.name!r} has {len(given)} people with a median of {np.median(given):.0f} "
+        f"comparisons; at least {FEWEST_NEW} people must have {2 * _ANSWERS[-1]} or more about "
+        f"different {kind}s"
     )
 
 
-def own_sources(
-    sets: Mapping[str, NamedSet],
-) -> Mapping[str, Callable[[str, int], Source]]:
-    """``source(encoder, seed)`` of every set by name, those of the package included.
+def make_own(sets: Mapping[str, NamedSet], dataset: str, encoder: str, seed: int) -> Source:
+    """`make_source` that knows own sets as well; bind ``sets`` for ``make=`` of `run_cells`.
 
     Args:
-        sets: Own ones by name.
+        sets: Own sets by name.
+        dataset: One of them, or a name in ``SOURCES``.
+        encoder: Specification of an encoder.
+        seed: Seed of people, items and pairs.
+
+    Raises:
+        ValueError: There is no such set.
     """
-    return {**SOURCES, **{name: partial(real, record) for name, record in sets.items()}}
-
-
-def make_own(sets: Mapping[str, NamedSet], dataset: str, encoder: str, seed: int) -> Source:
-    """`make_source` that knows own sets as well; bind ``sets`` for ``make=`` of `run_cells`."""
-    return own_sources(sets)[dataset](encoder, seed)
+    if dataset in sets:
+        return real(sets[dataset], encoder, seed)
+    return make_source(dataset, encoder, seed)
 
 
 def _given(dataset: Dataset, folder: Any = None) -> Dataset:
@@ -135,7 +143,7 @@ def _given(dataset: Dataset, folder: Any = None) -> Dataset:
 
 
 def _can_be_cut(dataset: Dataset, config: SharedItemsConfig) -> bool:
-    """Whether enough people qualify, whatever the seed; the inner draw needs some as well."""
+    """Whether enough people qualify under several seeds of the halves."""
     try:
         for seed in range(3):
             cut(dataset, config, seed=seed)
