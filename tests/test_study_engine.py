@@ -25,13 +25,8 @@ from prefjax.study import (
     replay,
 )
 from prefjax.study.choosing import choose_question
-from prefjax.study.config import (
-    ArmsConfig,
-    LimitsConfig,
-    PhasesConfig,
-    StopConfig,
-    write_config,
-)
+from prefjax.study.config import ArmsConfig, LimitsConfig, PhasesConfig, StopConfig
+from prefjax.study.config_file import write_config
 from prefjax.study.design import make_design
 from prefjax.study.pages import ConsentPage, EndPage, ReasonsPage, SurveyPage, TrialPage
 
