@@ -164,13 +164,14 @@ class StudyEngine:
             self._end(participant, "complete")
             return EndPage("complete", config.recruiting.complete_code)
 
-    def _serve(self, person: sqlite3.Row, design: Design, index: int) -> TrialPage:
+    def _serve(self, person: sqlite3.Row, design: Design, index: int) -> Page:
         participant = person["number"]
         row = self._trial(participant, index)
         if row is None:
             self._plan(person, design, design.slots[index])
             row = self._trial(participant, index)
-            assert row is not None
+            if row is None:  # withdrawn by another process a moment ago
+                return self.next(participant)
         if row["served_at"] is None:
             with self.store.write() as db:
                 db.execute(
@@ -242,6 +243,8 @@ class StudyEngine:
             if not isinstance(self.next(participant), ConsentPage):
                 return "stale"
             with self.store.write() as db:
+                if trials.has_ended(db, participant):
+                    return "stale"
                 db.execute(
                     "UPDATE participant SET consent_at = ?, consent_version = ? WHERE number = ?",
                     (self._clock(), version, participant),
@@ -264,6 +267,8 @@ class StudyEngine:
             if not isinstance(self.next(participant), SurveyPage):
                 return "stale"
             with self.store.write() as db:
+                if trials.has_ended(db, participant):
+                    return "stale"
                 db.executemany(
                     "INSERT INTO survey VALUES (?, ?, ?)",
                     [(participant, *answer) for answer in read.answers.items()],
@@ -343,6 +348,8 @@ class StudyEngine:
             if not isinstance(self.next(participant), ReasonsPage):
                 return "stale"
             with self.store.write() as db:
+                if trials.has_ended(db, participant):
+                    return "stale"
                 db.execute(
                     "UPDATE participant SET reasons_at = ?, reasons = ? WHERE number = ?",
                     (self._clock(), clean(text), participant),

@@ -54,10 +54,12 @@ def insert(
     Args:
         store: The database.
         participant: Whose.
-        rows: The trials; one that is there already stays.
+        rows: The trials; one that is there already stays. None is written for who has ended.
         final: The belief after the adaptive phase, where it has ended.
     """
     with store.write() as db:
+        if has_ended(db, participant):
+            return
         db.executemany(
             "INSERT OR IGNORE INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             [(participant, *row.values()) for row in rows],
@@ -67,6 +69,15 @@ def insert(
                 "UPDATE participant SET final_mean = ?, final_covariance = ? WHERE number = ?",
                 (*to_bytes(final), participant),
             )
+
+
+def has_ended(db: sqlite3.Connection, participant: int) -> bool:
+    """Whether a person has finished, was screened out or has withdrawn.
+
+    Asked inside of every transaction that writes: another process may withdraw somebody.
+    """
+    row = db.execute("SELECT end FROM participant WHERE number = ?", (participant,)).fetchone()
+    return row is None or row["end"] is not None
 
 
 def asked_of(store: Store, participant: int) -> list[Asked]:
