@@ -19,7 +19,7 @@ import numpy as np
 
 from prefjax.study.example import make_example
 from prefjax.study.materials import read_materials
-from prefjax.study.simulate import SimulateConfig, simulate
+from prefjax.study.simulation import SimulateConfig, simulate
 
 LIMIT = 0.3
 """Seconds that 95 % of the pages may take."""

@@ -23,12 +23,12 @@ from matplotlib.figure import Figure
 from prefjax.lab import runs
 from prefjax.metrics import Interval
 from prefjax.study import Materials, StudyEngine
+from prefjax.study._export import StudyExport, config_of, export, read_export
 from prefjax.study.analysis import Analysis, analyze
 from prefjax.study.design import ARMS
 from prefjax.study.example import ExampleConfig, make_example
-from prefjax.study.export import StudyExport, config_of, export, read_export
 from prefjax.study.materials import read_materials
-from prefjax.study.people import make_people, take_part
+from prefjax.study.simulation import make_people, take_part
 
 PAPER = Interval(*(np.asarray(value) for value in (0.67, 0.574, 0.766, 28)))
 """Win rate of the paper's study with its interval and its number of people."""

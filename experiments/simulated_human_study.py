@@ -40,7 +40,7 @@ from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
 from prefjax.model import PreferenceModel
 from prefjax.study import Materials, StudyConfig, StudyEngine, replay
 from prefjax.study.config import ArmsConfig, AttentionCheck, ExampleTrial, PhasesConfig, StopConfig
-from prefjax.study.people import PeopleConfig, SimulatedPeople, take_part
+from prefjax.study.simulation import PeopleConfig, SimulatedPeople, take_part
 
 ARMS = {"personal": "personalized", "other": "other_user"}
 """What the arms of the study are called in results."""

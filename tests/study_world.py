@@ -14,8 +14,8 @@ from prefjax.study.config import (
     StudyConfig,
     SurveyOption,
     SurveyQuestion,
-    write_config,
 )
+from prefjax.study.config_file import write_config
 from prefjax.study.materials import MODEL, Materials, read_materials, write_prompts
 from prefjax.types import Gaussian, RewardBasis
 

@@ -10,10 +10,11 @@ from prefjax.data.io import read_folder
 from prefjax.io import FolderLock
 from prefjax.study import Store, StudyEngine, read_config, read_materials
 from prefjax.study.__main__ import main
-from prefjax.study.config import LimitsConfig, write_config
+from prefjax.study.config import LimitsConfig
+from prefjax.study.config_file import write_config
 from prefjax.study.example import make_example
-from prefjax.study.simulate import SimulateConfig, simulate
-from prefjax.study.web.serve import serve
+from prefjax.study.simulation import SimulateConfig, simulate
+from prefjax.study.web import serve
 
 
 @pytest.fixture

@@ -23,15 +23,11 @@ from prefjax.study import (
     anonymize,
     read_materials,
     replay,
+    withdraw,
 )
 from prefjax.study.choosing import choose_question
-from prefjax.study.config import (
-    ArmsConfig,
-    LimitsConfig,
-    PhasesConfig,
-    StopConfig,
-    write_config,
-)
+from prefjax.study.config import ArmsConfig, LimitsConfig, PhasesConfig, StopConfig
+from prefjax.study.config_file import write_config
 from prefjax.study.design import make_design
 from prefjax.study.pages import ConsentPage, EndPage, ReasonsPage, SurveyPage, TrialPage
 
@@ -401,6 +397,23 @@ def test_withdrawing_deletes(engine):
     assert row["reasons"] is row["final_mean"] is row["identity_hash"] is None
     with pytest.raises(KeyError):
         engine.withdraw(99)
+
+
+def test_who_is_withdrawn_elsewhere_leaves_nothing(tmp_path):
+    """Another process withdraws somebody while their next question is being chosen."""
+
+    def choose(*arguments):
+        store = Store(tmp_path / "study.sqlite")
+        withdraw(store, 1, 0.0)
+        store.close()
+        return choose_question(*arguments)
+
+    engine = StudyEngine(MATERIALS, tmp_path, choose=choose)
+    number = begin(engine)
+    engine.answer(number, engine.next(number).index, "A")
+    assert engine.next(number) == EndPage("withdrawn", "WITHDRAWN")
+    assert engine.store.all("SELECT * FROM trial") == []
+    engine.close()
 
 
 def test_nobody_new_after_the_end(tmp_path):

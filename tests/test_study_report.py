@@ -13,14 +13,14 @@ from prefjax.align import best_of_n_checked
 from prefjax.data.io import read_folder
 from prefjax.metrics import mean_interval
 from prefjax.person import InterviewConfig, gap_at, interview
-from prefjax.study import StudyEngine, anonymize, replay, withdraw
+from prefjax.study import StudyEngine, anonymize, export, read_export, replay, withdraw
+from prefjax.study._export import config_of
 from prefjax.study.analysis import analyze, find_power, power_of, win_rates
 from prefjax.study.config import ArmsConfig, PhasesConfig, PowerConfig
 from prefjax.study.design import ARMS
-from prefjax.study.export import config_of, export, read_export
 from prefjax.study.materials import make_pool
-from prefjax.study.people import PeopleConfig, SimulatedPeople, take_part
 from prefjax.study.report import write_report
+from prefjax.study.simulation import PeopleConfig, SimulatedPeople, take_part
 from prefjax.types import Gaussian
 
 MATERIALS = make_materials()

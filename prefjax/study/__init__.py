@@ -5,18 +5,16 @@ simulates people, and turns what they said into a data set and a report. The web
 ``study``.
 """
 
+from prefjax.study._export import StudyExport, export, read_export
 from prefjax.study._replay import Replay, replay
-from prefjax.study.config import StudyConfig, read_config
-from prefjax.study.engine import (
-    AlreadyStartedError,
-    RefusedError,
-    StudyClosedError,
-    StudyEngine,
-    Ticket,
-    anonymize,
-    withdraw,
-)
+from prefjax.study.config import StudyConfig
+from prefjax.study.config_file import read_config, write_config
+from prefjax.study.engine import StudyEngine
+from prefjax.study.entry import Ticket
+from prefjax.study.errors import AlreadyStartedError, RefusedError, StudyClosedError
 from prefjax.study.materials import Materials, read_materials, write_prompts
+from prefjax.study.removal import anonymize, withdraw
+from prefjax.study.report import write_report
 from prefjax.study.store import Store
 
 __all__ = [
@@ -28,11 +26,16 @@ __all__ = [
     "StudyClosedError",
     "StudyConfig",
     "StudyEngine",
+    "StudyExport",
     "Ticket",
     "anonymize",
+    "export",
     "read_config",
+    "read_export",
     "read_materials",
     "replay",
     "withdraw",
+    "write_config",
     "write_prompts",
+    "write_report",
 ]

@@ -81,7 +81,7 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from prefjax.study.web.serve import serve
+    from prefjax.study.web import serve
 
     serve(
         arguments.folder,
@@ -108,7 +108,7 @@ def _add_simulate(command: argparse.ArgumentParser) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    from prefjax.study.simulate import SimulateConfig, simulate
+    from prefjax.study.simulation import SimulateConfig, simulate
 
     config = SimulateConfig(
         num_people=arguments.people,
@@ -139,7 +139,7 @@ def _add_out(command: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from prefjax.study.export import export
+    from prefjax.study._export import export
     from prefjax.study.materials import read_materials
 
     materials = read_materials(arguments.folder)
@@ -148,8 +148,8 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from prefjax.study._export import export, read_export
     from prefjax.study._replay import replay
-    from prefjax.study.export import export, read_export
     from prefjax.study.materials import read_materials
     from prefjax.study.report import write_report
 
@@ -163,7 +163,7 @@ def _add_anonymize(command: argparse.ArgumentParser) -> None:
 
 
 def _anonymize(arguments: argparse.Namespace) -> None:
-    from prefjax.study.engine import anonymize
+    from prefjax.study.removal import anonymize
 
     if not arguments.yes:
         raise ValueError(
@@ -179,7 +179,7 @@ def _add_withdraw(command: argparse.ArgumentParser) -> None:
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
-    from prefjax.study.engine import withdraw
+    from prefjax.study.removal import withdraw
 
     try:
         withdraw(_store(arguments), arguments.participant, time.time())

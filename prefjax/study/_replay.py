@@ -3,13 +3,11 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from prefjax.study.choosing import Asked, choose_question, choose_responses, know, label_of
 from prefjax.study.design import make_design
-from prefjax.study.engine import fallback_pair, to_bytes
 from prefjax.study.materials import Materials
 from prefjax.study.store import Store
+from prefjax.study.trials import fallback_pair, prior_of, to_bytes
 from prefjax.types import Gaussian
 
 
@@ -66,9 +64,7 @@ def replay(materials: Materials, store: Store) -> Replay:
 def _expected(materials: Materials, person: Any, trials: list[Any]) -> list[dict[str, Any]]:
     """What every trial of a person should be."""
     design = make_design(materials, person["number"])
-    prior = np.array(materials.model.basis.population.mean, np.float32)
-    if person["prior_mean"] is not None:
-        prior = np.frombuffer(person["prior_mean"], np.float32)
+    prior = prior_of(materials, person)
     asked: list[Asked] = []
     expected, shown = [], None
     for trial in trials:

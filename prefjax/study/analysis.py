@@ -21,9 +21,9 @@ from scipy import stats
 from prefjax import metrics
 from prefjax.metrics import Agreement, Interval
 from prefjax.person import laplace
+from prefjax.study._export import COMPARED, StudyExport
 from prefjax.study.config import PowerConfig
 from prefjax.study.design import ARMS
-from prefjax.study.export import COMPARED, StudyExport
 
 MOST_PEOPLE = 100_000
 """Where the search for the number of people that is needed ends."""

@@ -4,21 +4,15 @@ Texts for participants (consent, information, end) are Markdown. Everything has 
 consent, the practice trial and the attention checks, which somebody must write.
 """
 
-import dataclasses
-import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from prefjax.io.atomic import write_atomically
 from prefjax.io.digest import digest_json
-from prefjax.io.typed import read_typed
 from prefjax.person import get_rule
 from prefjax.settings import check_settings
 
-FILE = "study.toml"
 FEWEST_CHECKS = 2
 """Attention checks that must be failed before an answer may be refused (Prolific's rule)."""
 
@@ -312,53 +306,3 @@ class StudyConfig:
     def consent_version(self) -> str:
         """Digest of the consent, kept with everybody who agreed to it."""
         return digest_json(self.consent)[:16]
-
-
-def fixed_settings(config: StudyConfig) -> dict[str, Any]:
-    """What must not change once somebody has taken part.
-
-    When to stop, what the server bears, where people return to and whom they can ask may.
-
-    Args:
-        config: The study.
-    """
-    settings = dataclasses.asdict(config)
-    for name in ("stop", "limits", "information"):
-        del settings[name]
-    del settings["recruiting"]["return_url"]
-    return settings
-
-
-def read_config(folder: Path) -> StudyConfig:
-    """Reads ``study.toml`` of a folder.
-
-    Args:
-        folder: The study.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: A field is unknown, missing or not legal; the message names it.
-    """
-    return read_typed(Path(folder) / FILE, StudyConfig)
-
-
-def write_config(folder: Path, config: StudyConfig) -> None:
-    """Writes ``study.toml``, which `read_config` reads back as the same.
-
-    Args:
-        folder: The study.
-        config: Its settings.
-    """
-    lines = [f"{name} = {_toml(value)}" for name, value in dataclasses.asdict(config).items()]
-    text = "\n".join(lines) + "\n"
-    write_atomically(Path(folder) / FILE, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-def _toml(value: Any) -> str:
-    """A value in TOML; strings are quoted there as in JSON."""
-    if isinstance(value, dict):
-        inside = (f"{name} = {_toml(one)}" for name, one in value.items() if one is not None)
-        return "{" + ", ".join(inside) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)

@@ -13,7 +13,6 @@ participant's number; adaptive questions from these and the answers, so that `re
 same bits.
 """
 
-import json
 import secrets
 import sqlite3
 import threading
@@ -23,12 +22,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
-from prefjax.study import identity
+from prefjax.study import identity, removal, trials
 from prefjax.study.choosing import (
     LABELS,
     Asked,
@@ -36,9 +34,10 @@ from prefjax.study.choosing import (
     choose_question,
     choose_responses,
     know,
-    label_of,
 )
 from prefjax.study.design import Design, Slot, make_design
+from prefjax.study.entry import Ticket, let_in
+from prefjax.study.errors import RefusedError
 from prefjax.study.materials import Materials
 from prefjax.study.pages import (
     ConsentPage,
@@ -49,39 +48,16 @@ from prefjax.study.pages import (
     TrialPage,
 )
 from prefjax.study.store import FILE, Store
-from prefjax.types import Gaussian
+from prefjax.study.survey import clean, read_survey
+from prefjax.study.trials import TrialRow
 
 DATA = "data"
 """Folder of the database and the secret, below that of the study."""
 
+_LENGTHS = (1, 17, 65)
+"""Numbers of answers at which `prefjax.person` pads to another length."""
+
 Outcome = Literal["recorded", "repeated", "stale"]
-LONGEST_TEXT = 4000
-"""Characters of a free text that are kept."""
-_ORIGIN_CHOSEN, _ORIGIN_LATE, _ORIGIN_PLANNED = "chosen", "random_late", "planned"
-
-
-class StudyClosedError(RuntimeError):
-    """Nobody new is let in."""
-
-
-class AlreadyStartedError(RuntimeError):
-    """This recruiting id has taken part, in another session."""
-
-
-class RefusedError(ValueError):
-    """What was sent cannot be meant; nothing was changed."""
-
-
-class Ticket(NamedTuple):
-    """What somebody needs to take part.
-
-    Attributes:
-        participant: The person's number.
-        token: Secret of the link.
-    """
-
-    participant: int
-    token: str
 
 
 class StudyEngine:
@@ -136,41 +112,9 @@ class StudyEngine:
             StudyClosedError: The study is full or over.
             AlreadyStartedError: This person has taken part, and other parameters differ.
         """
-        config = self.materials.config
-        known = {
-            name: value[:200]
-            for name, value in (recruiting or {}).items()
-            if name in config.recruiting.parameters and value
-        }
-        name = known.get(config.recruiting.identity)
-        with self.store.write() as db:
-            person = session = None
-            if name is not None:
-                salt = db.execute("SELECT value FROM study WHERE name = 'salt'").fetchone()
-                if salt is None:
-                    raise StudyClosedError("the ids of this study were removed")
-                person = identity.hash_recruiting(salt["value"], {"identity": name})
-                session = identity.hash_recruiting(salt["value"], known)
-                row = db.execute(
-                    "SELECT * FROM participant WHERE identity_hash = ?", (person,)
-                ).fetchone()
-                if row is not None:
-                    if row["recruiting_hash"] != session:
-                        raise AlreadyStartedError("this id has taken part in another session")
-                    return Ticket(row["number"], self._token(row["nonce"]))
-            self._check_open(db)
-            nonce = secrets.token_bytes(16)
-            token = self._token(nonce)
-            number = db.execute(
-                "INSERT INTO participant "
-                "(nonce, token_hash, identity_hash, recruiting_hash, created_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (nonce, identity.hash_token(token), person, session, self._clock()),
-            ).lastrowid
-            assert number is not None
-            if known:
-                db.execute("INSERT INTO recruiting VALUES (?, ?)", (number, json.dumps(known)))
-        return Ticket(number, token)
+        return let_in(
+            self.store, self.materials.config, self.secret, recruiting or {}, self._clock()
+        )
 
     def find(self, token: str) -> int | None:
         """The participant of a link, None if it is nobody's."""
@@ -189,7 +133,7 @@ class StudyEngine:
             KeyError: There is no such person.
         """
         with self._lock(participant):
-            withdraw(self.store, participant, self._clock())
+            removal.withdraw(self.store, participant, self._clock())
 
     # What comes next
 
@@ -220,20 +164,21 @@ class StudyEngine:
             self._end(participant, "complete")
             return EndPage("complete", config.recruiting.complete_code)
 
-    def _serve(self, person: sqlite3.Row, design: Design, index: int) -> TrialPage:
+    def _serve(self, person: sqlite3.Row, design: Design, index: int) -> Page:
         participant = person["number"]
         row = self._trial(participant, index)
         if row is None:
             self._plan(person, design, design.slots[index])
             row = self._trial(participant, index)
-            assert row is not None
+            if row is None:  # withdrawn by another process a moment ago
+                return self.next(participant)
         if row["served_at"] is None:
             with self.store.write() as db:
                 db.execute(
                     "UPDATE trial SET served_at = ? WHERE participant = ? AND idx = ?",
                     (self._clock(), participant, index),
                 )
-        prompt, left, right = self._texts(row)
+        prompt, left, right = trials.texts_of(self.materials, row)
         num_practice = len(self.materials.config.practice)
         return TrialPage(
             index=index,
@@ -245,30 +190,17 @@ class StudyEngine:
             total=len(design.slots) - num_practice,
         )
 
-    def _texts(self, row: sqlite3.Row) -> tuple[str, str, str]:
-        """Prompt, left and right text of a trial."""
-        config, materials = self.materials.config, self.materials
-        if row["kind"] == "practice":
-            shown = config.practice[row["source"]]
-            return shown.question, *shown.answers
-        if row["kind"] == "attention":
-            check = config.attention[row["source"]]
-            return check.question, *check.answers
-        pair = [materials.responses[row["first"]], materials.responses[row["second"]]]
-        left, right = reversed(pair) if row["swapped"] else pair
-        return materials.prompts[row["prompt"]], left, right
-
     def _plan(self, person: sqlite3.Row, design: Design, slot: Slot) -> None:
         """Writes down a trial, or all that are left once the person is known."""
         participant = person["number"]
         if slot.kind in ("practice", "attention"):
-            self._insert(participant, [_Row(slot)])
+            trials.insert(self.store, participant, [TrialRow(slot)])
         elif slot.kind == "adaptive":
-            self._insert(participant, [self._adaptive(person, design, slot)])
+            trials.insert(self.store, participant, [self._adaptive(person, design, slot)])
         else:
-            belief = know(
-                self.materials, self._prior(person), self._asked(participant), design.seed
-            ).belief
+            prior = trials.prior_of(self.materials, person)
+            asked = trials.asked_of(self.store, participant)
+            belief = know(self.materials, prior, asked, design.seed).belief
             shown = choose_responses(self.materials, design, belief)
             rows = []
             for later in design.slots[slot.index :]:
@@ -276,12 +208,12 @@ class StudyEngine:
                 if later.kind != "attention":
                     default = int(self.materials.default[later.prompt])
                     pair = (default, shown[later.arm][later.prompt])
-                rows.append(_Row(later, later.prompt, *pair))
-            self._insert(participant, rows, final=belief)
+                rows.append(TrialRow(later, later.prompt, *pair))
+            trials.insert(self.store, participant, rows, final=belief)
 
-    def _adaptive(self, person: sqlite3.Row, design: Design, slot: Slot) -> "_Row":
-        asked = self._asked(person["number"])
-        arguments = self.materials, self._prior(person), asked, design.seed
+    def _adaptive(self, person: sqlite3.Row, design: Design, slot: Slot) -> TrialRow:
+        asked = trials.asked_of(self.store, person["number"])
+        arguments = self.materials, trials.prior_of(self.materials, person), asked, design.seed
         future = self._executor.submit(self._choose, *arguments)
         try:
             limit = self.materials.config.phases.time_limit
@@ -289,9 +221,9 @@ class StudyEngine:
         except FutureTimeoutError:
             future.cancel()
             # The belief is not known in time; a replay computes it.
-            pair = fallback_pair(design, slot, asked)
-            return _Row(slot, *pair, origin=_ORIGIN_LATE)
-        return _Row(slot, prompt, first, second, origin=_ORIGIN_CHOSEN, belief=belief)
+            pair = trials.fallback_pair(design, slot, asked)
+            return TrialRow(slot, *pair, origin=trials.LATE)
+        return TrialRow(slot, prompt, first, second, origin=trials.CHOSEN, belief=belief)
 
     # What was answered
 
@@ -311,6 +243,8 @@ class StudyEngine:
             if not isinstance(self.next(participant), ConsentPage):
                 return "stale"
             with self.store.write() as db:
+                if trials.has_ended(db, participant):
+                    return "stale"
                 db.execute(
                     "UPDATE participant SET consent_at = ?, consent_version = ? WHERE number = ?",
                     (self._clock(), version, participant),
@@ -327,33 +261,23 @@ class StudyEngine:
         Raises:
             RefusedError: An answer is missing or is none of the options.
         """
-        config = self.materials.config
-        mean = np.array(self.materials.model.basis.population.mean, np.float32)
-        is_out, kept = False, []
-        for question in config.survey:
-            text = answers.get(question.id, "").strip()[:LONGEST_TEXT]
-            if not text:
-                if question.required:
-                    raise RefusedError(f"Please answer: {question.text}")
-                continue
-            if question.options:
-                option = next((one for one in question.options if one.text == text), None)
-                if option is None:
-                    raise RefusedError(f"That is none of the answers to: {question.text}")
-                is_out |= option.screen_out
-                if option.prior_shift is not None:
-                    mean += np.array(option.prior_shift, np.float32)
-            kept.append((participant, question.id, _clean(text)))
+        prior = self.materials.model.basis.population.mean
+        read = read_survey(self.materials.config, np.array(prior, np.float32), answers)
         with self._lock(participant):
             if not isinstance(self.next(participant), SurveyPage):
                 return "stale"
             with self.store.write() as db:
-                db.executemany("INSERT INTO survey VALUES (?, ?, ?)", kept)
+                if trials.has_ended(db, participant):
+                    return "stale"
+                db.executemany(
+                    "INSERT INTO survey VALUES (?, ?, ?)",
+                    [(participant, *answer) for answer in read.answers.items()],
+                )
                 db.execute(
                     "UPDATE participant SET survey_at = ?, prior_mean = ? WHERE number = ?",
-                    (self._clock(), mean.tobytes(), participant),
+                    (self._clock(), read.prior_mean.tobytes(), participant),
                 )
-                if is_out:
+                if read.is_screened_out:
                     self._end_in(db, participant, "screened_out")
         return "recorded"
 
@@ -424,9 +348,11 @@ class StudyEngine:
             if not isinstance(self.next(participant), ReasonsPage):
                 return "stale"
             with self.store.write() as db:
+                if trials.has_ended(db, participant):
+                    return "stale"
                 db.execute(
                     "UPDATE participant SET reasons_at = ?, reasons = ? WHERE number = ?",
-                    (self._clock(), _clean(text.strip()[:LONGEST_TEXT]), participant),
+                    (self._clock(), clean(text), participant),
                 )
                 self._end_in(db, participant, "complete")
         return "recorded"
@@ -435,10 +361,12 @@ class StudyEngine:
         """Compiles what questions and responses need, before somebody waits for it."""
         materials = self.materials
         mean = np.array(materials.model.basis.population.mean, np.float32)
-        chosen = choose_question(materials, mean, [], 0)
-        asked = Asked(chosen.prompt, chosen.first, chosen.second, 1.0)
-        belief = know(materials, mean, [asked], 0).belief
-        choose_responses(materials, make_design(materials, 0), belief)
+        design = make_design(materials, 0)
+        asked = [Asked(*slot.fallback, 1.0) for slot in design.slots if slot.kind == "adaptive"]
+        # Answers are padded to a few lengths, each of which is a program.
+        for count in (0, *(n for n in _LENGTHS if n < len(asked)), len(asked) - 1):
+            choose_question(materials, mean, asked[:count], 0)
+        choose_responses(materials, design, know(materials, mean, asked, 0).belief)
 
     def close(self) -> None:
         """Waits for questions that are being chosen and closes the database."""
@@ -447,19 +375,8 @@ class StudyEngine:
 
     # Pieces
 
-    def _token(self, nonce: bytes) -> str:
-        return identity.make_token(self.secret, "participant", nonce)
-
     def _lock(self, participant: int) -> threading.RLock:
         return self._locks[participant % len(self._locks)]
-
-    def _check_open(self, db: sqlite3.Connection) -> None:
-        stop = self.materials.config.stop
-        if self._clock() >= stop.deadline_at:
-            raise StudyClosedError("the study is over")
-        done = db.execute("SELECT COUNT(*) FROM participant WHERE end = 'complete'").fetchone()[0]
-        if done >= stop.complete:
-            raise StudyClosedError("enough people have taken part")
 
     def _person(self, participant: int) -> sqlite3.Row:
         row = self.store.one("SELECT * FROM participant WHERE number = ?", participant)
@@ -476,41 +393,6 @@ class StudyEngine:
             "SELECT * FROM trial WHERE participant = ? AND idx = ?", participant, index
         )
 
-    def _prior(self, person: Mapping[str, Any] | sqlite3.Row) -> Float[np.ndarray, " factor"]:
-        if person["prior_mean"] is None:
-            return np.array(self.materials.model.basis.population.mean, np.float32)
-        return np.frombuffer(person["prior_mean"], np.float32)
-
-    def _asked(self, participant: int) -> list[Asked]:
-        rows = self.store.all(
-            "SELECT prompt, first, second, swapped, choice FROM trial NATURAL JOIN answer "
-            "WHERE participant = ? AND kind = 'adaptive' ORDER BY idx",
-            participant,
-        )
-        return [
-            Asked(
-                row["prompt"],
-                row["first"],
-                row["second"],
-                label_of(row["choice"], bool(row["swapped"])),
-            )
-            for row in rows
-        ]
-
-    def _insert(
-        self, participant: int, rows: list["_Row"], *, final: Gaussian | None = None
-    ) -> None:
-        with self.store.write() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                [(participant, *row.values()) for row in rows],
-            )
-            if final is not None:
-                db.execute(
-                    "UPDATE participant SET final_mean = ?, final_covariance = ? WHERE number = ?",
-                    (*to_bytes(final), participant),
-                )
-
     def _end(self, participant: int, end: str) -> None:
         with self.store.write() as db:
             self._end_in(db, participant, end)
@@ -520,90 +402,3 @@ class StudyEngine:
             "UPDATE participant SET end = ?, end_at = ? WHERE number = ? AND end IS NULL",
             (end, self._clock(), participant),
         )
-
-
-class _Row(NamedTuple):
-    """A trial to be written down."""
-
-    slot: Slot
-    prompt: int = -1
-    first: int = -1
-    second: int = -1
-    origin: str = _ORIGIN_PLANNED
-    belief: Gaussian | None = None
-
-    def values(self) -> tuple[Any, ...]:
-        slot = self.slot
-        belief = (None, None) if self.belief is None else to_bytes(self.belief)
-        return (
-            slot.index, slot.phase, slot.kind, slot.arm, slot.source, self.prompt, self.first,
-            self.second, int(slot.swapped), self.origin, *belief,
-        )  # fmt: skip
-
-
-def fallback_pair(design: Design, slot: Slot, asked: list[Asked]) -> tuple[int, int, int]:
-    """The pair drawn in advance for a trial, or the first of another one with a new prompt."""
-    used = {answer.prompt for answer in asked}
-    drawn = [slot.fallback, *(one.fallback for one in design.slots if one.kind == "adaptive")]
-    return next(pair for pair in drawn if pair[0] not in used)
-
-
-def withdraw(store: Store, participant: int, now: float) -> None:
-    """Deletes everything of a person but the fact and the link, which then says so.
-
-    Args:
-        store: The database.
-        participant: The person's number.
-        now: Seconds since 1970.
-
-    Raises:
-        KeyError: There is no such person.
-    """
-    with store.write() as db:
-        for table in ("answer", "trial", "survey", "event", "recruiting"):
-            db.execute(f"DELETE FROM {table} WHERE participant = ?", (participant,))
-        changed = db.execute(
-            "UPDATE participant SET identity_hash = NULL, recruiting_hash = NULL, "
-            "consent_at = NULL, consent_version = NULL, survey_at = NULL, prior_mean = NULL, "
-            "final_mean = NULL, final_covariance = NULL, reasons_at = NULL, reasons = NULL, "
-            "end = 'withdrawn', end_at = ? WHERE number = ?",
-            (now, participant),
-        ).rowcount
-        if not changed:
-            raise KeyError(participant)
-
-
-def anonymize(store: Store) -> int:
-    """Drops raw recruiting ids, their hashes, the salt and the links; nothing can be undone.
-
-    Args:
-        store: The database.
-
-    Returns:
-        How many people had recruiting ids.
-    """
-    with store.write() as db:
-        count = db.execute("SELECT COUNT(*) FROM recruiting").fetchone()[0]
-        db.execute("DROP TABLE recruiting")
-        db.execute(
-            "CREATE TABLE recruiting (participant INTEGER PRIMARY KEY REFERENCES participant "
-            "ON DELETE CASCADE, parameters TEXT NOT NULL)"
-        )
-        db.execute(
-            "UPDATE participant SET identity_hash = NULL, recruiting_hash = NULL, nonce = NULL, "
-            "token_hash = NULL"
-        )
-        db.execute("DELETE FROM study WHERE name = 'salt'")
-    store.scrub()
-    return count
-
-
-def to_bytes(belief: Gaussian) -> tuple[bytes, bytes]:
-    """Mean and covariance as float32."""
-    mean, covariance = (np.asarray(part, np.float32).tobytes() for part in belief)
-    return mean, covariance
-
-
-def _clean(text: str) -> str:
-    """A text without what Parquet and SQLite do not take."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode("utf-8")

@@ -16,7 +16,7 @@ from prefjax.data.attributes import World, WorldConfig, make_world
 from prefjax.encoders import fit_hashed
 from prefjax.io.atomic import atomic_folder
 from prefjax.model import PreferenceModel, fit
-from prefjax.study.config import FILE
+from prefjax.study.config_file import FILE
 from prefjax.study.materials import MODEL, write_prompts
 from prefjax.types import Comparisons
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prefjax.io.atomic import write_atomically
+from prefjax.study._export import StudyExport
 from prefjax.study.analysis import Analysis
 from prefjax.study.design import ARMS
-from prefjax.study.export import StudyExport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

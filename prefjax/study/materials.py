@@ -28,7 +28,8 @@ from prefjax.model import PreferenceModel
 from prefjax.model.files import FILE as MODEL_FILE
 from prefjax.model.files import load
 from prefjax.person import ResponsePool
-from prefjax.study.config import StudyConfig, fixed_settings, read_config
+from prefjax.study.config import StudyConfig
+from prefjax.study.config_file import fixed_settings, read_config
 from prefjax.types import Items
 
 PROMPTS, EMBEDDINGS, MODEL = "prompts.jsonl", "embeddings.npy", "model"

@@ -7,10 +7,10 @@ import numpy as np
 
 from prefjax.io.atomic import write_atomically
 from prefjax.metrics import Interval
+from prefjax.study._export import StudyExport, config_of
 from prefjax.study._replay import Replay
 from prefjax.study.analysis import Analysis, analyze
 from prefjax.study.config import StudyConfig
-from prefjax.study.export import StudyExport, config_of
 from prefjax.study.figures import LABELS, draw
 
 FILE = "report.md"

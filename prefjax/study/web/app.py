@@ -27,12 +27,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from prefjax.study import identity
-from prefjax.study.engine import (
-    AlreadyStartedError,
-    RefusedError,
-    StudyClosedError,
-    StudyEngine,
-)
+from prefjax.study.engine import StudyEngine
+from prefjax.study.errors import AlreadyStartedError, RefusedError, StudyClosedError
 from prefjax.study.pages import ConsentPage, EndPage, Page, ReasonsPage, SurveyPage, TrialPage
 from prefjax.study.progress import measure_progress
 from prefjax.study.web.headers import SecurityHeaders

@@ -26,9 +26,9 @@ from prefjax.io.atomic import atomic_folder
 from prefjax.study.choosing import LABELS, Asked, know, label_of
 from prefjax.study.config import StudyConfig
 from prefjax.study.design import make_design
-from prefjax.study.engine import to_bytes
 from prefjax.study.materials import Materials
 from prefjax.study.store import Store
+from prefjax.study.trials import prior_of, to_bytes
 from prefjax.types import Comparisons, Items
 
 CHOICES, TRIALS, PARTICIPANTS, ITEMS, STUDY = (
@@ -209,7 +209,8 @@ def _trials(materials: Materials, store: Store, people: dict[int, Any]) -> list[
             win = 1.0 - label_of(choice, swapped)
         mean, covariance = row["mean"], row["covariance"]
         if row["kind"] == "adaptive" and mean is None:  # drawn in time, without a belief
-            prior, seed = _prior(materials, people[row["participant"]])
+            prior = prior_of(materials, people[row["participant"]])
+            seed = make_design(materials, row["participant"]).seed
             mean, covariance = to_bytes(know(materials, prior, before, seed).belief)
         if row["kind"] == "adaptive" and choice is not None:
             before.append(Asked(row["prompt"], *pair, label_of(choice, swapped)))
@@ -266,13 +267,6 @@ def _participant(materials: Materials, store: Store, row: Any) -> dict[str, Any]
         **{name: row[name] for name in ("created_at", "consent_at", "consent_version", "end_at")},
         **{name: _floats(row[name]) for name in ("prior_mean", "final_mean", "final_covariance")},
     }
-
-
-def _prior(materials: Materials, person: Any) -> tuple[np.ndarray, int]:
-    mean = np.array(materials.model.basis.population.mean, np.float32)
-    if person["prior_mean"] is not None:
-        mean = np.frombuffer(person["prior_mean"], np.float32)
-    return mean, make_design(materials, person["number"]).seed
 
 
 def name_of(participant: int) -> str:
