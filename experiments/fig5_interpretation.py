@@ -241,7 +241,7 @@ def rows_of(method: str, dataset: str, naming: Naming, seed: int | None = None) 
         one = getattr(naming, name)
         if one is not None:
             value, low, high, _ = one.retained
-            bounds = {"low": float(low), "high": float(high)}
+            bounds: dict[str, Any] = {"low": float(low), "high": float(high)}
             rows.append(row(method, dataset, f"{name}_retained", float(value), seed=seed, **bounds))
     return rows
 
