@@ -10,6 +10,17 @@ without answers, person by person, after n answers. With its 95 % interval over 
 
 Two nulls go with it. Another person's answers in place of one's own, and people shuffled before the
 fit, must gain nothing: where they do, the gain is not of persons, and the verdict says so.
+
+``prefjax evaluate`` on sets of the package (hashed encoder, PReF, gain after 20 answers):
+
+    polis_bowling_green    2 draws    +.064 [+.056, +.072]    pays
+    jester5k               2 draws    +.014 [+.010, +.018]    pays
+    dices350               5 draws    +.006 [+.002, +.009]    pays a little or cannot tell
+    ukpconvarg             2 draws    −.000 [−.001, +.001]    does not pay
+
+``WORTH`` was set with such numbers in view, so these sets do not test it. The interval is over
+people and does not know that settings were chosen: on two draws of DICES they were chosen so that
+nothing personal was left, and the verdict was "does not pay". Take five draws.
 """
 
 from collections.abc import Callable, Mapping, Sequence
