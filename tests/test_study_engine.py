@@ -221,8 +221,8 @@ ACTIONS = st.tuples(
 )
 
 
-@given(actions=st.lists(ACTIONS, max_size=30))
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(actions=st.lists(ACTIONS, max_size=20))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_a_browser_does_every_trial_has_one_answer(tmp_path_factory, actions):
     session = Session(tmp_path_factory.mktemp("study"))
     for action, choice in actions:

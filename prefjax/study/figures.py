@@ -122,6 +122,7 @@ def _draw_learning(study: StudyExport, found: Analysis) -> "Figure":
             answers, curve.low, curve.high, color=_COLORS["personal"], alpha=0.2, lw=0
         )
         axes.plot(answers, curve.value, color=_COLORS["personal"], marker="o", ms=2.5, mew=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("answers of the person")
         axes.set_ylabel(name)
     both[0].axhline(0.5, color="#999999", lw=0.8)
