@@ -23,7 +23,14 @@ SAME_AS_LENGTH = 0.95
 def choose_labels(
     axes: Axes, reader: Reader, parts: Parts, config: NamingConfig
 ) -> list[Label | None]:
-    """The proposal that fits best on the part that chooses; None where there is no proposal."""
+    """The proposal that fits best on the part that chooses; None where there is no proposal.
+
+    Args:
+        axes: The axes that are named.
+        reader: Who labels.
+        parts: Pairs of each part.
+        config: Settings of the test.
+    """
     proposed = reader.propose(
         axes, parts.explain, parts.of_response == 0, num=config.num_candidates, seed=config.seed
     )
@@ -48,7 +55,16 @@ def against_rotation(
     directions: Float[np.ndarray, "axis direction"],
     has_label: Bool[np.ndarray, " axis"],
 ) -> Float[np.ndarray, " label"]:
-    """P of each label against random directions, which take their labels on the same parts."""
+    """P of each label against random directions, which take their labels on the same parts.
+
+    Args:
+        axes: The axes that are named.
+        reader: Who labels.
+        parts: Pairs of each part.
+        labels: Of the axes that have one.
+        directions: From `random_directions`.
+        has_label: Which axes these are.
+    """
     pool, place = reader.pool(labels)
     sign = np.array([label.sign * pool[at].sign for label, at in zip(labels, place, strict=True)])
     chosen, tested = (
@@ -72,7 +88,14 @@ def against_rotation(
 def against_shuffled(
     axes: Axes, reader: Reader, parts: Parts, config: NamingConfig
 ) -> Float[np.ndarray, " axis"]:
-    """AUC on each axis of a label that was read off responses in random order."""
+    """AUC on each axis of a label that was read off responses in random order.
+
+    Args:
+        axes: The axes that are named.
+        reader: Who labels.
+        parts: Pairs of each part.
+        config: Settings of the test.
+    """
     rng = np.random.default_rng(config.seed)
     inside = np.flatnonzero(parts.of_response == 0)
     order = np.arange(len(axes.features))
@@ -94,7 +117,13 @@ def against_shuffled(
 def component_gaps(
     embeddings: Float[np.ndarray, "response input"], axes: Axes, parts: Parts
 ) -> Float[np.ndarray, "pair component"]:
-    """Gaps of the test pairs on the principal components of responses within prompts."""
+    """Gaps of the test pairs on the principal components of responses within prompts.
+
+    Args:
+        embeddings: Of all responses.
+        axes: Say how many components, and the prompts.
+        parts: The components are those of the part that explains.
+    """
     centered = center_by_group(embeddings, axes.group)
     _, _, right = np.linalg.svd(centered[parts.of_response == 0], full_matrices=False)
     scores = centered @ right[: axes.num_axes].T
@@ -109,7 +138,16 @@ def label_agreement(
     refits: Mapping[str, Sequence[Axes]],
     config: NamingConfig,
 ) -> Float[np.ndarray, " axis"]:
-    """Part of the refits that give the matched axis the same label, in either direction."""
+    """Part of the refits that give the matched axis the same label, in either direction.
+
+    Args:
+        axes: The axes that are named.
+        labels: Their labels.
+        reader: Who labels the refits.
+        parts: Pairs of each part.
+        refits: By kind.
+        config: Settings of the test.
+    """
     same = []
     for refit in (one for some in refits.values() for one in some):
         match = match_axes(axes, refit, on=parts.of_response == 2).match
@@ -127,7 +165,12 @@ def _poles(label: Label | None) -> frozenset[str] | None:
 
 
 def is_length(annotation: Float[np.ndarray, " pair"], longer: Float[np.ndarray, " pair"]) -> bool:
-    """Whether an annotation orders pairs as their lengths do."""
+    """Whether an annotation orders pairs as their lengths do.
+
+    Args:
+        annotation: Of a label.
+        longer: How much longer the first response is.
+    """
     known = ~np.isnan(annotation)
     auc = auc_matrix(annotation[None, known], longer[known, None])[0, 0]
     return bool(abs(auc - 0.5) > SAME_AS_LENGTH - 0.5)
