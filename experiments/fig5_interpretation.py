@@ -240,9 +240,7 @@ def rows_of(method: str, dataset: str, naming: Naming, seed: int | None = None) 
     for name in ("choices", "named_choices"):
         one = getattr(naming, name)
         if one is not None:
-            value, low, high, _ = one.retained
-            bounds: dict[str, Any] = {"low": float(low), "high": float(high)}
-            rows.append(row(method, dataset, f"{name}_retained", float(value), seed=seed, **bounds))
+            rows.append(row(method, dataset, f"{name}_retained", one.retained, seed=seed))
     return rows
 
 
@@ -281,7 +279,9 @@ def run_planted(config: Config, seed: int) -> tuple[list[dict], list[str], dict[
     reader = interpret.PropertyReader(planted.properties)
     shared = {"split": planted.split, "config": config.naming}
     refits = {"seeds": seeds, "halves": halves}
-    naming = interpret.name_axes(axes, planted.dataset, reader, refits=refits, **shared)
+    naming = interpret.name_axes(
+        axes, planted.dataset, reader, refits=refits, embeddings=planted.inputs, **shared
+    )
     name = "attributes"
     rows = rows_of("axes", name, naming, seed)
     lines = [line_of(f"planted world {seed}", naming)]

@@ -29,6 +29,7 @@ _PACKAGES = frozenset(
         "data",
         "encoders",
         "families",
+        "interpret",
         "io",
         "lab",
         "lm",

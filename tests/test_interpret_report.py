@@ -81,41 +81,61 @@ def test_texts_that_no_font_draws_become_boxes():
     assert len(figures.plain("word " * 100, 50)) <= 50
 
 
-def test_the_folder_and_the_command(world, tmp_path, capsys):
-    users = world.dataset.users[:NUM_KNOWN]
-    model = PreferenceModel(world.basis, world.people, users)
+def model_of(world):
+    return PreferenceModel(world.basis, world.people, world.dataset.users[:NUM_KNOWN])
+
+
+def test_the_folder_holds_what_the_report_says(world, tmp_path):
     axes, naming = interpret.explain(
-        model,
+        model_of(world),
         world.dataset,
         world.embeddings,
-        tmp_path / "own",
+        tmp_path,
         split=world.split,
         persons=["w3"],
         properties=world.properties,
         config=CONFIG,
     )
     assert naming.num_named == NUM_FACTORS
-    found = json.loads((tmp_path / "own" / "axes.json").read_text())
+    found = json.loads((tmp_path / "axes.json").read_text())
     assert [one["name"] for one in found["axes"]] == list(naming.names)
-    report = (tmp_path / "own" / "report.md").read_text()
+    report = (tmp_path / "report.md").read_text()
     assert f"3 of {axes.num_axes} axes have a name" in report
-    names = {path.name for path in (tmp_path / "own").iterdir()}
+    names = {path.name for path in tmp_path.iterdir()}
     assert {"axis_bars.png", "label_matrix.png", "axis_01.png", "person_w3.html"} <= names
+    with pytest.raises(KeyError, match="nobody"):
+        interpret.explain(
+            model_of(world), world.dataset, world.embeddings, tmp_path, persons=["nobody"]
+        )
+    with pytest.raises(ValueError, match="embeddings for"):
+        interpret.explain(model_of(world), world.dataset, world.embeddings[:5], tmp_path)
 
-    model.save(tmp_path / "model")
+
+def test_the_command_reads_a_model_and_data_and_names_what_is_wrong(
+    world, tmp_path, capsys, monkeypatch
+):
+    given = {}
+
+    def explained(model, dataset, embeddings, folder, **settings):
+        given.update(settings, users=model.users, embeddings=embeddings, texts=dataset.responses)
+        return None, interpret.Naming(*(None for _ in interpret.Naming._fields))._replace(axes=())
+
+    monkeypatch.setattr(interpret, "explain", explained)
+    model_of(world).save(tmp_path / "model")
     write_folder(world.dataset, tmp_path / "data")
     np.save(tmp_path / "embeddings.npy", world.embeddings)
     folders = [str(tmp_path / name) for name in ("model", "data", "report")]
-    given = ["--embeddings", str(tmp_path / "embeddings.npy")]
-    assert cli.main(["explain", *folders, *given]) == 0
-    assert "axis 1: " in capsys.readouterr().out
-    assert "No split was given" in (tmp_path / "report" / "report.md").read_text()
-    for arguments, message in (
-        ([*folders, *given, "--card", "w99"], "the model has no person 'w99'"),
-        ([*folders], "knows no encoder: name the file with --embeddings"),
-        ([folders[1], *folders[1:], *given], "holds no model"),
+    arguments = ["explain", *folders, "--embeddings", str(tmp_path / "embeddings.npy")]
+    assert cli.main([*arguments, "--card", "w3", "--seed", "4"]) == 0
+    assert capsys.readouterr().out == folders[2] + "\n"
+    assert given["persons"] == ["w3"]
+    assert given["config"].seed == 4
+    assert given["texts"] == world.dataset.responses
+    np.testing.assert_array_equal(given["embeddings"], world.embeddings)
+    for wrong, message in (
+        ([*arguments, "--card", "w99"], "the model has no person 'w99'"),
+        (arguments[:4], "knows no encoder: name the file with --embeddings"),
+        (["explain", folders[1], *arguments[2:]], "holds no model"),
     ):
-        assert cli.main(["explain", *arguments]) == 1
+        assert cli.main(wrong) == 1
         assert message in capsys.readouterr().err
-    with pytest.raises(ValueError, match="embeddings for"):
-        interpret.explain(model, world.dataset, world.embeddings[:5], tmp_path)

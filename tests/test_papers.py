@@ -16,6 +16,7 @@ MODULES = (
     "fig3b_num_factors",
     "fig3c_active",
     "fig4_size",
+    "fig5_interpretation",
     "fig9_scree",
     "fig11_per_user",
     "worker_clusters",

@@ -8,7 +8,7 @@
 """
 
 from prefjax.interpret._explain import explain, write_report
-from prefjax.interpret._name_axes import UNNAMED, NamedAxis, Naming, NamingConfig, name_axes
+from prefjax.interpret._name_axes import name_axes
 from prefjax.interpret.axes import (
     Axes,
     center_by_group,
@@ -29,6 +29,7 @@ from prefjax.interpret.figures import (
     variance_interval,
 )
 from prefjax.interpret.intruder import Intruder, find_intruders
+from prefjax.interpret.naming import UNNAMED, NamedAxis, Naming, NamingConfig
 from prefjax.interpret.pairs import Pairs, Parts, make_parts
 from prefjax.interpret.properties import (
     Properties,
@@ -39,14 +40,8 @@ from prefjax.interpret.properties import (
     style_properties,
 )
 from prefjax.interpret.readers import JudgeReader, Label, PropertyReader, Reader, read_label
-from prefjax.interpret.sparse import (
-    SparseCode,
-    SparseConfig,
-    SparseFit,
-    fit_sparse,
-    fit_sparse_code,
-    sparse_axes,
-)
+from prefjax.interpret.sparse import SparseCode, SparseConfig, fit_sparse_code
+from prefjax.interpret.sparse_people import SparseFit, fit_sparse, sparse_axes
 from prefjax.interpret.stability import Matching, match_axes, stability
 
 __all__ = [

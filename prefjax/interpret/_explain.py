@@ -20,8 +20,9 @@ from jaxtyping import Float
 
 from prefjax.data import Dataset, Split
 from prefjax.interpret import card, figures
-from prefjax.interpret._name_axes import DEFAULT, Naming, NamingConfig, name_axes
+from prefjax.interpret._name_axes import DEFAULT, name_axes
 from prefjax.interpret.axes import Axes, Rotation, make_axes
+from prefjax.interpret.naming import Naming, NamingConfig
 from prefjax.interpret.properties import (
     Properties,
     content_properties,
@@ -114,6 +115,7 @@ def explain(
         PropertyReader(known) if reader is None else reader,
         split=split,
         refits=refits,
+        embeddings=embeddings,
         config=config,
     )
     cards = {
@@ -238,9 +240,11 @@ def to_json(naming: Naming) -> dict[str, Any]:
                 "intruder_rate": float(naming.intruder.rate[axis]),
                 "p_holm": one.p,
                 "best_other": _number(one.best_other),
+                "component": _number(one.component),
                 "length": one.length,
                 "shuffled": _number(one.shuffled),
                 "stability": _number(one.stability),
+                "agreement": _number(one.agreement),
             }
         )
     found = {"axes": entries, "random_intruder_rate": _number(naming.intruder.random_rate)}

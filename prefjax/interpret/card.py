@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from prefjax.interpret._name_axes import Naming
 from prefjax.interpret.axes import Axes
 from prefjax.interpret.figures import MAX_SHOWN, NAMED_COLOR, STYLE, UNNAMED_COLOR, drawable, plain
+from prefjax.interpret.naming import Naming
 from prefjax.person import adapt_path
 from prefjax.person.items import bucket
 from prefjax.types import Gaussian
@@ -91,7 +91,8 @@ def follow_answers(
     population = axes.basis.population
     prior = Gaussian(*(np.asarray(part, np.float32) for part in population))
     steps = np.arange(1, number + pad + 1)
-    fits = _adapt_path(*rows, steps, prior=prior)
+    scale = np.asarray(axes.basis.posterior_scale, np.float32)
+    fits = _adapt_path(*rows, steps, prior=prior, posterior_scale=scale)
     beliefs = [population]
     hessian = np.asarray(fits.hessian)[:number, 0]
     for weights, curvature in zip(np.asarray(fits.weights)[:number, 0], hessian, strict=True):

@@ -188,9 +188,13 @@ class _Shape(NamedTuple):
 
 
 def _solve(
-    padded: tuple[np.ndarray, ...], prior: Gaussian, shape: _Shape, offset: np.ndarray | None = None
+    padded: tuple[np.ndarray, ...],
+    prior: Gaussian,
+    shape: _Shape,
+    offset: np.ndarray | None = None,
+    posterior_scale: float = 0.0,
 ) -> np.ndarray:
-    """Weights of every person under a prior."""
+    """Weights of every person under a prior; at posterior scale 0 the ridge regression."""
     inputs, label, weight = padded
     num_users, _, num_inputs = inputs.shape
     missing = [(0, more - own) for more, own in zip(shape, inputs.shape, strict=True)]
@@ -200,7 +204,9 @@ def _solve(
     covariance = np.eye(shape.inputs)
     covariance[:num_inputs, :num_inputs] = prior.covariance
     whole = Gaussian(mean.astype(np.float32), covariance.astype(np.float32))
-    fits = adapt_checked(np.pad(inputs, missing), *rows, prior=whole)
+    scale = np.asarray(posterior_scale, np.float32)
+    features = np.pad(inputs, missing)
+    fits = adapt_checked(features, *rows, prior=whole, posterior_scale=scale)
     return np.asarray(fits.weights, np.float64)[:num_users, :num_inputs]
 
 
@@ -250,7 +256,8 @@ def _model_logit(
     offset = axes.offset(answers.first, answers.second).astype(np.float32)[batch.first]
     weight = np.where(batch.mask, batch.sample_weight, 0.0).astype(np.float32)
     padded = gap, np.asarray(batch.label), weight
-    weights = _solve(padded, axes.basis.population, shape, offset)[np.asarray(tests.user)]
+    scale = float(axes.basis.posterior_scale)
+    weights = _solve(padded, axes.basis.population, shape, offset, scale)[np.asarray(tests.user)]
     own = np.einsum("rk,rk->r", axes.gap(tests.first, tests.second), weights)
     return own + axes.offset(tests.first, tests.second)
 

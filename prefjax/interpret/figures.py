@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from prefjax.data import Dataset
-from prefjax.interpret._name_axes import Naming
 from prefjax.interpret.axes import Axes, ends
+from prefjax.interpret.naming import Naming
 from prefjax.interpret.properties import Properties, correlations
 from prefjax.types import Array
 
