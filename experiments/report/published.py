@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 OTHER_WORLD = "our Attributes world: other texts, simulated people, no language model as a judge"
 PLANTED = "planted world: Gaussian embeddings instead of texts"
 SMALL_ENCODER = "hashed n-grams instead of embeddings of a language model"
+OTHER_ENCODER = "states of a language model instead of text embeddings and linguistic features"
 OTHER_PAIRS = "another draw of test pairs and another protocol"
 NO_HUB = "needs data of the Hugging Face hub"
 SIMULATED = "simulated people and judge, a small language model"
@@ -215,17 +217,20 @@ def real_people() -> list[Published]:
         ("crowdGPPL", "pref"): ((0.72, 0.58), (0.74, 0.55)),
         ("TF-IDF logistic", "bradley-terry"): ((0.687, 0.599), (0.698, 0.578)),
     }
-    for (name, method), parts in models.items():
+    encoders = {"hashed": SMALL_ENCODER, "smollm2": OTHER_ENCODER}
+    for ((name, method), parts), (encoder, why) in product(models.items(), encoders.items()):
         for who, pair in zip(("all", "over 50 pairs"), parts, strict=True):
+            dataset = f"ukpconvarg, {who}"
+            about = {"dataset": dataset, "method": method, "encoder": encoder}
             for metric, value in zip(("accuracy", "nll"), pair, strict=True):
                 found.append(
                     Published(
                         "Simpson and Gurevych 2020",
-                        f"UKPConvArg, {name}, workers: {who}, {metric}; ours {method}",
+                        f"UKPConvArg, {name}, workers: {who}, {metric}; ours {method}, {encoder}",
                         value,
                         "ukp_topics",
-                        {"dataset": f"ukpconvarg, {who}", "method": method, "metric": metric},
-                        SMALL_ENCODER,
+                        about | {"metric": metric},
+                        why,
                     )
                 )
     return found

@@ -4,12 +4,13 @@
     e = h_T                                           (pooling "last", the state of the last token)
 
 of one layer: by default that at .6 of the depth, where states say most about what people prefer;
-the last ones are shaped to name the next token. Measured with SmolLM2-135M (30 layers) by
-``python -m experiments.encoder_readings``:
+the last ones are shaped to name the next token. Measured with SmolLM2-135M-Instruct (30 layers) on
+statements of Polis that nobody has rated, AUC after 20 answers, ± .014
+(``python -m experiments.unseen_statements paper``):
 
-    reading                                 UKP, 32 topics: accuracy, nats    Polis, unseen: AUC
-    last token, last layer (``PAPER``)      {ukp_last}                  {polis_last}
-    mean of the response, layer 18          {ukp_mean}                  {polis_mean}
+    last token, last layer (``PAPER``)     .613
+    mean of the response, layer 18         .642
+    hashed n-grams, for comparison         .622
 
 Texts of like length are read together: a length is rounded up to a bucket, and each bucket has one
 batch size, so the shapes and with them the embedding are those of the text alone, whatever is
