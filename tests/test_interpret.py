@@ -226,6 +226,18 @@ def test_axes_that_refits_do_not_find_have_no_name(world):
     assert [entry.agreement for entry in found.axes + kept.axes][3:] >= [0.75] * 3
 
 
+def test_axes_of_other_responses_are_refused(world):
+    reader = PropertyReader(world.properties)
+    short = world.axes._replace(features=world.axes.features[:-1])
+    with pytest.raises(ValueError, match="287 responses in the axes, 288"):
+        name_axes(short, world.dataset, reader)
+    few = interpret.own_properties(world.properties.values[:-1], world.properties.names)
+    with pytest.raises(ValueError, match="properties of 287 responses"):
+        name_axes(world.axes, world.dataset, PropertyReader(few))
+    with pytest.raises(ValueError, match="287 responses in refit 1 of 'halves'"):
+        name_axes(world.axes, world.dataset, reader, refits={"halves": [world.axes, short]})
+
+
 def scripted(world, error=0.0, label=None):
     """A judge who knows the properties, and is wrong on a part of the pairs in both orders."""
     texts = {text: i for i, text in enumerate(world.dataset.responses)}

@@ -71,8 +71,10 @@ def name_axes(
         config: Settings.
 
     Raises:
-        ValueError: There are too few prompts to test on, or too few people.
+        ValueError: Axes, refits, split and data set are not of the same responses, or there are too
+            few prompts to test on, or too few people.
     """
+    _check_sizes(axes, dataset, split, refits)
     is_new = None if split is None or not split.is_new_response.any() else split.is_new_response
     parts = make_parts(
         config.seed, axes.group, is_new=is_new, usable=usable, num_pairs=config.num_pairs
@@ -165,6 +167,24 @@ def name_axes(
         parts=parts,
         reader=reader.report(),
     )
+
+
+def _check_sizes(
+    axes: Axes, dataset: Dataset, split: Split | None, refits: Mapping[str, Sequence[Axes]]
+) -> None:
+    """Everything must speak of the responses of the data set."""
+    sizes = {"the axes": len(axes.features)}
+    if split is not None:
+        sizes["the split"] = len(split.group)
+    for kind, some in refits.items():
+        for place, refit in enumerate(some):
+            sizes[f"refit {place} of {kind!r}"] = len(refit.features)
+    for name, size in sizes.items():
+        if size != dataset.num_responses:
+            raise ValueError(
+                f"{size} responses in {name}, {dataset.num_responses} in data set "
+                f"{dataset.name!r}; they must be the same responses in the same order"
+            )
 
 
 def _failures(

@@ -101,7 +101,15 @@ class PropertyReader:
     def propose(
         self, axes: Axes, pairs: Pairs, among: Array, *, num: int, seed: int
     ) -> list[list[Label]]:
-        """The properties that fit each axis best, best first."""
+        """The properties that fit each axis best, best first.
+
+        Raises:
+            ValueError: The properties are of another number of responses than the axes.
+        """
+        if len(self._scaled) != len(axes.features):
+            raise ValueError(
+                f"properties of {len(self._scaled)} responses for axes of {len(axes.features)}"
+            )
         auc = auc_matrix(
             self._gap(pairs.first, pairs.second).T, axes.gap(pairs.first, pairs.second)
         )
