@@ -131,6 +131,7 @@ class RewardBasis(NamedTuple):
 
     Attributes:
         params: The head, ``{"out": {"kernel", "bias"}, "trunk": …}``; see `prefjax.basis.heads`.
+            Beside it ``"spread"``, how uncertain it is; see `prefjax.basis.uncertainty`.
         population: How λ differs between people; the prior of a new person.
         posterior_scale: Factor on a person's covariance in every prediction, as it was chosen with
             the penalties.
@@ -165,10 +166,13 @@ class Items(NamedTuple):
     Attributes:
         features: φ, the basis rewards of each response.
         utility: t, the part of the reward that all users share.
+        spread: ψ: the reward gap of two responses is uncertain by ``‖ψ_a − ψ_b‖²`` whatever is
+            known of the person, because φ and t were learned; None where they are taken as known.
     """
 
     features: Float[Array, "response factor"]
     utility: Float[Array, " response"]
+    spread: Float[Array, "response column"] | None = None
 
 
 class FeatureGap(NamedTuple):
@@ -177,7 +181,9 @@ class FeatureGap(NamedTuple):
     Attributes:
         features: φ(first) − φ(second).
         offset: t(first) − t(second), the logit everybody shares.
+        variance: Variance of the logit that no answer of the person removes.
     """
 
     features: Shaped[Array, "*pairs factor"]
     offset: Shaped[Array, "*pairs"]
+    variance: Shaped[Array, "*pairs"] | float = 0.0

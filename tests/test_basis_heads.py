@@ -51,7 +51,7 @@ def take(table, index):
 
 def logits(fitted, embeddings, table):
     basis_, people, _ = fitted
-    features, utility = (np.asarray(x) for x in basis.apply(basis_.params, embeddings))
+    features, utility = (np.asarray(x) for x in basis.apply(basis_.params, embeddings)[:2])
     weight = np.asarray(people.mean)[table.user]
     gap = features[table.first] - features[table.second]
     return np.sum(weight * gap, axis=1) + utility[table.first] - utility[table.second]
@@ -241,7 +241,7 @@ def test_a_head_for_raw_embeddings_is_that_of_the_standardized_ones(world, confi
     inner, _, _ = basis.fit_head(KEY, bare, PENALTIES, config=config)
     ours = basis.apply(raw.params, embeddings)
     theirs = basis.apply(inner.params, basis.standardize(problem.standardizer, embeddings))
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in zip(ours[:2], theirs[:2], strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-4)
 
 

@@ -37,6 +37,7 @@ def test_one_weight_has_the_smallest_bound_and_nearly_the_true_moments():
     rng = np.random.default_rng(1)
     features, offset = 1.5 * rng.normal(size=8), rng.normal(size=8)
     label, variance = (rng.random(8) < 0.6) * 1.0, rng.random(8)
+    kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
 
     def loss(z, y):
         return np.logaddexp(0, z) - y * z
@@ -44,8 +45,8 @@ def test_one_weight_has_the_smallest_bound_and_nearly_the_true_moments():
     def bound(log_deviation_and_mean):
         deviation, mean = np.exp(log_deviation_and_mean[0]), log_deviation_and_mean[1]
         total = 0.5 * (deviation**2 + (mean - 0.3) ** 2) - np.log(deviation)
-        for f, o, y, c in zip(features, offset, label, variance, strict=True):
-            spread = np.sqrt((f * deviation) ** 2 + c)
+        for f, o, y in zip(kappa * features, kappa * offset, label, strict=True):
+            spread = np.abs(f * deviation)
             value = integrate.quad(
                 lambda x, f=f, o=o, y=y, s=spread: norm.pdf(x) * loss(mean * f + o + s * x, y),
                 -8,

@@ -54,7 +54,7 @@ def make_responses(seed=0):
 
 def listed(pool):
     """Every pair of a response pool one by one, with its index there."""
-    features, utility, mask = (np.asarray(x) for x in pool)
+    features, utility, mask = (np.asarray(x) for x in pool[:3])
     named = [
         ((p * N + a) * N + b, features[p, a] - features[p, b], utility[p, a] - utility[p, b])
         for p in range(P)
@@ -78,7 +78,7 @@ def make_gap(seed=0, size=20):
 
 def closed_form(name, gap, belief):
     """The table of rules in NumPy, float64, one candidate at a time."""
-    features, offset = (np.asarray(x, np.float64) for x in gap)
+    features, offset = (np.asarray(x, np.float64) for x in gap[:2])
     weight, cov = (np.asarray(x, np.float64) for x in belief)
     target = features.T @ features / len(features)
     scores = []
@@ -126,7 +126,7 @@ def test_v_optimal_is_the_drop_of_the_mean_variance():
     target = gap.features.T @ gap.features / len(gap.features)
     drop = [
         jnp.trace(target @ (belief.covariance - update_covariance(belief, one).covariance))
-        for one in (FeatureGap(f, t) for f, t in zip(*gap, strict=True))
+        for one in (FeatureGap(f, t) for f, t in zip(*gap[:2], strict=True))
     ]
     ours = _score(jax.random.key(0), gap, belief, rule="v_optimal")
     np.testing.assert_allclose(ours, jnp.stack(drop), rtol=1e-3)

@@ -289,7 +289,7 @@ def test_designs_are_balanced(seed, participant, num_adaptive, arms, num_repeats
 def test_arms_show_what_they_say(engine):
     number = begin(engine)
     finish(engine, number, by_number)
-    features, utility = MATERIALS.items
+    features, utility, _ = MATERIALS.items
     row = engine.store.one("SELECT * FROM participant WHERE number = ?", number)
     design = engine.design(number)
     weights = {
@@ -308,7 +308,7 @@ def test_arms_show_what_they_say(engine):
 def test_questions_are_the_best_of_the_pool(engine):
     """Dense twin: ``σ'(m) v`` of every pair of every prompt that was not asked yet."""
     finish(engine, begin(engine), by_number)
-    features, utility = MATERIALS.items
+    features, utility, _ = MATERIALS.items
     asked = []
     for trial in engine.store.all("SELECT * FROM trial WHERE kind = 'adaptive' ORDER BY idx"):
         mean = np.frombuffer(trial["mean"], np.float32)

@@ -77,7 +77,7 @@ def _interview_all(
     choice: ChoiceConfig,
 ):
     """Weights, information and whether a side was steered, [user, question], by one source."""
-    features, utility = items
+    features, utility, _ = items
     mean, prior_precision = population.mean, precision(population)
 
     def one(user, own):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.basis import control, em, heads, svd
+from prefjax.basis import control, em, heads, svd, uncertainty
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import DEFAULT, EMConfig, EMState
@@ -198,4 +198,6 @@ def fit_rotated(
     utility = fit_utility(problem, penalties.utility, config)
     state = start_program(key, problem, utility, config)
     state = run_program(state, problem, penalties, config, config.max_steps, config.tolerance)
-    return finish_program(state, problem, rotation, penalties, config)
+    basis, people, info = finish_program(state, problem, rotation, penalties, config)
+    kernel = uncertainty.spread_program(state, problem, rotation, penalties)
+    return heads.with_spread(basis, kernel, problem.standardizer), people, info

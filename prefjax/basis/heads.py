@@ -128,7 +128,8 @@ def merge(params: Params) -> RewardHead:
     num_inputs = kernels[0].shape[0] if kernels else num_expanded
     abstract = nnx.eval_shape(lambda: RewardHead(num_inputs, hidden, num_outputs, nnx.Rngs(0)))
     graph, state = nnx.split(abstract, nnx.Param)
-    nnx.replace_by_pure_dict(state, dict(params))
+    layers = {name: layer for name, layer in params.items() if name != "spread"}
+    nnx.replace_by_pure_dict(state, layers)
     return nnx.merge(graph, state)
 
 
@@ -150,7 +151,16 @@ def apply(params: Params, embeddings: Float[Array, "*response input"] | None) ->
         table = out["kernel"] + jnp.asarray(out["bias"])[None]
     else:
         table = merge(params)(embeddings)
-    return Items(features=table[..., :-1], utility=table[..., -1])
+    return Items(table[..., :-1], table[..., -1], _spread(params, embeddings))
+
+
+def _spread(params: Params, embeddings: Float[Array, "*response input"] | None):
+    """ψ of any responses; None where the head says nothing of its uncertainty."""
+    if "spread" not in params:
+        return None
+    kernel, bias = params["spread"]["kernel"], jnp.asarray(params["spread"]["bias"])
+    table = kernel if embeddings is None else jnp.asarray(embeddings) @ kernel
+    return table + bias.reshape((1,) * (table.ndim - 1) + (-1,))
 
 
 def expand(
@@ -167,6 +177,24 @@ def trunk_decay(params: Params, config: HeadConfig) -> Float[Array, ""]:
         kernel = params["trunk"][f"layer{i}"]["kernel"]
         total = total + kernel_precision(i, kernel.shape[0]) * jnp.sum(jnp.square(kernel))
     return 0.5 * config.trunk_penalty * total
+
+
+def with_spread(
+    basis: RewardBasis,
+    kernel: Float[Array, "input column"],
+    standardizer: Standardizer | None,
+) -> RewardBasis:
+    """The basis with how uncertain its linear head is.
+
+    Args:
+        basis: For raw embeddings.
+        kernel: L of `prefjax.basis.uncertainty`, for their standardized form.
+        standardizer: Of the problem that was fitted.
+    """
+    bias = jnp.zeros(kernel.shape[1], kernel.dtype)
+    alone = basis._replace(params={"out": {"kernel": kernel, "bias": bias}})
+    folded = to_raw(alone, standardizer).params["out"]
+    return basis._replace(params={**basis.params, "spread": folded})
 
 
 def to_raw(basis: RewardBasis, standardizer: Standardizer | None) -> RewardBasis:

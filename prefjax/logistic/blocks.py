@@ -65,7 +65,7 @@ def fit(
         0.4011
     """
     user = features, label, sample_weight, offset, mean, precision
-    return _make_solver(newton.solve_block, config)(*_clean(*user, None, 0.0))
+    return _make_solver(newton.solve_block, config)(*_clean(*user, 0.0))
 
 
 def fit_gaussian(
@@ -92,7 +92,8 @@ def fit_gaussian(
         mean: μ.
         precision: P, the inverse covariance of the prior, positive definite.
         offset: o, logit before λ enters; default 0.
-        variance: c ≥ 0, variance of the logit in which λ has no part; default 0.
+        variance: c ≥ 0, variance of the logit in which λ has no part, default 0. The answer to
+            ``z + N(0, c)`` is nearly that to ``κ z``, ``κ = 1 / √(1 + π c / 8)``, and is read so.
         posterior_scale: s, that of the `RewardBasis` with whose features people are described.
         config: When to stop.
 
@@ -106,8 +107,12 @@ def fit_gaussian(
         >>> round(float(answer.weights[0]), 2)
         0.41
     """
+    if variance is not None:
+        kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(variance, jnp.result_type(features)) / 8)
+        features = kappa[:, None] * features
+        offset = None if offset is None else kappa * offset
     user = features, label, sample_weight, offset, mean, precision
-    return _make_solver(gaussian.solve_block, config)(*_clean(*user, variance, posterior_scale))
+    return _make_solver(gaussian.solve_block, config)(*_clean(*user, posterior_scale))
 
 
 def solve(
@@ -149,22 +154,18 @@ def solve(
     )
 
 
-def _clean(features, label, sample_weight, offset, mean, precision, variance, posterior_scale):
+def _clean(features, label, sample_weight, offset, mean, precision, posterior_scale):
     """Arrays of one dtype in the order of `Block`; rows of weight 0 hold zeros."""
     dtype = jnp.result_type(features, mean)
     counted = jnp.asarray(sample_weight) > 0
-
-    def optional(values):
-        return jnp.zeros(1) if values is None else jnp.where(counted, values, 0)
 
     arrays = (
         jnp.where(counted[:, None], features, 0),
         jnp.where(counted, label, 0.5),
         jnp.where(counted, sample_weight, 0),
-        optional(offset),
+        jnp.zeros(1) if offset is None else jnp.where(counted, offset, 0),
         mean,
         precision,
-        optional(variance),
         posterior_scale,
     )
     return (jnp.asarray(array, dtype) for array in arrays)

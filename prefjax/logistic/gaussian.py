@@ -3,11 +3,11 @@ r"""One user's weights and how uncertain they are from one optimum: the variatio
 .. math::
 
     \min_{m, S}\; Σ_i w_i E[softplus(z_i) - y_i z_i] + KL(N(m, S) ‖ N(μ, P⁻¹)),
-    \qquad z_i ~ N(m·f_i + o_i,\; s f_iᵀ S f_i + c_i)
+    \qquad z_i ~ N(m·f_i + o_i,\; s f_iᵀ S f_i)
 
 with ``f_i`` the feature gap of answer i, ``o_i`` its offset, ``y_i`` ∈ [0, 1] its label, ``w_i``
-its weight and ``c_i`` the variance of its logit in which λ has no part; the posterior scale s is 1,
-or 0 for a basis that was fitted with people's weights as known. The minimum at s = 1 satisfies
+its weight; the posterior scale s is 1, or 0 for a basis that was fitted with people's weights as
+known. The minimum at s = 1 satisfies
 
 .. math:: g = Σ w (E[σ(z)] - y) f + P (m - μ) = 0,   S⁻¹ = H = Σ w E[σ'(z)] f fᵀ + P,
 
@@ -108,7 +108,7 @@ def solve_block(block: Block, config: GaussianConfig) -> LogisticFit:
 
     def evaluate(state: _State) -> tuple[jax.Array, list[jax.Array]]:
         logit = newton.logit(block.features, state.point) + block.offset
-        variance = block.posterior_scale[None, :] * state.variance + block.variance
+        variance = block.posterior_scale[None, :] * state.variance
         row = variational.quadrature(logit, variance)
         residual = block.sample_weight * (row.slope - block.label)
         gradient, hessian = newton.accumulate(block, residual, block.sample_weight * row.curvature)

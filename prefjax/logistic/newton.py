@@ -103,7 +103,6 @@ class Block(NamedTuple):
     offset: Float[jax.Array, "_ _"]
     mean: Float[jax.Array, "factor _"]
     precision: Float[jax.Array, "factor factor _"]
-    variance: Float[jax.Array, "_ _"]
     posterior_scale: Float[jax.Array, " _"]
 
 

@@ -3,6 +3,7 @@
 z = (e − c) V,    θ_raw = V θ,    b_raw = b − c V θ
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,9 @@ def fold(basis: RewardBasis, components: Components) -> RewardBasis:
         basis: With a linear head over components.
         components: Those.
     """
-    kernel = components.axes @ np.asarray(basis.params["out"]["kernel"])
-    bias = np.asarray(basis.params["out"]["bias"]) - components.center @ kernel
-    return basis._replace(params={"out": {"kernel": kernel, "bias": bias}})
+
+    def raw(layer: Mapping[str, Array]) -> dict[str, Array]:
+        kernel = components.axes @ np.asarray(layer["kernel"])
+        return {"kernel": kernel, "bias": np.asarray(layer["bias"]) - components.center @ kernel}
+
+    return basis._replace(params={name: raw(layer) for name, layer in basis.params.items()})

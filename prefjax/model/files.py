@@ -218,6 +218,10 @@ def _check(path: Path, params, population: Gaussian, people: Gaussian) -> None:
         "params/out/kernel": (params["out"]["kernel"].shape[1:], (num_factors + 1,)),
         "params/out/bias": (params["out"]["bias"].shape, (num_factors + 1,)),
     }
+    if "spread" in params:
+        kernel, bias = params["spread"]["kernel"], params["spread"]["bias"]
+        expected = (len(params["out"]["kernel"]), *bias.shape)
+        shapes["params/spread/kernel"] = (kernel.shape, expected)
     for name, (found, expected) in shapes.items():
         if tuple(found) != expected:
             raise ValueError(f"{path}: {name} has shape {found}, expected {expected}")

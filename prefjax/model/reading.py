@@ -63,7 +63,9 @@ class ModelReader:
             while len(self._known) > MOST_KNOWN:
                 self._known.popitem(last=False)
         table = np.stack([known[key] for key in keys])
-        return Items(table[:, :-1], table[:, -1])
+        count = len(self._basis.population.mean)
+        spread = table[:, count + 1 :] if "spread" in self._basis.params else None
+        return Items(table[:, :count], table[:, count], spread)
 
     def _keys(self, responses: Any, prompts: Sequence[str] | None) -> list[tuple[str, str]]:
         if self._encoder is None:
@@ -80,8 +82,9 @@ class ModelReader:
         return list(zip(prompts, responses, strict=True))
 
     def _read(self, keys: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[φ, t] of each text, in float32."""
+        """[φ, t, ψ] of each text, in float32."""
         assert self._encoder is not None
         embeddings = self._encoder.read([text for _, text in keys], [prompt for prompt, _ in keys])
         items = describe(self._basis, embeddings)
-        return np.concatenate([items.features, items.utility[:, None]], axis=1)
+        spread = [] if items.spread is None else [items.spread]
+        return np.concatenate([items.features, items.utility[:, None], *spread], axis=1)

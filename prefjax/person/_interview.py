@@ -67,6 +67,7 @@ class InterviewState(NamedTuple):
     chosen: Int[jax.Array, " question"]
     features: Float[jax.Array, "question factor"]
     offset: Float[jax.Array, " question"]
+    variance: Float[jax.Array, " question"]
     label: Float[jax.Array, " question"]
     sample_weight: Float[jax.Array, " question"]
     posterior_scale: Float[jax.Array, ""]
@@ -131,6 +132,7 @@ def init(
         chosen=jnp.full((config.num_questions,), -1, jnp.int32),
         features=features,
         offset=zeros,
+        variance=zeros,
         label=zeros + 0.5,
         sample_weight=zeros,
         posterior_scale=jnp.asarray(posterior_scale, mean.dtype),
@@ -187,6 +189,7 @@ def tell(
         chosen=state.chosen.at[row].set(index),
         features=state.features.at[row].set(gap.features),
         offset=state.offset.at[row].set(gap.offset),
+        variance=state.variance.at[row].set(gap.variance),
         label=state.label.at[row].set(jnp.where(asked, label, 0.5)),
         sample_weight=state.sample_weight.at[row].set(jnp.where(asked, 1.0, 0.0)),
     )
@@ -201,6 +204,7 @@ def _refit(state: InterviewState, population: Gaussian, config: InterviewConfig)
         mean=population.mean,
         precision=precision(population),
         offset=state.offset,
+        variance=state.variance,
         posterior_scale=state.posterior_scale,
         config=config.solver,
     )

@@ -220,13 +220,38 @@ def moments_of(
     features, offset = jnp.asarray(gap.features), jnp.asarray(gap.offset)
     spread = features @ belief.covariance
     samples = features @ sample_weights(key_sample, belief).T + offset[:, None]
-    return Moments(
+    moments = Moments(
         logit=features @ belief.mean + offset,
         variance=jnp.maximum(jnp.sum(spread * features, axis=-1), 0),
         reduction=jnp.maximum(jnp.sum(spread @ target * spread, axis=-1), 0),
         first_sample=samples[:, 0],
         second_sample=samples[:, 1],
         noise=jax.random.uniform(key_noise, offset.shape, offset.dtype),
+    )
+    return teachable(moments, gap.variance)
+
+
+def teachable(moments: Moments, variance: Float[Array, "*question"] | float) -> Moments:
+    """What a rule may know where a part of the logit is uncertain whoever answers.
+
+    With ``κ = 1 / √(1 + π c / 8)`` the answer to ``z + N(0, c)`` is nearly that to ``κ z``, so that
+    every rule sees a logit and a variance that are smaller by κ and κ²: such a question teaches
+    less of the person than one about responses whose rewards are known.
+
+    Args:
+        moments: Of the weights alone.
+        variance: C, the variance that the weights have no part in.
+    """
+    kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(variance, moments.logit.dtype) / 8)
+    if kappa.ndim == 0:
+        kappa = kappa.reshape((1,) * moments.logit.ndim)
+    return Moments(
+        logit=kappa * moments.logit,
+        variance=jnp.square(kappa) * moments.variance,
+        reduction=jnp.square(kappa) * moments.reduction,
+        first_sample=kappa * moments.first_sample,
+        second_sample=kappa * moments.second_sample,
+        noise=moments.noise,
     )
 
 

@@ -58,6 +58,7 @@ class LoggedAnswer(NamedTuple):
         label: Probability that the first was preferred.
         asked: The question, or None for a choice made elsewhere.
         shown: What was shown, None where a pool of features was passed.
+        variance: Variance of the logit that no answer of the person removes.
     """
 
     features: list[float]
@@ -65,13 +66,13 @@ class LoggedAnswer(NamedTuple):
     label: float
     asked: Question | None
     shown: Shown | None = None
+    variance: float = 0.0
 
     @property
     def gap(self) -> FeatureGap:
-        """Features and offset as arrays."""
-        return FeatureGap(
-            np.asarray(self.features, np.float32), np.asarray(self.offset, np.float32)
-        )
+        """Features, offset and variance as arrays."""
+        numbers = self.features, self.offset, self.variance
+        return FeatureGap(*(np.asarray(value, np.float32) for value in numbers))
 
 
 def shown_to_json(shown: Shown | None) -> dict[str, Any] | None:

@@ -23,12 +23,13 @@ SMALLEST = 64
 @partial(jax.jit, static_argnames="solver")
 def _solve(rows, prior, posterior_scale, solver):
     fit = logistic.solve(
-        rows[:, :-3],
+        rows[:, :-4],
         rows[:, -2],
         rows[:, -1],
         mean=prior.mean,
         precision=precision(prior),
-        offset=rows[:, -3],
+        offset=rows[:, -4],
+        variance=rows[:, -3],
         posterior_scale=posterior_scale,
         config=solver,
     )
@@ -52,7 +53,7 @@ class AnswerBuffer:
     ):
         self._settings = np.asarray(posterior_scale, np.float32), solver
         self.prior = Gaussian(*(np.asarray(part, np.float32) for part in prior))
-        self._rows = np.zeros((SMALLEST, len(self.prior.mean) + 3), np.float32)
+        self._rows = np.zeros((SMALLEST, len(self.prior.mean) + 4), np.float32)
         self._count = 0
         self._solved: tuple[logistic.LogisticFit, Gaussian] | None = None
 
@@ -60,13 +61,13 @@ class AnswerBuffer:
         """One answer more.
 
         Args:
-            gap: Features and offset of the pair.
+            gap: Features, offset and variance of the pair.
             label: Probability that the first was preferred.
         """
         if self._count == len(self._rows):
             self._rows = pad_rows(self._rows, bucket(self._count + 1))
         row = self._rows[self._count]
-        row[:-3], row[-3], row[-2], row[-1] = gap.features, gap.offset, label, 1.0
+        row[:-4], row[-4:] = gap.features, (gap.offset, gap.variance, label, 1.0)
         self._count += 1
         self._solved = None
 

@@ -46,7 +46,7 @@ class Candidates(NamedTuple):
     def digest(self) -> str:
         """Name of a pool that is not of texts."""
         if self.responses is None:
-            return digest_arrays(*(np.asarray(part) for part in self.pool))
+            return digest_arrays(*(np.asarray(part) for part in self.pool if part is not None))
         return digest_arrays(self.counts, np.asarray(self.responses))
 
     def shown(self, places: Places) -> Shown | None:
@@ -241,4 +241,8 @@ def _pad(
     features = np.zeros((*shape, items.features.shape[-1]), np.float32)
     utility = np.zeros(shape, np.float32)
     features[mask], utility[mask] = items.features, items.utility
-    return Candidates(prompts, counts, flat, ResponsePool(features, utility, mask))
+    spread = None
+    if items.spread is not None:
+        spread = np.zeros((*shape, items.spread.shape[-1]), np.float32)
+        spread[mask] = items.spread
+    return Candidates(prompts, counts, flat, ResponsePool(features, utility, mask, spread))

@@ -301,5 +301,6 @@ class Person:
             raise ValueError(f"label {label} is outside [0, 1]{hint}")
         features = [float(value) for value in np.asarray(gap.features)]
         self._buffer.add(gap, float(label))
-        answer = LoggedAnswer(features, float(gap.offset), float(label), question, shown)
+        offset, variance = float(gap.offset), float(gap.variance)
+        answer = LoggedAnswer(features, offset, float(label), question, shown, variance)
         self.log.append(answer)

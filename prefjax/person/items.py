@@ -49,9 +49,13 @@ def describe(basis: RewardBasis, embeddings: Float[Array, "*response input"]) ->
     flat = validate_embeddings(embeddings.reshape(-1, width)).values
     items = _describe(basis.params, pad_rows(flat, bucket(len(flat))))
     shape = embeddings.shape[:-1]
-    return Items(
-        features=np.asarray(items.features)[: len(flat)].reshape(*shape, -1),
-        utility=np.asarray(items.utility)[: len(flat)].reshape(shape),
+
+    def whole(values: jax.Array | None) -> np.ndarray | None:
+        return None if values is None else np.asarray(values)[: len(flat)].reshape(*shape, -1)
+
+    utility = np.asarray(items.utility)[: len(flat)].reshape(shape)
+    return items._replace(
+        features=whole(items.features), utility=utility, spread=whole(items.spread)
     )
 
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
-from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights
+from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights, teachable
 from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
 
@@ -36,11 +36,13 @@ class PairPool(NamedTuple):
         features: φ(first) − φ(second).
         offset: t(first) − t(second).
         mask: False for questions that cannot be asked, such as padding or pairs nobody answered.
+        variance: Variance of the logit that no answer of the person removes; None for none.
     """
 
     features: Float[Array, "candidate factor"]
     offset: Float[Array, " candidate"]
     mask: Bool[Array, " candidate"]
+    variance: Float[Array, " candidate"] | None = None
 
 
 class ResponsePool(NamedTuple):
@@ -50,11 +52,13 @@ class ResponsePool(NamedTuple):
         features: φ of each response.
         utility: t of each response.
         mask: False for padded responses.
+        spread: ψ of each response; see `Items`.
     """
 
     features: Float[Array, "prompt response factor"]
     utility: Float[Array, "prompt response"]
     mask: Bool[Array, "prompt response"]
+    spread: Float[Array, "prompt response column"] | None = None
 
 
 Pool: TypeAlias = PairPool | ResponsePool
@@ -86,12 +90,17 @@ def gap_at(pool: Pool, index: Int[Array, ""]) -> FeatureGap:
     index = jnp.where(exists, index, 0)
     if isinstance(pool, PairPool):
         features, offset = jnp.asarray(pool.features)[index], jnp.asarray(pool.offset)[index]
+        variance = 0.0 if pool.variance is None else jnp.asarray(pool.variance)[index]
     else:
         prompt, first, second = split_index(pool, index)
         response, utility = jnp.asarray(pool.features), jnp.asarray(pool.utility)
         features = response[prompt, first] - response[prompt, second]
         offset = utility[prompt, first] - utility[prompt, second]
-    return FeatureGap(features=jnp.where(exists, features, 0), offset=jnp.where(exists, offset, 0))
+        variance = 0.0
+        if pool.spread is not None:
+            spread = jnp.asarray(pool.spread)
+            variance = jnp.sum(jnp.square(spread[prompt, first] - spread[prompt, second]))
+    return FeatureGap(*(jnp.where(exists, part, 0) for part in (features, offset, variance)))
 
 
 def split_index(
@@ -220,7 +229,9 @@ def _centered(
 
 def _search_pairs(key, pool, belief, asked, rule, target) -> PoolQuestion:
     gap = FeatureGap(
-        features=_cleared(pool.features, pool.mask), offset=jnp.where(pool.mask, pool.offset, 0)
+        features=_cleared(pool.features, pool.mask),
+        offset=jnp.where(pool.mask, pool.offset, 0),
+        variance=0.0 if pool.variance is None else jnp.where(pool.mask, pool.variance, 0),
     )
     scores = rule.rank(moments_of(key, gap, belief, target))
     usable = jnp.asarray(pool.mask).at[asked].set(False, mode="drop") & ~jnp.isnan(scores)
@@ -238,7 +249,7 @@ def _search_responses(key, pool, belief, asked, rule, target) -> PoolQuestion:
     upper = jnp.triu(jnp.ones((size, size), bool), k=1)
 
     def visit(best: PoolQuestion, inputs):
-        prompt, features, utility, mask = inputs
+        prompt, features, utility, mask, *spread = inputs
         centered, _ = _centered(features, mask)
         utility = jnp.where(mask, utility, 0)
         rewards = [centered @ weight + utility for weight in (belief.mean, *samples)]
@@ -253,6 +264,9 @@ def _search_responses(key, pool, belief, asked, rule, target) -> PoolQuestion:
                 jax.random.fold_in(key_noise, prompt), (size, size), logit.dtype
             ),
         )
+        if spread:
+            eye = jnp.eye(spread[0].shape[-1], dtype=logit.dtype)
+            moments = teachable(moments, _pairwise(_cleared(spread[0], mask), eye))
         scores = rule.rank(moments)
         usable = upper & mask[:, None] & mask[None, :] & ~jnp.isnan(scores)
         scores = jnp.where(usable, scores, -jnp.inf).reshape(-1)
@@ -268,7 +282,7 @@ def _search_responses(key, pool, belief, asked, rule, target) -> PoolQuestion:
         ), None
 
     prompts = jnp.arange(num_prompts, dtype=jnp.int32)
-    inputs = (prompts, *(jnp.asarray(x) for x in (pool.features, pool.utility, pool.mask)))
+    inputs = (prompts, *(jnp.asarray(x) for x in pool if x is not None))
     dtype = jnp.result_type(pool.features, belief.covariance)
     none = PoolQuestion(index=jnp.int32(-1), score=jnp.asarray(-jnp.inf, dtype))
     best, _ = lax.scan(visit, none, inputs)

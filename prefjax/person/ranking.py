@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from prefjax.person import laplace
 from prefjax.person.items import bucket, pad_rows
-from prefjax.types import Gaussian, Items, RewardBasis
+from prefjax.types import Array, Gaussian, Items, RewardBasis
 
 LIMIT = 1.959964
 """Standard deviations of the limits of a 95 % interval."""
@@ -22,7 +22,8 @@ class Ranking(NamedTuple):
         order: Places of the responses, best first.
         reward: Expected reward of each response.
         win_probability: Probability that the person prefers it to ``reference``.
-        low: Lower limit of a 95 % interval of that probability, as the weights are uncertain.
+        low: Lower limit of a 95 % interval of that probability, as the person's weights and what
+            was learned of φ and t are uncertain.
         high: Upper limit.
         reference: The response that the population likes best.
     """
@@ -40,8 +41,9 @@ def _compare(items, belief, reference, posterior_scale):
     features = items.features - items.features[reference][None]
     offset = items.utility - items.utility[reference]
     mean, variance = laplace.predict_logit(belief, features, offset)
-    probability = jax.vmap(laplace.win_probability)(mean, posterior_scale * variance)
-    deviation = jnp.sqrt(variance)
+    shared = learned_variance(items.spread, reference)
+    probability = jax.vmap(laplace.win_probability)(mean, posterior_scale * variance + shared)
+    deviation = jnp.sqrt(variance + shared)
     limits = (jax.nn.sigmoid(mean + sign * LIMIT * deviation) for sign in (-1, 1))
     return items.features @ belief.mean + items.utility, probability, *limits
 
@@ -49,13 +51,23 @@ def _compare(items, belief, reference, posterior_scale):
 @jax.jit
 def _predict(items, belief):
     mean, variance = laplace.predict_logit(belief, items.features, items.utility)
-    return mean, jnp.sqrt(variance)
+    shared = 0.0 if items.spread is None else jnp.sum(jnp.square(items.spread), axis=1)
+    return mean, jnp.sqrt(variance + shared)
+
+
+def learned_variance(
+    spread: Float[Array, "response column"] | None, reference: Int[Array, ""]
+) -> Float[Array, "*response"]:
+    """``‖ψ − ψ_reference‖²`` of every response, 0 where φ and t are taken as known."""
+    if spread is None:
+        return jnp.zeros(())
+    return jnp.sum(jnp.square(spread - spread[reference][None]), axis=1)
 
 
 def reward(
     belief: Gaussian, items: Items
 ) -> tuple[Float[np.ndarray, " response"], Float[np.ndarray, " response"]]:
-    """Expected reward of responses and its standard deviation, as the weights are uncertain.
+    """Expected reward of responses and its standard deviation.
 
     Args:
         belief: What is known of the person.
@@ -68,7 +80,7 @@ def reward(
 
 def _padded(items: Items) -> Items:
     size = bucket(len(items.utility))
-    return Items(pad_rows(items.features, size), pad_rows(items.utility, size))
+    return jax.tree.map(lambda part: pad_rows(part, size), items)
 
 
 def rank(basis: RewardBasis, belief: Gaussian, items: Items) -> Ranking:

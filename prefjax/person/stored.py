@@ -88,10 +88,11 @@ def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
         items = reader(pair, [shown.prompt or ""] * len(pair))
     else:
         items = reader(joined(pair, np.stack))
-    features, utility = np.asarray(items.features), np.asarray(items.utility)
+    parts = [np.asarray(part) for part in items if part is not None]
     if len(pair) == 2:
-        features, utility = features[:1] - features[1:], utility[:1] - utility[1:]
-    return FeatureGap(features[0], utility[0])
+        parts = [part[:1] - part[1:] for part in parts]
+    features, utility, *spread = (part[0] for part in parts)
+    return FeatureGap(features, utility, np.square(spread[0]).sum() if spread else np.float32(0))
 
 
 def to_dict(
@@ -118,6 +119,7 @@ def to_dict(
             {
                 "features": answer.features,
                 "offset": answer.offset,
+                "variance": answer.variance,
                 "label": answer.label,
                 "asked": _question_to_json(answer.asked),
                 "shown": shown_to_json(answer.shown),
@@ -129,6 +131,7 @@ def to_dict(
         and {
             "features": [float(value) for value in opened.gap.features],
             "offset": float(opened.gap.offset),
+            "variance": float(opened.gap.variance),
             "asked": _question_to_json(opened.question),
             "shown": shown_to_json(opened.shown),
         },
@@ -217,7 +220,8 @@ def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson
     for place, answer in enumerate(person.answers):
         gap = again(answer.shown, f"answer {place}")
         features = [float(value) for value in gap.features]
-        answers.append(answer._replace(features=features, offset=float(gap.offset)))
+        numbers = {"offset": float(gap.offset), "variance": float(gap.variance)}
+        answers.append(answer._replace(features=features, **numbers))
     opened = person.open
     if opened is not None:
         opened = opened._replace(gap=again(opened.shown, "the open question"))
@@ -294,8 +298,11 @@ def _places_from_json(value: Any) -> Places:
 def _answer_from_json(value: Any, num_factors: int) -> LoggedAnswer:
     features = [float(part) for part in value["features"]]
     offset, label = float(value["offset"]), float(value["label"])
-    if len(features) != num_factors or not np.isfinite([*features, offset]).all():
+    variance = float(value.get("variance", 0.0))
+    if len(features) != num_factors or not np.isfinite([*features, offset, variance]).all():
         raise ValueError(f"an answer has features {features[:3]}… and offset {offset}")
+    if variance < 0:
+        raise ValueError(f"an answer has the variance {variance}")
     if not 0 <= label <= 1:
         raise ValueError(f"an answer has the label {label}")
     shown, asked = shown_from_json(value["shown"]), None
@@ -303,4 +310,4 @@ def _answer_from_json(value: Any, num_factors: int) -> LoggedAnswer:
         prompt, first, second, index = (int(place) for place in value["asked"])
         texts = shown if shown is not None and isinstance(shown.first, str) else None
         asked = Question(first, second, prompt, index, texts)
-    return LoggedAnswer(features, offset, label, asked, shown)
+    return LoggedAnswer(features, offset, label, asked, shown, variance)

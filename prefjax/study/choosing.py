@@ -154,4 +154,5 @@ class _Lookup:
         """See `prefjax.person.Reader`."""
         del prompts
         place = np.asarray(responses)[..., 0].astype(int)
-        return Items(self._items.features[place], self._items.utility[place])
+        features, utility, spread = self._items
+        return Items(features[place], utility[place], None if spread is None else spread[place])
