@@ -74,7 +74,12 @@ def test_belief_is_the_logistic_fit_of_the_answers(world, model):
     gap, offset, label = (np.array(part, np.float32) for part in (gap, offset, label))
     population = model.basis.population
     prior = {"mean": population.mean, "precision": np.linalg.inv(population.covariance)}
-    direct = logistic.fit_gaussian(gap, label, np.ones(3, np.float32), **prior, offset=offset)
+    variance = np.array([answer.variance for answer in user.log], np.float32)
+    assert variance.min() > 0
+    unsure = {"variance": variance, "posterior_scale": model.basis.posterior_scale}
+    direct = logistic.fit_gaussian(
+        gap, label, np.ones(3, np.float32), **prior, **unsure, offset=offset
+    )
     chex.assert_trees_all_close(user.belief.mean, direct.weights, atol=1e-5)
     chex.assert_trees_all_close(user.belief.covariance @ direct.hessian, jnp.eye(3), atol=1e-3)
 
