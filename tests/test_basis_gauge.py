@@ -86,7 +86,7 @@ def test_the_scree_and_the_axes_do_not_depend_on_where_the_fit_ended(fitted):
         other, moved = to_canonical(transform(fitted, matrix))
         np.testing.assert_allclose(moved.variance, gauge.variance, rtol=5e-3)
         for mine, theirs in zip(
-            apply(other[0].params, None), apply(rotated[0].params, None), strict=True
+            apply(other[0].params, None)[:2], apply(rotated[0].params, None)[:2], strict=True
         ):
             np.testing.assert_allclose(mine, theirs, atol=2e-2)
         np.testing.assert_allclose(other[1].mean, rotated[1].mean, atol=2e-2)
