@@ -12,6 +12,9 @@ some minutes, once), accuracy and cross-entropy, of workers with more than 50 pa
     smollm2    Bradley–Terry   .727 / .536   (.732 / .531)
                PReF            .729 / .533   (.738 / .521)
 
+and PReF, smollm2 − hashed on the same rows, intervals over topics: accuracy +.035 [+.021, +.049],
+cross-entropy −.047 [−.065, −.029]; over 50 pairs +.030 [+.012, +.047] and −.045 [−.064, −.026].
+
 One judgment of each pair by real crowd workers (``crowdsample``), read below ``PREFJAX_DATA``; all
 rows of one topic are tested by what the rows of the other 31 taught. Everything is text: items of
 the test topic are new. Accuracy and cross-entropy over all rows, and over those of workers with

@@ -24,12 +24,15 @@ of one core, once). Expected on Polis, five splits, linear head, AUC after 20 an
 personal − population there: ``smollm2`` .642, +.034 [+.024, +.044]; ``hashed+smollm2`` .638, +.027
 [+.018, +.037]; ``hashed`` .622, +.024 [+.016, +.033]; ``smollm2#paper`` (last token, last layer)
 .613, +.018 [+.009, +.027]; in an earlier run ``minilm`` .630, +.018 [+.006, +.031], and
-``offline-lm`` .530, +.010 [−.006, +.026]; mlp heads were within .003 of these. The text tells a
-tenth of the variance of a statement's factors, which bounds what a person's answers can add. A
-linear head fitted to the answers directly ranks unseen statements worse, .591 with ``minilm``
-(population .567). On the Attributes world, three splits, linear head, AUC after 10 answers:
-``hashed`` .614 [.543, .686], ``minilm`` .578 [.512, .643], ``offline-lm`` .563 [.538, .587]; the
-populations lie at .50 to .53.
+``offline-lm`` .530, +.010 [−.006, +.026]; mlp heads were within .003 of these. On the same people
+``smollm2`` is above ``hashed`` by +.022 [+.009, +.035]. The text tells a tenth of the variance of a
+statement's factors, which bounds what a person's answers can add. A linear head fitted to the
+answers directly ranks unseen statements worse, .591 with ``minilm``
+(population .567).
+
+On the Attributes world, three splits, linear head, AUC after 10 answers: ``hashed`` .614 [.543,
+.686], ``minilm`` .578 [.512, .643], ``offline-lm`` .563 [.538, .587]; the populations lie at .50 to
+.53.
 """
 
 from collections.abc import Iterator, Sequence

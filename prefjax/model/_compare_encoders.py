@@ -84,8 +84,9 @@ def compare_encoders(
         The candidates, the smallest loss first.
 
     Raises:
-        ValueError: A candidate is named twice or is no encoder, or there are fewer than eight
-            people or four prompts (statements, where there is one prompt).
+        ValueError: A candidate is named twice, is no encoder or gives all responses one embedding,
+            or there are fewer than eight people or four prompts (statements, where there is one
+            prompt).
     """
     if len(set(candidates)) < len(candidates):
         raise ValueError(f"a candidate is there twice: {', '.join(candidates)}")
@@ -106,6 +107,10 @@ def compare_encoders(
             for k, split in enumerate(splits)
         ]
         total, count = np.nansum(parts, axis=0), np.sum(~np.isnan(parts), axis=0)
+        if not count[0].any():
+            raise ValueError(
+                f"{name} gives no finite prediction: does it tell these responses apart at all?"
+            )
         measured[name] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     best = min(measured, key=lambda name: float(np.nanmean(measured[name][0])))
     scores = [

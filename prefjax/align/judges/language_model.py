@@ -2,6 +2,10 @@
 
     choice = argmax_c  Σ_t log p(c_t | prompt, c_<t)
 
+A small model is no judge: SmolLM2-135M named the response in the same place in both orders of each
+of 24 questions of the Attributes world (`quality` reports an order inconsistency of 1). Look at
+`quality` before believing any.
+
 No text is drawn, so no answer is invalid. A request longer than the model's window has failed, and
 so has one whose likelihoods are not finite.
 """
