@@ -1,7 +1,9 @@
 """What do the axes mean? Figure 5 of the paper with labels that are tested.
 
-    python -m experiments.fig5_interpretation smoke    # simulated people; 2 minutes of CPU
-    python -m experiments.fig5_interpretation paper    # with refits, nulls, real sets
+    python -m experiments.fig5_interpretation smoke    # simulated people; a minute of CPU
+    python -m experiments.fig5_interpretation paper    # with refits, nulls, real sets; half an hour
+
+Data below ``PREFJAX_DATA`` for the real sets; ``--real`` without names leaves them out.
 
 Simulated people (three of each kind of the Attributes world) have a planted answer: seven
 attributes. Labels are the best known property of the texts, without any language model; they are
@@ -9,7 +11,22 @@ chosen on some prompts and tested on the reserved phrasings of others and on new
 controls, on which no axis may be named: random rotations of the axes, and the same choices with
 people shuffled. Real sets: which axes style and content of the texts can name; none is a result.
 
-RESULTS
+Expected on simulated people, seed 0 (151 known, 101 new): all seven attributes have an axis of
+their own, the label on test pairs at AUC .99 length, .92 formality, .92 elicitation, .90
+politeness, .89 enthusiasm, .85 humor, .75 confidence, each with p ≤ .02 after Holm; the eighth axis
+has no name. Fits of halves of the people find five of these again at |corr| ≥ .92 (humor .85,
+confidence .69), so five are named with refits. Of 100 random rotations 96 have no named axis, and
+shuffled people have none. The seven labels alone retain 1.19 [1.15, 1.23] of the model's AUC above
+½, those of the five named axes .98 [.94, 1.02]: the attributes are the truth, which the model reads
+off texts. The sparse code has the personal AUC .853
+(dense .856) with 30 of 32 features alive; none of these is named, their labels fit no better (AUC
+.79 at most) than labels of random directions.
+
+With the paper's 84 people (50 known) three attributes are named. On canonical axes, without
+varimax, none is: their variances are nearly equal, so each is a mixture.
+
+Real people, labels by style and content: of Value Portrait and DICES-350 no axis can be named,
+neither with factors of every item nor from texts; refits of halves find other axes.
 """
 
 from collections.abc import Sequence
