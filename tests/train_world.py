@@ -30,7 +30,8 @@ def make_world(num_comparisons=700, num_users=NUM_USERS, seed=0, users=None):
     weight = rng.normal(size=(num_users, 3))
     user = rng.integers(0, num_users, num_comparisons) if users is None else users
     first = rng.integers(0, NUM_RESPONSES, len(user))
-    second = (first + rng.integers(1, NUM_RESPONSES + 1, len(user)) + 1) % (NUM_RESPONSES + 1) - 1
+    second = rng.integers(-1, NUM_RESPONSES, len(user))
+    second = np.where(second == first, (first + 1) % NUM_RESPONSES, second)
     gap = embeddings[first] - np.where((second >= 0)[:, None], embeddings[second], 0)
     chance = 1 / (1 + np.exp(-((gap @ theta) * weight[user]).sum(1)))
     label = (rng.random(len(user)) < chance).astype(np.float32)

@@ -48,7 +48,8 @@ def find_pair(key: PRNGKey, belief: Gaussian, items: Items, *, config: PairConfi
     Returns:
         Both indices, and whether a steered response is among them.
     """
-    (features, utility), source, num_steered = items, config.source, config.num_steered
+    features, utility = items.features, items.utility
+    source, num_steered = config.source, config.num_steered
     num_pool, generated = len(utility) if source == "all" else config.num_pool, None
     index = jnp.arange(len(utility))
     if source == "steered":
