@@ -48,12 +48,4 @@ def load(folder: Path | None = None, *, revision: str | None = None, seed: int =
     return load_personal(NAME, REPOSITORY, LICENSE, folder, revision, seed)
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=PublishedConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, PublishedConfig(), LABEL, LICENSE, SOURCE, on_hub=True)

@@ -112,12 +112,4 @@ def _said(messages: tuple[Message, ...]) -> str:
     return answer[0]["content"] if len(answer) == 1 else render(answer)
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=NewPromptsConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, NewPromptsConfig(), LABEL, LICENSE, SOURCE, on_hub=True)

@@ -154,12 +154,4 @@ def _rank(ranking: Any, answers: Mapping[str, str], place: str) -> dict[str, flo
     return rank
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=NewPromptsConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, NewPromptsConfig(), LABEL, LICENSE, SOURCE, on_hub=True)

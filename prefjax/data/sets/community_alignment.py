@@ -133,12 +133,4 @@ def _text(entry: Any, column: str, place: str) -> str | None:
     return None if text is None else text.replace(_END, "").strip() or None
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=NewPromptsConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, NewPromptsConfig(), LABEL, LICENSE, SOURCE, on_hub=True)

@@ -113,12 +113,4 @@ def load(
         )
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=NewPromptsConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, NewPromptsConfig(), LABEL, LICENSE, SOURCE, on_hub=True)

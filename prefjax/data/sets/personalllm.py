@@ -145,12 +145,4 @@ def _draw_pairs(
     return asked, np.stack([first, second])
 
 
-SET = NamedSet(
-    name=NAME,
-    load=load,
-    protocol=NewPromptsConfig(),
-    label=LABEL,
-    license=LICENSE,
-    source=SOURCE,
-    on_hub=True,
-)
+SET = NamedSet(NAME, load, NewPromptsConfig(), LABEL, LICENSE, SOURCE, on_hub=True)
