@@ -51,7 +51,8 @@ def make_model(num_people: int) -> PreferenceModel:
 
 async def request(reader, writer, method: str, path: str, body: bytes = b"") -> bytes:
     """One request over an open connection; the body of its answer."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
     answered = await reader.readuntil(b"\r\n\r\n")

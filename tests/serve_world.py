@@ -18,10 +18,10 @@ RESPONSES = [
 NUM_FACTORS = 3
 
 
-def make_model(seed=0, num_users=4):
+def make_model(seed=0, num_users=4, dimension=128):
     """J = 3 random base rewards over n-grams, and four people who are known."""
     rng = np.random.default_rng(seed)
-    encoder = make_hashed(HashedConfig(dimension=128))
+    encoder = make_hashed(HashedConfig(dimension=dimension))
     width = encoder.encode(["a"]).shape[1]
     kernel = rng.normal(size=(width, NUM_FACTORS + 1)).astype(np.float32)
     eye = np.eye(NUM_FACTORS, dtype=np.float32)

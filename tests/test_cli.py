@@ -153,8 +153,8 @@ def test_score_is_that_of_the_library(folder, tmp_path, capsys, suffix):
         )
     ):
         value, spread = model.person(f"w{row}").reward(PROMPTS[0], text)
-        assert reward == pytest.approx(value, abs=1e-5)
-        assert deviation == pytest.approx(spread, abs=1e-5)
+        assert float(reward) == pytest.approx(value, abs=1e-5)
+        assert float(deviation) == pytest.approx(spread, abs=1e-5)
 
 
 def test_convert_there_and_back(folder, tmp_path, capsys):

@@ -7,10 +7,19 @@ import pytest
 from serve_world import PROMPTS, RESPONSES, make_model
 from starlette.testclient import TestClient
 
-from prefjax.serve import PeopleService, PeopleStore, ServerConfig, make_app
+from prefjax.serve import (
+    PeopleService,
+    PeopleStore,
+    ServerConfig,
+    make_app,
+    openrlhf_reward,
+    trl_reward,
+    verl_reward,
+)
 from prefjax.serve.store import ConflictError
 
 POOL = [{"prompt": prompt, "candidates": RESPONSES} for prompt in PROMPTS]
+JSON = {"Content-Type": "application/json"}
 RANK = {"prompt": PROMPTS[0], "candidates": RESPONSES}
 
 
@@ -91,6 +100,32 @@ def test_embeddings_are_taken_as_well(client, model):
     assert post(client, "/people/ann/observe", body) == {"num_answers": 1}
 
 
+def test_reward_functions_of_trainers(model):
+    weights = model.person("w1").weights
+    items = model.items(PROMPTS[0], RESPONSES)
+    personal = items.features @ weights + items.utility
+    shared = items.features @ model.basis.population.mean + items.utility
+    trl = trl_reward(model)
+    messages = [[{"role": "assistant", "content": text}] for text in RESPONSES]
+    asked = [[{"role": "user", "content": PROMPTS[0]}]] * 4
+    found = trl(prompts=asked, completions=messages, user=["w1", None, "", "w1"])
+    np.testing.assert_allclose(found, [personal[0], *shared[1:3], personal[3]], rtol=1e-5)
+    with pytest.raises(KeyError, match=r"no column 'user' that names people; it has who"):
+        trl(prompts=asked, completions=messages, who=["w1"] * 4)
+    np.testing.assert_allclose(trl_reward(model, column=None)(asked, messages), shared, rtol=1e-5)
+    queries = [PROMPTS[0] + text for text in RESPONSES]
+    told = openrlhf_reward(model)(queries, [PROMPTS[0]] * 4, ["w1"] * 4)
+    np.testing.assert_allclose(told["rewards"], personal, rtol=1e-5)
+    about = {"prompt": PROMPTS[0], "user": "w1"}
+    np.testing.assert_allclose(
+        verl_reward(model)("set", RESPONSES[1], None, about), personal[1], rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="prompt and the user"):
+        verl_reward(model)("set", RESPONSES[1], None, {"prompt": PROMPTS[0]})
+    with pytest.raises(KeyError, match="w99"):
+        trl(asked, messages, user=["w99"] * 4)
+
+
 def test_rewards_of_other_tools(client, model):
     weights, population = model.person("w1").weights, model.basis.population.mean
     items = model.items(PROMPTS[0], RESPONSES)
@@ -121,6 +156,14 @@ def test_a_request_that_is_repeated_counts_once(client):
         told = post(client, "/people/ann/observe", body, **{"Idempotency-Key": "k1"})
         assert told == {"num_answers": 1}
     assert post(client, "/people/ann/observe", body) == {"num_answers": 2}
+    other = post(
+        client, "/people/ann/observe", body | {"label": 0}, 422, **{"Idempotency-Key": "k1"}
+    )
+    assert "the key 'k1' belongs to another request" in error(other)
+    question = post(client, "/people/ann/ask", RANK)
+    assert post(client, "/people/ann/ask", RANK, **{"Idempotency-Key": "k2"}) == question
+    post(client, "/people/ann/tell", {"label": 1})
+    assert post(client, "/people/ann/ask", RANK, **{"Idempotency-Key": "k2"}) == question
 
 
 def test_an_answer_to_another_question_is_refused(client):
@@ -179,6 +222,34 @@ def test_two_replicas_keep_both_answers(model, tmp_path):
         service.store.close()
 
 
+def test_whoever_is_made_again_is_somebody_else_for_every_replica(model, tmp_path):
+    one, other = (
+        PeopleService(model, PeopleStore(tmp_path / "people"), is_shared=True) for _ in range(2)
+    )
+    one.create("ann", like="w0")
+    one.observe("w1", "", "a", "b", 1.0)
+    other.delete("ann")
+    other.create("ann")
+    other.delete("w1")
+    np.testing.assert_allclose(one.describe("ann")["weights"], model.basis.population.mean)
+    assert one.describe("w1")["num_answers"] == 0
+    for service in (one, other):
+        service.store.close()
+
+
+def test_embeddings_of_another_encoder_are_not_taken_over(model, tmp_path):
+    service = PeopleService(model, PeopleStore(tmp_path / "people"))
+    service.create("ann")
+    embedding = np.asarray(model.encoder.read(["a"], [""]))[0]
+    service.observe("ann", None, embedding, None, 1.0)
+    service.store.close()
+    later = make_model(seed=1, dimension=256)
+    with TestClient(make_app(later, PeopleStore(tmp_path / "people"))) as client:
+        response = client.get("/people/ann")
+        assert response.status_code == 409
+        assert "embeddings of the encoder" in error(response.json())
+
+
 def test_a_change_that_cannot_be_stored_leaves_no_trace(model, tmp_path, monkeypatch):
     service = PeopleService(model, PeopleStore(tmp_path / "people"))
     service.create("ann")
@@ -199,6 +270,7 @@ def error(body):
     return body["error"]["message"]
 
 
+LARGE = [{"prompt": "", "candidates": ["a"] * 1000}] * 21
 WRONG = [
     ("/people", {"id": ""}, 422, "id"),
     ("/people", {"id": "a/b"}, 422, "id"),
@@ -215,6 +287,13 @@ WRONG = [
     ("/people/ann/rank", {"candidates": [[1.0, 2.0]]}, 422, "2"),
     ("/people/ann/ask", {"prompt": "", "candidates": ["a"]}, 422, "two"),
     ("/people/ann/ask", {}, 422, "either"),
+    (
+        "/people/ann/ask",
+        {"pool": [{"prompt": "", "candidates": ["a"] * 1000}] * 21},
+        422,
+        "pool has",
+    ),
+    ("/score", {"response_text": "a", "query": "b", "profile": "a\0b"}, 422, "control character"),
     ("/people/ann/tell", {"label": 2}, 422, "label"),
     ("/people/ann/tell", {"label": "yes"}, 422, "label"),
     ("/people/ann/observe", {"first": "a", "second": [1.0], "label": 1}, 422, "both"),
@@ -238,7 +317,7 @@ def test_bodies_that_are_none(client):
         (b'{"label": NaN}', 400),
         (b" " * 200_001, 413),
     ):
-        response = client.post("/people/ann/rank", content=content)
+        response = client.post("/people/ann/rank", content=content, headers=JSON)
         assert response.status_code == status, (content[:20], response.text)
         assert error(response.json())
 
@@ -246,7 +325,9 @@ def test_bodies_that_are_none(client):
         for _ in range(100):
             yield b" " * 10_000
 
-    assert client.post("/people/ann/rank", content=endless()).status_code == 413
+    assert client.post("/people/ann/rank", content=endless(), headers=JSON).status_code == 413
+    plain = {"Content-Type": "text/plain"}
+    assert client.post("/people/ann/rank", content=b"{}", headers=plain).status_code == 415
     assert client.post("/people", json={"id": "ann"}).status_code == 409
     assert client.get("/people/ann/rank").status_code == 405
     assert client.get("/nothing").status_code == 404

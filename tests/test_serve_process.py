@@ -21,6 +21,9 @@ from prefjax.serve.server import is_loopback, serve
 
 KILLS = int(os.environ.get("PREFJAX_SERVER_KILLS", "4"))
 NUM_CLIENTS = 8
+HEAD = (
+    b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+)
 pytestmark = pytest.mark.multiprocess
 
 
@@ -78,6 +81,7 @@ async def post(port, path, body, key=None):
     """The status line of the answer."""
     body = orjson.dumps(body)
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head += "Content-Type: application/json\r\n"
     head += "" if key is None else f"Idempotency-Key: {key}\r\n"
     async with connection(port) as (reader, writer):
         writer.write(head.encode() + b"\r\n" + body)
@@ -139,9 +143,7 @@ def test_slow_and_large_requests_hold_nobody_up(server):
     waiting = []
     for _ in range(100):
         connection = socket.create_connection(("127.0.0.1", server.port))
-        connection.sendall(
-            b"POST /people/w0/rank HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n{"
-        )
+        connection.sendall(HEAD % (b"people/w0/rank", 90) + b"{")
         waiting.append(connection)
     body = {"prompt": "", "candidates": ["a", "b"]}
     for _ in range(5):
@@ -150,7 +152,7 @@ def test_slow_and_large_requests_hold_nobody_up(server):
         assert len(found["order"]) == 2
     assert time.perf_counter() - start < 5
     with socket.create_connection(("127.0.0.1", server.port)) as large:
-        large.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+        large.sendall(HEAD % (b"score", 100_000_000))
         assert b" 413 " in large.recv(100)
     for connection in waiting:
         connection.close()

@@ -37,51 +37,57 @@ def store(place):
 
 
 def test_a_change_is_read_back_in_order(store, place):
-    store.create("w12", {"rule": "d_optimal"})
-    store.commit("w12", 0, {"open": 1})
-    store.commit("w12", 1, {"open": None}, answer={"label": 1.0})
-    store.commit("w12", 2, {"open": None}, answer={"label": 0.25})
+    start = store.create("w12", {"rule": "d_optimal"})
+    store.commit("w12", start, {"open": 1})
+    store.commit("w12", start + 1, {"open": None}, answer={"label": 1.0})
+    store.commit("w12", start + 2, {"open": None}, answer={"label": 0.25})
     found = store.read("w12")
-    assert (found.version, found.state) == (3, {"open": None})
+    assert (found.version, found.state) == (start + 3, {"open": None})
     assert [answer["label"] for answer in found.answers] == [1.0, 0.25]
     with PeopleStore(place) as other:
         assert other.read("w12") == found
-        assert other.version("w12") == 3
+        assert other.version("w12") == start + 3
 
 
 def test_of_two_writers_the_second_is_told(store, place):
-    store.create("w12", {})
+    start = store.create("w12", {})
     with PeopleStore(place) as other:
-        other.commit("w12", 0, {"by": "other"}, answer={"label": 1.0})
-    with pytest.raises(ConflictError, match="'w12' is at version 1, not 0"):
-        store.commit("w12", 0, {"by": "me"}, answer={"label": 0.0})
+        other.commit("w12", start, {"by": "other"}, answer={"label": 1.0})
+    with pytest.raises(ConflictError, match=f"'w12' is at version {start + 1}, not {start}"):
+        store.commit("w12", start, {"by": "me"}, answer={"label": 0.0})
     assert store.read("w12").state == {"by": "other"}
 
 
 def test_a_key_counts_once(store):
-    store.create("w12", {})
-    store.commit("w12", 0, {}, answer={"label": 1.0}, key="k", receipt={"num_answers": 1})
+    start = store.create("w12", {})
+    store.commit("w12", start, {}, answer={"label": 1.0}, key="k", receipt={"num_answers": 1})
     assert store.receipt("w12", "k") == {"num_answers": 1}
     assert store.receipt("w12", "other") is None
     with pytest.raises(ConflictError, match="key 'k' of 'w12' was used"):
-        store.commit("w12", 1, {}, answer={"label": 1.0}, key="k", receipt={})
-    assert store.read("w12").version == 1
+        store.commit("w12", start + 1, {}, answer={"label": 1.0}, key="k", receipt={})
+    assert store.read("w12").version == start + 1
 
 
 def test_ids_are_data(store):
     name = "naïve 漢字 🙂'; DROP TABLE people;--"
-    store.create(name, {})
+    start = store.create(name, {})
     store.create("w12", {})
     with pytest.raises(ExistingPersonError, match="there is a person 'w12' already"):
         store.create("w12", {})
-    assert store.read(name).version == 0
+    assert store.read(name).version == start
     store.delete(name)
     with pytest.raises(UnknownPersonError):
         store.read(name)
     with pytest.raises(UnknownPersonError):
         store.delete(name)
     with pytest.raises(UnknownPersonError):
-        store.commit(name, 0, {})
+        store.commit(name, start, {})
+
+
+def test_who_comes_after_somebody_deleted_is_another(store):
+    first = store.create("w12", {})
+    store.delete("w12")
+    assert store.create("w12", {}) != first
 
 
 @pytest.mark.parametrize(

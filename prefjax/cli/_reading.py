@@ -103,10 +103,11 @@ def read_pool(source: str) -> list[tuple[str, list[str]]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
         return [("", [line for line in lines if line])]
     if path.suffix == ".jsonl":
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        lines = path.read_text(encoding="utf-8").split("\n")  # texts may hold other line breaks
+        rows = [json.loads(line) for line in lines if line.strip()]
         if rows and all(isinstance(row, dict) and "responses" in row for row in rows):
             return [
                 (str(row.get("prompt") or ""), list(map(str, row["responses"]))) for row in rows

@@ -23,11 +23,20 @@ def read_rows(path: str) -> pa.Table:
     _check(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    read = {".parquet": pq.read_table, ".jsonl": pa_json.read_json, ".csv": pa_csv.read_csv}
+    read = {".parquet": pq.read_table, ".jsonl": pa_json.read_json, ".csv": _read_csv}
     try:
         return read[Path(path).suffix](path)
     except pa.ArrowException as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _read_csv(path: str) -> pa.Table:
+    """Every column as the text that stands there: 0012 may be a name."""
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    with pa_csv.open_csv(path, parse_options=parse) as reader:
+        names = reader.schema.names
+    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
 
 
 def write_rows(table: pa.Table, path: str) -> None:

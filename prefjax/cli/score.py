@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     people = {"": get_person(model, arguments)}
     whose, unknown = [""] * len(texts), set()
     if arguments.user_column is not None:
+        if arguments.person is not None or arguments.user is not None:
+            raise ValueError("--user-column names people by itself: leave out --person and --user")
         if arguments.user_column not in table.column_names:
             raise ValueError(f"{arguments.input} has no column {arguments.user_column!r}")
         by_name = {str(user): user for user in model.users}
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             for name in set(whose[start:stop]):
                 person = people.get(name, people[""])
                 rows = [row for row in range(stop - start) if whose[start + row] == name]
-                some = Items(items.features[rows], items.utility[rows])
+                some = Items(*(None if part is None else part[rows] for part in items))
                 found = rewards(person.belief, some)
                 places = np.array(rows) + start
                 reward[places], deviation[places] = found

@@ -21,15 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8765, help="port; 0 for any")
-    parser.add_argument(
-        "--shared", action="store_true", help="other servers write the same people (by URL)"
-    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Serves until SIGTERM or Ctrl-C."""
     try:
-        from prefjax.serve.app import ServerConfig
         from prefjax.serve.server import serve
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; pip install 'prefjax[serve]'") from error
@@ -38,5 +34,4 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.people,
         host=arguments.host,
         port=arguments.port,
-        config=ServerConfig(is_shared=arguments.shared),
     )

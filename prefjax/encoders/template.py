@@ -61,7 +61,7 @@ def chat_template(system: str | None = None) -> str:
         system: What the system turn says where a conversation has none; None leaves it out.
     """
     turn = "'<|im_start|>' + {role} + '\\n' + {content} + '<|im_end|>'"
-    first = turn.format(role="'system'", content=json.dumps(system))
+    first = turn.format(role="'system'", content=json.dumps(system, ensure_ascii=False))
     before = "{% if messages[0]['role'] != 'system' %}{{ " + first + " + '\\n' }}{% endif %}"
     each = turn.format(role="message['role']", content="message['content']")
     return (

@@ -237,6 +237,11 @@ def _pad(
         shape = 1, bucket(most)
     else:  # pairs grow with the square of the responses, so that padding these finely pays
         shape = bucket(len(counts)), max(4, 1 << (most - 1).bit_length())
+    if shape[0] * shape[1] ** 2 >= 1 << 31:
+        raise ValueError(
+            f"the pool has {len(counts)} prompts with up to {most} responses: more pairs than can "
+            "be counted; ask from fewer"
+        )
     mask = np.arange(shape[1])[None] < np.pad(counts, (0, shape[0] - len(counts)))[:, None]
     features = np.zeros((*shape, items.features.shape[-1]), np.float32)
     utility = np.zeros(shape, np.float32)

@@ -204,7 +204,8 @@ def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson
         name: What the message calls it.
 
     Raises:
-        ValueError: An answer was about a pool of features, which nothing can describe again.
+        ValueError: An answer was about a pool of features, which nothing can describe again, or
+            about embeddings of another encoder.
     """
 
     def again(shown: Shown | None, what: str) -> FeatureGap:
@@ -213,6 +214,12 @@ def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson
                 f"{name}: {what} was about a pool of features, which another model cannot "
                 "describe; only what was asked or observed as texts or embeddings can be inferred "
                 "again"
+            )
+        both = (person.encoder, reader.fingerprint)
+        if not isinstance(shown.first, str) and None not in both and both[0] != both[1]:
+            raise ValueError(
+                f"{name}: {what} was about embeddings of the encoder {both[0]!r}; this model has "
+                f"{both[1]!r}, to which they mean something else"
             )
         return gap_of(reader, shown)
 

@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import anyio.to_thread
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +29,7 @@ from prefjax.model import PreferenceModel
 from prefjax.serve.batching import TextBatcher
 from prefjax.serve.description import describe_api
 from prefjax.serve.routes import ROUTES, Route, Server
-from prefjax.serve.service import PeopleService, StaleQuestionError
+from prefjax.serve.service import PeopleService, StaleQuestionError, UnreadablePersonError
 from prefjax.serve.store import (
     ConflictError,
     ExistingPersonError,
@@ -39,6 +40,8 @@ from prefjax.serve.store import (
 
 _log = logging.getLogger("prefjax.serve")
 _RETRY = {"Retry-After": "1"}
+_LARGE = 100_000
+"""Bytes of a body that is checked in a thread, so that others are answered meanwhile."""
 
 
 class ServerConfig(NamedTuple):
@@ -48,7 +51,7 @@ class ServerConfig(NamedTuple):
         token: Bearer token of every request; None for none.
         max_body: Bytes of a body.
         body_seconds: Seconds in which a body must have come.
-        work_seconds: Seconds that a request may take after that.
+        work_seconds: Seconds after which a client is told to ask again; what was begun is finished.
         is_shared: Other servers write the same store.
     """
 
@@ -160,12 +163,19 @@ async def _handle(route: Route, server: Server, config: ServerConfig, request: R
     key = request.headers.get("idempotency-key") if route.is_idempotent else None
     if key is not None:
         check_name(key, "the idempotency key")
-    async with asyncio.timeout(config.work_seconds):
-        found = await route.handler(server, person, body, key)
+    work = asyncio.ensure_future(route.handler(server, person, body, key))
+    done, _ = await asyncio.wait({work}, timeout=config.work_seconds)
+    if not done:  # what is being stored is stored; the same key then has its answer
+        work.add_done_callback(_note)
+        raise HTTPException(503, "the request takes long: send it again under its key", _RETRY)
+    found = work.result()
     return Response(status_code=route.status) if found is None else _json(found, route.status)
 
 
 async def _read_body(request: Request, model: type[BaseModel], config: ServerConfig) -> BaseModel:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # a page of another site cannot send this unasked
+        raise HTTPException(415, "the body must be application/json")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > config.max_body:
         raise HTTPException(413, f"the body has {declared} bytes, {config.max_body} are allowed")
@@ -175,11 +185,23 @@ async def _read_body(request: Request, model: type[BaseModel], config: ServerCon
             content += chunk
             if len(content) > config.max_body:
                 raise HTTPException(413, f"the body has more than {config.max_body} bytes")
+    if len(content) < _LARGE:
+        return _parse(content, model)
+    return await anyio.to_thread.run_sync(_parse, content, model)
+
+
+def _parse(content: bytearray, model: type[BaseModel]) -> BaseModel:
     try:
         values = orjson.loads(bytes(content))
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"the body is no JSON: {error}") from error
     return model.model_validate(values)
+
+
+def _note(work: asyncio.Future[Any]) -> None:
+    """Says what became of a request whose client was told to wait."""
+    if not work.cancelled() and work.exception() is not None:
+        _log.warning("a request that took long failed: %s", work.exception())
 
 
 def _check_token(request: Request, token: str | None) -> None:
@@ -191,6 +213,7 @@ def _check_token(request: Request, token: str | None) -> None:
 
 
 def _json(value: Any, status: int = 200) -> Response:
+    """The answer; orjson writes what is not finite as null, which handlers rule out."""
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
@@ -205,6 +228,7 @@ def _error(error: Exception) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, message = error.status_code, str(error.detail)
+        headers = dict(error.headers or {})
     elif isinstance(error, ValidationError):
         status, message = 422, _first_fault(error)
     elif isinstance(error, UnknownPersonError):
@@ -215,7 +239,9 @@ def _error(error: Exception) -> Response:
         status, message = 408, "the request took too long"
     elif isinstance(error, ClientDisconnect):
         status, message = 400, "the body ended before its end"
-    elif isinstance(error, ConflictError | DBAPIError):
+    elif isinstance(error, UnreadablePersonError):
+        status, message = 409, str(error)
+    elif isinstance(error, ConflictError | SQLAlchemyError):
         _log.warning("the store: %s", error)
         status, message, headers = 503, "the store is busy or cannot be reached", _RETRY
     elif isinstance(error, ValueError | TypeError):
@@ -232,5 +258,4 @@ def _first_fault(error: ValidationError) -> str:
     """Where the body is wrong and why, without repeating what it says."""
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     where = ".".join(str(part) for part in faults[0]["loc"])
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{where or 'the body'}: {faults[0]['msg']}{more}"
+    return f"{where or 'the body'}: {faults[0]['msg']}"

@@ -60,20 +60,22 @@ class TextBatcher:
             self._task = None
 
     async def _read(self, batch: list[tuple[list[tuple[str, str]], asyncio.Future[None]]]) -> None:
+        batch = [one for one in batch if not one[1].done()]
         keys = list(dict.fromkeys(key for texts, _ in batch for key in texts))
         self.num_batches, self.num_texts = self.num_batches + 1, self.num_texts + len(keys)
         try:
-            await anyio.to_thread.run_sync(self._known, keys)
+            for start in range(0, len(keys), MOST_TEXTS):
+                await anyio.to_thread.run_sync(self._known, keys[start : start + MOST_TEXTS])
         except Exception as error:
             if len(batch) == 1:
-                if not batch[0][1].cancelled():
+                if not batch[0][1].done():
                     batch[0][1].set_exception(error)
                 return
             for one in batch:  # whose text it was is found by reading each alone
                 await self._read([one])
             return
         for _, done in batch:
-            if not done.cancelled():
+            if not done.done():
                 done.set_result(None)
 
     def _known(self, keys: Sequence[tuple[str, str]]) -> None:

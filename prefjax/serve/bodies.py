@@ -12,6 +12,10 @@ MOST_CANDIDATES = 1_000
 """Responses to one prompt."""
 MOST_PROMPTS = 2_000
 """Prompts of one pool of questions, or queries of one request."""
+MOST_TEXTS = 50_000
+"""Texts of one pool of questions."""
+MOST_PAIRS = 20_000_000
+"""Prompts times the square of the candidates of the longest one."""
 MOST_WIDTH = 65_536
 """Numbers of an embedding."""
 
@@ -22,12 +26,10 @@ def _check_rule(name: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=MOST_TEXT)]
-Embedding = Annotated[list[float], Field(min_length=1, max_length=MOST_WIDTH)]
+Embedding = Annotated[list[float], Field(min_length=1, max_length=MOST_WIDTH, fail_fast=True)]
 Response = Text | Embedding
-Candidates = (
-    Annotated[list[Text], Field(min_length=1, max_length=MOST_CANDIDATES)]
-    | Annotated[list[Embedding], Field(min_length=1, max_length=MOST_CANDIDATES)]
-)
+_SIZE = Field(min_length=1, max_length=MOST_CANDIDATES, fail_fast=True)
+Candidates = Annotated[list[Text], _SIZE] | Annotated[list[Embedding], _SIZE]
 PersonId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f\x7f]+$")]
 RuleName = Annotated[
     str, Field(json_schema_extra={"enum": list(RULES)}), AfterValidator(_check_rule)
@@ -68,7 +70,10 @@ class AskBody(Body):
 
     prompt: Text | None = None
     candidates: Candidates | None = None
-    pool: Annotated[list[PromptBody], Field(min_length=1, max_length=MOST_PROMPTS)] | None = None
+    pool: (
+        Annotated[list[PromptBody], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
+        | None
+    ) = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "AskBody":
@@ -77,6 +82,12 @@ class AskBody(Body):
         has_texts = self.candidates is not None and isinstance(self.candidates[0], str)
         if has_texts and self.prompt is None:
             raise ValueError("texts need a prompt; the empty string stands for none")
+        sizes = [len(one.candidates) for one in self.pool or ()]
+        if sizes and (sum(sizes) > MOST_TEXTS or len(sizes) * max(sizes) ** 2 > MOST_PAIRS):
+            raise ValueError(
+                f"the pool has {sum(sizes)} texts, {max(sizes)} for one prompt; at most "
+                f"{MOST_TEXTS} texts, and {MOST_PAIRS} as prompts × candidates²"
+            )
         for place, one in enumerate(self.pool or ()):
             if not isinstance(one.candidates[0], str):
                 raise ValueError(f"entry {place} of the pool has no texts; pools are of texts")
@@ -116,7 +127,7 @@ class ScoreBody(BaseModel):
 class GetRewardBody(BaseModel):
     """Queries of OpenRLHF's remote reward: prompt and response in one; ``labels`` name people."""
 
-    query: Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]
+    query: Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)]
     prompts: Annotated[list[Text], Field(max_length=MOST_PROMPTS)] | None = None
     labels: Annotated[list[Any], Field(max_length=MOST_PROMPTS)] | None = None
 

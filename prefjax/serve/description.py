@@ -23,10 +23,11 @@ _MEANING = {
     "401": "The token is missing or wrong.",
     "404": "There is no such person.",
     "408": "The request took too long.",
-    "409": "The id is taken, or another question is open.",
+    "409": "The id is taken, another question is open, or this model cannot take the person over.",
     "413": "The body is too large.",
+    "415": "The body is not declared to be application/json.",
     "422": "Something in the body is not legal.",
-    "503": "The store cannot be reached or is busy.",
+    "503": "The store is busy or cannot be reached, or the request takes long.",
 }
 
 
@@ -60,7 +61,7 @@ def describe_api(routes: tuple[Route, ...], version: str, *, needs_token: bool) 
 
 def _operation(route: Route) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    codes = route.errors + (() if route.body is None else ("400", "413", "422"))
+    codes = route.errors + (() if route.body is None else ("400", "413", "415", "422"))
     responses: dict[str, Any] = {str(route.status): {"description": route.summary}}
     if route.status != 204:
         content = {"application/json": {"schema": {"type": "object"}}}

@@ -15,6 +15,7 @@ import numpy as np
 
 from prefjax.model import PreferenceModel
 from prefjax.person import Person
+from prefjax.person.candidates import as_prompt, as_responses
 
 People = Mapping[str, Person] | Callable[[str], Person]
 """Somebody by name: people who are known beside those of the training data."""
@@ -53,26 +54,30 @@ def reward_of(
 
 
 def trl_reward(
-    model: PreferenceModel, *, column: str = "user", known: People | None = None
+    model: PreferenceModel, *, column: str | None = "user", known: People | None = None
 ) -> Callable[..., list[float]]:
     """A reward function for TRL's GRPO and RLOO trainers.
 
     Args:
         model: Fitted with an encoder.
-        column: Column of the data set that names the person.
+        column: Column of the data set that names the person; None rewards as the population would.
         known: People beside those of the training data.
 
     Returns:
         ``f(prompts, completions, **columns) -> list of rewards``; prompts and completions are texts
-        or lists of messages, of which the prompt is everything and the completion the contents.
+        or lists of messages, read as `prefjax.fit` reads them. It raises KeyError where the column
+        is not there.
     """
 
     def prefjax_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any):
-        people = columns.get(column)
-        if people is None:
-            people = [None] * len(prompts)
-        texts = [_text(one) for one in prompts], [_text(one) for one in completions]
-        return reward_of(model, people, *texts, known)
+        if column is not None and column not in columns:
+            raise KeyError(
+                f"the data set has no column {column!r} that names people; it has "
+                f"{', '.join(columns) or 'none'} (column=None rewards as the population would)"
+            )
+        people = [None] * len(prompts) if column is None else columns[column]
+        read = [as_prompt(one) or "" for one in prompts], as_responses(list(completions))
+        return reward_of(model, people, *read, known)
 
     return prefjax_reward
 
@@ -113,10 +118,10 @@ def verl_reward(model: PreferenceModel, *, known: People | None = None) -> Calla
         data_source: Any, solution_str: str, ground_truth: Any, extra_info: Any = None
     ) -> float:
         del data_source, ground_truth
-        if not isinstance(extra_info, Mapping) or "prompt" not in extra_info:
-            raise ValueError("extra_info must hold the prompt, and the user if there is one")
-        prompt, user = _text(extra_info["prompt"]), extra_info.get("user")
-        return reward_of(model, [user], [prompt], [solution_str], known)[0]
+        if not isinstance(extra_info, Mapping) or not {"prompt", "user"} <= set(extra_info):
+            raise ValueError("extra_info must hold the prompt and the user, who may be None")
+        prompt = as_prompt(extra_info["prompt"]) or ""
+        return reward_of(model, [extra_info["user"]], [prompt], [solution_str], known)[0]
 
     return compute_score
 
@@ -150,12 +155,3 @@ def _weights(model: PreferenceModel, name: Any, known: People | None) -> np.ndar
     if known is not None and name in known:
         return np.asarray(known[name].belief.mean)
     return np.asarray(model.person(name).belief.mean)
-
-
-def _text(value: Any) -> str:
-    """A text, or the contents of a list of messages one below the other."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Sequence) and all(isinstance(one, Mapping) for one in value):
-        return "\n".join(str(message["content"]) for message in value)
-    raise ValueError(f"neither a text nor a list of messages: {value!r:.80}")

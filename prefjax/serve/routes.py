@@ -151,7 +151,8 @@ async def _get_reward(
 ) -> Any:
     prompts = body.prompts or [""] * len(body.query)
     responses = split_queries(body.query, prompts)
-    people = [str(label or "") for label in body.labels or [""] * len(responses)]
+    labels = body.labels or [None] * len(responses)
+    people = ["" if label is None else str(label) for label in labels]
     await server.batcher.read(prompts, responses)
 
     def rewards() -> list[float]:
@@ -166,6 +167,8 @@ async def _get_reward(
         return found
 
     found = await _in_thread(rewards)
+    if not np.isfinite(found).all():
+        raise ValueError("a reward is not finite")
     return {"rewards": found, "scores": found, "extra_logs": {}}
 
 
@@ -176,6 +179,8 @@ def ranking_to_json(ranking: Ranking) -> dict[str, Any]:
         ranking: As `prefjax.person.rank` gives it.
     """
     values = ranking._asdict()
+    if not np.isfinite(ranking.reward).all():
+        raise ValueError("a reward is not finite: an embedding is too large for the model")
     return {name: v if isinstance(v, int) else v.tolist() for name, v in values.items()}
 
 

@@ -32,7 +32,8 @@ def serve(
 
     Args:
         model: Folder of a model.
-        people: File of the people (SQLite), made if needed, or a URL of SQLAlchemy.
+        people: File of the people (SQLite), made if needed, or a URL of SQLAlchemy, whose people
+            other servers may write as well.
         host: Address to listen on. Beyond the loopback interface a token is needed.
         port: Port; 0 for any, which is printed.
         config: Limits; the token is taken from ``PREFJAX_TOKEN`` if none is given.
@@ -50,6 +51,10 @@ def serve(
             f"{host} can be reached from elsewhere: set {TOKEN_VARIABLE} to a secret of your own "
             "(and put a proxy with TLS before the server), or listen on 127.0.0.1"
         )
+    if people.startswith("sqlite:"):
+        raise ValueError(f"{people}: name the file itself, which is then locked and kept safely")
+    if "://" in people:
+        config = config._replace(is_shared=True)
     lock = None if "://" in people else FileLock(f"{people}.lock")
     if lock is not None:
         try:

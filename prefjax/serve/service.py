@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from prefjax.io import digest_json
 from prefjax.model import PreferenceModel
 from prefjax.person import Person, Ranking, basis_digest
 from prefjax.serve.store import (
@@ -33,6 +34,14 @@ Result = TypeVar("Result")
 
 class StaleQuestionError(ValueError):
     """The answer is to a question that is not the open one."""
+
+
+class ReusedKeyError(ValueError):
+    """The idempotency key belongs to another request."""
+
+
+class UnreadablePersonError(RuntimeError):
+    """What is stored of somebody means nothing to this model."""
 
 
 class _Entry:
@@ -92,9 +101,9 @@ class PeopleService:
         else:
             made = self.model.person(self._users[like], rule=rule, seed=seed)
         made.num_questions = num_questions
-        self.store.create(person, _split(made)[0])
         with self._use(person) as entry:
-            entry.person, entry.version = made, 0
+            entry.version = self.store.create(person, _split(made)[0])
+            entry.person = made
         return self.describe(person)
 
     def delete(self, person: str) -> None:
@@ -145,7 +154,7 @@ class PeopleService:
                 one.ask(*pool) if isinstance(pool, tuple) else one.ask(pool)
             return {"question": _question_to_json(one)}, not was_open
 
-        return self._change(person, change, key)
+        return self._change(person, change, key, ["ask", _plain(pool)])
 
     def tell(
         self, person: str, label: float, *, question: str | None = None, key: str | None = None
@@ -161,20 +170,24 @@ class PeopleService:
         Raises:
             UnknownPersonError: There is no such person.
             StaleQuestionError: Another question is open, or none.
+            ReusedKeyError: The key belongs to another request.
             ValueError: The label is not in [0, 1].
         """
+        wanted = question
 
         def change(one: Person) -> tuple[dict[str, Any], bool]:
+            nonlocal wanted
             opened = _question_to_json(one)
-            if opened is None or question not in (None, opened["id"]):
+            if opened is None or wanted not in (None, opened["id"]):
                 raise StaleQuestionError(
-                    f"{question or 'an answer'} came, and "
+                    f"{wanted or 'an answer'} came, and "
                     f"{'no question' if opened is None else opened['id']} is open"
                 )
+            wanted = opened["id"]  # where another writer was first, the next one is not meant
             one.tell(label)
             return {"num_answers": one.num_answers}, True
 
-        return self._change(person, change, key)
+        return self._change(person, change, key, ["tell", label, question])
 
     def observe(
         self,
@@ -205,7 +218,8 @@ class PeopleService:
             one.observe(prompt, first, second, label)
             return {"num_answers": one.num_answers}, True
 
-        return self._change(person, change, key)
+        request = ["observe", prompt, _plain(first), _plain(second), label]
+        return self._change(person, change, key, request)
 
     def rank(self, person: str, prompt: Any, candidates: Any = None) -> Ranking:
         """Candidates in the order that somebody is expected to like them.
@@ -246,6 +260,8 @@ class PeopleService:
         Raises:
             UnknownPersonError: There is no such person.
         """
+        if person:
+            check_name(person, "the id")
         with self._use(person) as entry:
             return use(self._current(person, entry))
 
@@ -254,28 +270,35 @@ class PeopleService:
         person: str,
         change: Callable[[Person], tuple[dict[str, Any], bool]],
         key: str | None,
+        request: list[Any],
     ) -> dict[str, Any]:
         """Computes a change and commits it; a request that was answered gets its answer again."""
+        check_name(person, "the id")
+        digest = None
         if key is not None:
             check_name(key, "an idempotency key")
+            digest = digest_json(request)
         with self._use(person) as entry:
             for _ in range(TRIES):
                 if key is not None:
                     known = self.store.receipt(person, key)
+                    if known is not None and known["request"] != digest:
+                        raise ReusedKeyError(f"the key {key!r} belongs to another request")
                     if known is not None:
-                        return known
+                        return known["answer"]
                 one = self._stored_now(person, entry)
                 num_before = one.num_answers
                 try:
                     result, is_changed = change(one)
-                    if not is_changed:
+                    if not is_changed and key is None:
                         return result
                     state, answers = _split(one)
                     new = None
                     if len(answers) > num_before:
                         new = answers[num_before] | {"basis": self._basis}
+                    receipt = {"request": digest, "answer": result}
                     self.store.commit(
-                        person, entry.version, state, answer=new, key=key, receipt=result
+                        person, entry.version, state, answer=new, key=key, receipt=receipt
                     )
                 except ConflictError:
                     entry.person, entry.version = None, -1
@@ -319,6 +342,8 @@ class PeopleService:
         try:
             return self._stored(person, entry)
         except UnknownPersonError:
+            if entry.version >= 0:  # deleted by another server
+                entry.person, entry.version = None, -1
             if person and person not in self._users:
                 raise
         if entry.person is None:
@@ -355,7 +380,12 @@ class PeopleService:
         found = self.store.read(person)
         values = found.state | {"answers": found.answers}
         bases = {found.state["basis"], *(answer["basis"] for answer in found.answers)}
-        one = self.model.load_person(values, reinfer=bases != {self._basis})
+        try:
+            one = self.model.load_person(values, reinfer=bases != {self._basis})
+        except ValueError as error:
+            raise UnreadablePersonError(
+                f"this model cannot take {person!r} over from the one before: {error}"
+            ) from error
         entry.person, entry.version = one, found.version
         return one
 
@@ -364,6 +394,11 @@ def _split(one: Person) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """All but the answers, whose number grows, and the answers."""
     values = one.to_dict()
     return values, values.pop("answers")
+
+
+def _plain(value: Any) -> Any:
+    """Texts as they are, embeddings as lists."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _question_to_json(one: Person) -> dict[str, Any] | None:

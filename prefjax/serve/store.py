@@ -1,6 +1,6 @@
 """People in a database: what is known of each, every answer once, every request answered alike.
 
-    people    id, version, state        all but the answers, as JSON; the version counts the changes
+    people    id, version, state        all but the answers, as JSON; the version counts on
     answers   person, place, body       in the order in which they were given
     receipts  person, key, body         what a request with this idempotency key was answered
 
@@ -11,6 +11,7 @@ synchronization; any other database goes by the URL of SQLAlchemy.
 """
 
 import json
+import secrets
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ class StoredState(NamedTuple):
     """What is stored of one person.
 
     Attributes:
-        version: Number of changes so far.
+        version: Grows by one with each change.
         state: All but the answers, as `prefjax.person.Person.to_dict` gives it.
         answers: Every answer, in order.
     """
@@ -85,12 +86,16 @@ class PeopleStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def create(self, person: str, state: dict[str, Any]) -> None:
-        """Somebody new, at version 0.
+    def create(self, person: str, state: dict[str, Any]) -> int:
+        """Somebody new.
 
         Args:
             person: The id.
             state: All but the answers.
+
+        Returns:
+            The version: a number drawn anew, so that nobody takes a person of before, who was
+            deleted, for this one.
 
         Raises:
             ValueError: The id is empty, too long, or not text that can be stored.
@@ -98,12 +103,14 @@ class PeopleStore:
         """
         check_name(person, "an id")
         people = self._tables.people
-        row = {"id": person, "version": 0, "state": _dump(state), "created": time.time()}
+        version = secrets.randbelow(1 << 30)
+        row = {"id": person, "version": version, "state": _dump(state), "created": time.time()}
         try:
             with self._engine.begin() as connection:
                 connection.execute(people.insert().values(row))
         except self._sql.exc.IntegrityError as error:
             raise ExistingPersonError(f"there is a person {person!r} already") from error
+        return version
 
     def read(self, person: str) -> StoredState:
         """What is stored of somebody, as of one moment.
@@ -126,7 +133,7 @@ class PeopleStore:
             return StoredState(row.version, json.loads(row.state), [json.loads(b) for b in bodies])
 
     def version(self, person: str) -> int:
-        """Number of changes of somebody so far.
+        """The version of somebody.
 
         Raises:
             UnknownPersonError: There is no such person.
