@@ -142,7 +142,10 @@ def ask(
     quality = quality.reshape(*pool.utility.shape, -1)
     tests = sim.split.by_user("test", sim.config.world.test_length)
     written = person.describe(basis, sim.embed(sim.world.dataset.responses))
-    gap, offset = (np.asarray(x)[tests.first] - np.asarray(x)[tests.second] for x in written)
+    gap, offset = (
+        np.asarray(x)[tests.first] - np.asarray(x)[tests.second]
+        for x in (written.features, written.utility)
+    )
     measured = {}
     for source in SOURCES:
         weights, information, steered = map(

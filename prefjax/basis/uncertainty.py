@@ -1,13 +1,15 @@
 """How uncertain a fitted head is: the variance of a reward that no answer of one person removes.
 
 At the end of a fit the curvature of the penalized likelihood in θ, diagonal in the principal axes d
-of the inputs (or in the responses, where factors are free), leaves each entry of θ the variance
+of the inputs (or in the responses, where factors are free), leaves each entry of θ, by what it is
+multiplied with in a reward, the variance
 
     φ_dj: r_j / (r_j h_d + τ),    t_d: 1 / (h_d + τ_t),    h_d = Σ_rows w E[σ'(z)] (x_a − x_b)_d²,
 
 where r_j, the eigenvalues of the mean of m mᵀ over the training users, is the part of factor j that
 their answers tell: only of λ_j that is known does a row teach φ_j, and only such a factor enters
-rewards. For an average person, E λ_j² = 1, the reward gap of two responses is then uncertain by
+rewards (E λ_j² = r_j, so that a factor of which nothing is known adds nothing; correlations between
+axes are left out). The reward gap of two responses is then uncertain by
 
     ‖ψ_a − ψ_b‖²,    ψ = x L,    L Lᵀ = diag(Σ_j r_j / (r_j h + τ) + 1 / (h + τ_t)),
 

@@ -57,7 +57,7 @@ class GaussianConfig:
 
 DEFAULT = GaussianConfig()
 PATIENCE = 8
-"""Steps after which those in S are halved; where nothing swings, fewer are taken."""
+"""Steps after which those in S grow shorter; where nothing swings, fewer are taken."""
 
 
 class _State(NamedTuple):
@@ -79,6 +79,17 @@ def _root(hessian: list[jax.Array]) -> list[list[jax.Array]] | jax.Array:
     eye = jnp.broadcast_to(jnp.eye(matrix.shape[1], dtype=matrix.dtype), matrix.shape)
     inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
     return jnp.moveaxis(inverse, 0, -1)
+
+
+def _raised(hessian: list[jax.Array]) -> list[jax.Array]:
+    """The Hessian with eight roundings of its trace on the diagonal, so that it has a root."""
+    eps = 8 * float(jnp.finfo(hessian[0].dtype).eps)
+    if hessian[0].ndim < 3:
+        bound = eps * sum(row[-1] for row in hessian)
+        return [row.at[-1].add(bound) for row in hessian]
+    matrix = hessian[0]
+    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)[:, :, None]
+    return [matrix + eps * jnp.trace(matrix)[None, None, :] * eye]
 
 
 def _spread(root: list[list[jax.Array]] | jax.Array, features: jax.Array) -> jax.Array:
@@ -117,7 +128,7 @@ def solve_block(block: Block, config: GaussianConfig) -> LogisticFit:
 
     def step(state: _State) -> _State:
         gradient, hessian = evaluate(state)
-        root = _root(hessian)
+        root = _root(_raised(hessian))
         direction = _descend(root, gradient)
         reach = jnp.max(jnp.abs(newton.logit(block.features, direction)), axis=0, initial=0)
         # 1.79 solves exp(x) - x - 1 = x²; a shortened step is safe by construction.
@@ -128,10 +139,16 @@ def solve_block(block: Block, config: GaussianConfig) -> LogisticFit:
         # Without a part in any expectation S needs no more steps than m.
         change = jnp.where(block.posterior_scale > 0, change, 0)
         ended = (reach <= config.tolerance) & (change <= config.tolerance)
-        half = jnp.where(state.num_steps < PATIENCE, 1.0, 0.5)[None, :]
+        part = 1 / (1 + jnp.maximum(0, state.num_steps - PATIENCE) / 4)[None, :]
+        finite = jnp.isfinite(reach) & jnp.all(jnp.isfinite(variance), axis=0)
+        finite = finite & jnp.all(jnp.isfinite(direction), axis=0)
+        ended = ended & finite
+        direction = jnp.where(finite[None, :], direction, 0)
+        variance = jnp.where(finite[None, :], variance, state.variance)
+        length = jnp.where(finite, length, 0)
         stepped = _State(
             point=state.point + length[None, :] * direction,
-            variance=state.variance + half * (variance - state.variance),
+            variance=state.variance + part * (variance - state.variance),
             gradient=gradient,
             hessian=hessian,
             num_steps=state.num_steps + 1,

@@ -16,8 +16,9 @@ the first with probability ``σ(λ·f + t)``. The belief about the user is the L
 ``random``         uniform
 =================  ====================================================================
 
-Every rule reads only the `Moments` of a question, elementwise, so the same formula scores a list of
-candidates and the grid of all pairs of a prompt. The offset enters ``m`` and never ``v``.
+Where φ and t are uncertain themselves, every rule sees the moments of `teachable` instead. A rule
+reads only the `Moments` of a question, elementwise, so the same formula scores a list of candidates
+and the grid of all pairs of a prompt. The offset enters ``m`` and never ``v``.
 
 References:
     PReF, arXiv 2503.06358, Eq. 6–8; BALD, arXiv 1112.5745, Eq. 2.

@@ -164,10 +164,12 @@ def update_covariance(belief: Gaussian, gap: FeatureGap) -> Gaussian:
     """Belief after the curvature of one more answer, by the Sherman–Morrison formula.
 
     ``H ← H + σ'(m) f fᵀ``, so ``H⁻¹ ← H⁻¹ − σ' g gᵀ / (1 + σ' fᵀg)`` with ``g = H⁻¹f``. The answer
-    is not known yet, so the weight stays.
+    is not known yet, so the weight stays. With ``c = gap.variance``, f and m are smaller by
+    ``κ = 1 / √(1 + π c / 8)``.
     """
-    features = jnp.asarray(gap.features)
-    logit = belief.mean @ features + gap.offset
+    kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(gap.variance, jnp.float32) / 8)
+    features = kappa * jnp.asarray(gap.features)
+    logit = belief.mean @ features + kappa * gap.offset
     slope = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
     spread = belief.covariance @ features
     shrink = slope / (1 + slope * (features @ spread))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from prefjax import variational
 from prefjax.person import laplace
 from prefjax.person.items import bucket, pad_rows
 from prefjax.types import Array, Gaussian, Items, RewardBasis
@@ -21,8 +22,9 @@ class Ranking(NamedTuple):
     Attributes:
         order: Places of the responses, best first.
         reward: Expected reward of each response.
-        win_probability: Probability that the person prefers it to ``reference``.
-        low: Lower limit of a 95 % interval of that probability, as the person's weights and what
+        win_probability: Probability that the person prefers it to ``reference``: E σ over the
+            weights, their covariance times the posterior scale of the basis.
+        low: Lower limit of a 95 % interval of σ(reward gap), as weights, φ and t are uncertain.
             was learned of φ and t are uncertain.
         high: Upper limit.
         reference: The response that the population likes best.
@@ -42,7 +44,8 @@ def _compare(items, belief, reference, posterior_scale):
     offset = items.utility - items.utility[reference]
     mean, variance = laplace.predict_logit(belief, features, offset)
     shared = learned_variance(items.spread, reference)
-    probability = jax.vmap(laplace.win_probability)(mean, posterior_scale * variance + shared)
+    # The scale was chosen for probabilities without what φ and t leave open; limits have it.
+    probability = variational.quadrature(mean, posterior_scale * variance).slope
     deviation = jnp.sqrt(variance + shared)
     limits = (jax.nn.sigmoid(mean + sign * LIMIT * deviation) for sign in (-1, 1))
     return items.features @ belief.mean + items.utility, probability, *limits
