@@ -25,7 +25,6 @@ class Ranking(NamedTuple):
         win_probability: Probability that the person prefers it to ``reference``: E σ over the
             weights, their covariance times the posterior scale of the basis.
         low: Lower limit of a 95 % interval of σ(reward gap), as weights, φ and t are uncertain.
-            was learned of φ and t are uncertain.
         high: Upper limit.
         reference: The response that the population likes best.
     """
