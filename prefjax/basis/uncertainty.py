@@ -92,7 +92,7 @@ def spread(
     else:
         signs = jax.random.rademacher(jax.random.key(0), (width, MOST_COLUMNS), deviation.dtype)
         table = deviation[:, None] * signs / jnp.sqrt(float(MOST_COLUMNS))
-    return table if rotation is None else rotation @ table
+    return table if rotation is None else jnp.asarray(rotation) @ table
 
 
 spread_program = control.program(spread, light=True)

@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
             for name in set(whose[start:stop]):
                 person = people.get(name, people[""])
                 rows = [row for row in range(stop - start) if whose[start + row] == name]
-                some = Items(*(None if part is None else part[rows] for part in items))
+                spread = None if items.spread is None else items.spread[rows]
+                some = Items(items.features[rows], items.utility[rows], spread)
                 found = rewards(person.belief, some)
                 places = np.array(rows) + start
                 reward[places], deviation[places] = found

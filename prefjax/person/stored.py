@@ -92,7 +92,8 @@ def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
     if len(pair) == 2:
         parts = [part[:1] - part[1:] for part in parts]
     features, utility, *spread = (part[0] for part in parts)
-    return FeatureGap(features, utility, np.square(spread[0]).sum() if spread else np.float32(0))
+    variance = np.asarray(np.square(spread[0]).sum() if spread else 0, np.float32)
+    return FeatureGap(features, utility, variance)
 
 
 def to_dict(
