@@ -236,7 +236,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_three_halt_the_program():
 
     # A broken response that one comparison shows: one step is skipped, the others count.
     first, second = (np.where(column == 7, 8, column) for column in (data.first, data.second))
-    first[11] = 7
+    first[3] = 7
     source = MemorySource(data._replace(first=first, second=second), NUM_RESPONSES, LAYOUT)
     state, problem = start(source, embeddings, CONFIG, "sgd", mesh)
     problem = problem._replace(embeddings=problem.embeddings.at[7].set(jnp.inf))
