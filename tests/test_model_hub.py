@@ -73,7 +73,7 @@ def test_the_card_says_what_was_found():
         "gain_high": 0.2,
     }
     told = model.__class__(model.basis, model.people, model.users, report, model.encoder)
-    card = model_card(told, "Tastes", data="Votes.", data_licence="CC BY 4.0", base_model="a/b")
+    card = model_card(told, "Tastes", data="Votes.", data_license="CC BY 4.0", base_model="a/b")
     assert card.startswith("---\nlibrary_name: prefjax")
     for part in (
         "900 of 40 people",

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help="folder to make")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
     parser.add_argument("--data", default="", help="where the comparisons come from, for the card")
-    parser.add_argument("--data-licence", default="", help="licence of the data, for the card")
-    parser.add_argument("--licence", default="", help="licence of the model, for the card")
+    parser.add_argument("--data-license", default="", help="license of the data, for the card")
+    parser.add_argument("--license", default="", help="license of the model, for the card")
     add_person(parser)
 
 
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
         model,
         arguments.output,
         data=arguments.data,
-        data_licence=arguments.data_licence,
-        model_licence=arguments.licence,
+        data_license=arguments.data_license,
+        model_license=arguments.license,
         base_model=str(encoder.model.directory),
     )
     export_folder(

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from prefjax.logistic import gaussian, newton
 from prefjax.logistic.gaussian import GaussianConfig
 from prefjax.logistic.newton import Block, LogisticFit, NewtonConfig
+from prefjax.numerics import logit_shrinkage
 from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
@@ -108,7 +109,7 @@ def fit_gaussian(
         0.41
     """
     if variance is not None:
-        kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(variance, jnp.result_type(features)) / 8)
+        kappa = logit_shrinkage(variance).astype(jnp.result_type(features))
         features = kappa[:, None] * features
         offset = None if offset is None else kappa * offset
     user = features, label, sample_weight, offset, mean, precision

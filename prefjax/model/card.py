@@ -13,8 +13,8 @@ def model_card(
     name: str,
     *,
     data: str = "",
-    data_licence: str = "",
-    model_licence: str = "",
+    data_license: str = "",
+    model_license: str = "",
     base_model: str = "",
 ) -> str:
     """A model card in Markdown, with the header that the Hugging Face hub reads.
@@ -23,12 +23,12 @@ def model_card(
         model: Whose report is told.
         name: Title of the card.
         data: Where the comparisons come from, in words.
-        data_licence: Licence of the data.
-        model_licence: Licence of the model, in the words of the hub, such as ``apache-2.0``.
+        data_license: License of the data.
+        model_license: License of the model, in the words of the hub, such as ``apache-2.0``.
         base_model: Hub id or name of the language model whose states are read, if one is.
     """
     header = ["---", "library_name: prefjax", "tags: [preference-model, reward-model]"]
-    header += [f"license: {model_licence}"] if model_licence else []
+    header += [f"license: {model_license}"] if model_license else []
     header += [f"base_model: {base_model}"] if base_model else []
     lines = [*header, "---", "", f"# {name}", ""]
     lines += [
@@ -40,7 +40,7 @@ def model_card(
         "## Data",
         "",
         data or "Not described by whoever wrote this card.",
-        f"Licence of the data: {data_licence or 'not stated'}.",
+        f"License of the data: {data_license or 'not stated'}.",
         "",
         "## What was found",
         "",

@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Float
 
-from prefjax.numerics import gauss_hermite
+from prefjax.numerics import gauss_hermite, logit_shrinkage
 from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
 
@@ -243,7 +243,7 @@ def teachable(moments: Moments, variance: Float[Array, "*question"] | float) -> 
         moments: Of the weights alone.
         variance: C, the variance that the weights have no part in.
     """
-    kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(variance, moments.logit.dtype) / 8)
+    kappa = logit_shrinkage(variance).astype(moments.logit.dtype)
     if kappa.ndim == 0:
         kappa = kappa.reshape((1,) * moments.logit.ndim)
     return Moments(

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Float, Int
 
+from prefjax.numerics import logit_shrinkage
 from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights, teachable
 from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
@@ -167,7 +168,7 @@ def update_covariance(belief: Gaussian, gap: FeatureGap) -> Gaussian:
     is not known yet, so the weight stays. With ``c = gap.variance``, f and m are smaller by
     ``κ = 1 / √(1 + π c / 8)``.
     """
-    kappa = jax.lax.rsqrt(1 + jnp.pi * jnp.asarray(gap.variance, jnp.float32) / 8)
+    kappa = logit_shrinkage(gap.variance)
     features = kappa * jnp.asarray(gap.features)
     logit = belief.mean @ features + kappa * gap.offset
     slope = jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)

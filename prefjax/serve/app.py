@@ -35,7 +35,6 @@ from prefjax.serve.store import (
     ExistingPersonError,
     PeopleStore,
     UnknownPersonError,
-    check_name,
 )
 
 _log = logging.getLogger("prefjax.serve")
@@ -158,11 +157,7 @@ async def _handle(route: Route, server: Server, config: ServerConfig, request: R
     assert route.handler is not None
     body = None if route.body is None else await _read_body(request, route.body, config)
     person = request.path_params.get("person", "")
-    if "{person}" in route.path:
-        check_name(person, "the id")
     key = request.headers.get("idempotency-key") if route.is_idempotent else None
-    if key is not None:
-        check_name(key, "the idempotency key")
     work = asyncio.ensure_future(route.handler(server, person, body, key))
     done, _ = await asyncio.wait({work}, timeout=config.work_seconds)
     if not done:  # what is being stored is stored; the same key then has its answer

@@ -141,7 +141,7 @@ async def _rank(server: Server, person: str, body: bodies.PromptBody, key: str |
 async def _score(server: Server, person: str, body: bodies.ScoreBody, key: str | None) -> Any:
     await server.batcher.read([body.query], [body.response_text])
     found = await _in_thread(
-        server.service.rewards, body.profile, [body.query], [body.response_text]
+        server.service.rewards, [body.profile], [body.query], [body.response_text]
     )
     return {"score": found[0]}
 
@@ -155,18 +155,7 @@ async def _get_reward(
     people = ["" if label is None else str(label) for label in labels]
     await server.batcher.read(prompts, responses)
 
-    def rewards() -> list[float]:
-        found = [0.0] * len(responses)
-        for person in dict.fromkeys(people):
-            places = [place for place, one in enumerate(people) if one == person]
-            values = server.service.rewards(
-                person, [prompts[place] for place in places], [responses[place] for place in places]
-            )
-            for place, value in zip(places, values, strict=True):
-                found[place] = value
-        return found
-
-    found = await _in_thread(rewards)
+    found = await _in_thread(server.service.rewards, people, prompts, responses)
     if not np.isfinite(found).all():
         raise ValueError("a reward is not finite")
     return {"rewards": found, "scores": found, "extra_logs": {}}

@@ -17,6 +17,7 @@ import numpy as np
 from prefjax.io import digest_json
 from prefjax.model import PreferenceModel
 from prefjax.person import Person, Ranking, basis_digest
+from prefjax.serve.rewards import reward_of
 from prefjax.serve.store import (
     ConflictError,
     ExistingPersonError,
@@ -235,11 +236,13 @@ class PeopleService:
         """
         return self.look(person, lambda one: one.rank(prompt, candidates))
 
-    def rewards(self, person: str, prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
-        """Expected reward of responses, each to its own prompt.
+    def rewards(
+        self, people: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
+    ) -> list[float]:
+        """Expected reward of responses, each to its own prompt and for its own person.
 
         Args:
-            person: As in `rank`.
+            people: Of each response, as in `rank`.
             prompts: One for each response.
             responses: Texts.
 
@@ -247,12 +250,9 @@ class PeopleService:
             UnknownPersonError: There is no such person.
             ValueError: A text is not legal.
         """
-
-        def found(one: Person) -> list[float]:
-            items = one.reader(list(responses), list(prompts))
-            return (items.features @ one.belief.mean + items.utility).tolist()
-
-        return self.look(person, found)
+        return reward_of(
+            self.model, people, prompts, responses, lambda name: self.look(name, lambda one: one)
+        )
 
     def look(self, person: str, use: Callable[[Person], Result]) -> Result:
         """What ``use`` makes of somebody, who must not be changed by it.
@@ -260,8 +260,6 @@ class PeopleService:
         Raises:
             UnknownPersonError: There is no such person.
         """
-        if person:
-            check_name(person, "the id")
         with self._use(person) as entry:
             return use(self._current(person, entry))
 
@@ -273,7 +271,6 @@ class PeopleService:
         request: list[Any],
     ) -> dict[str, Any]:
         """Computes a change and commits it; a request that was answered gets its answer again."""
-        check_name(person, "the id")
         digest = None
         if key is not None:
             check_name(key, "an idempotency key")
@@ -312,7 +309,9 @@ class PeopleService:
 
     @contextmanager
     def _use(self, person: str):
-        """The entry of somebody, for this thread alone."""
+        """The entry of somebody, for this thread alone; of the empty string, somebody unknown."""
+        if person:
+            check_name(person, "the id")
         with self._lock:
             entry = self._entries.setdefault(person, _Entry())
             entry.num_users += 1
