@@ -126,7 +126,7 @@ def _without(gram: np.ndarray, axis: np.ndarray, is_tall: bool) -> np.ndarray:
 
 def _shown(rng: np.random.Generator, problem: Problem, config: EMConfig) -> _Shown:
     """Residuals and gaps of the rows of at most `MOST_PEOPLE`."""
-    head = _fit.fit_utility(problem, np.float32(UTILITY_PENALTY), config)
+    head = _fit.fit_utility(problem, np.asarray(UTILITY_PENALTY, np.float32), config)
     utility = np.append(np.asarray(em.embed(head[:, None], problem.embeddings))[:, 0], 0.0)
     rows = jax.tree.map(np.asarray, problem.rows)
     people = np.flatnonzero(np.asarray(problem.count) > 0)
