@@ -1,7 +1,8 @@
 """Requests that wait at the same time are worked on together.
 
-An encoder reads thirty texts in hardly more time than one, and so it is with a program of XLA. While
-one batch is worked on, all requests that arrive are collected; the next batch takes them.
+An encoder reads thirty texts in hardly more time than one, and a program of XLA takes thirty lists
+in hardly more than one. While one batch is worked on, all requests that arrive are collected; the
+next batch takes them.
 """
 
 import asyncio

@@ -78,11 +78,12 @@ def _are_texts(candidates: Any) -> bool:
 
 def _as_table(embeddings: Any) -> np.ndarray:
     """Embeddings as an array; what is too large becomes infinite, and is refused later."""
-    widths = sorted({len(row) for row in embeddings})
+    rows = [one.float32 if isinstance(one, bodies.EncodedEmbedding) else one for one in embeddings]
+    widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
         raise ValueError(f"embeddings of {widths[0]} and of {widths[-1]} numbers in one request")
     with np.errstate(over="ignore"):
-        return np.asarray(embeddings, np.float32)
+        return np.asarray(rows, np.float32)
 
 
 async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
