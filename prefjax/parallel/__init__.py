@@ -11,6 +11,7 @@ from prefjax.parallel.mesh import (
     place_rows,
     sharding,
 )
+from prefjax.parallel._platform import platform, tracing_for
 from prefjax.parallel.processes import (
     COORDINATOR,
     LOOPBACK,
@@ -41,7 +42,9 @@ __all__ = [
     "padded_size",
     "place",
     "place_rows",
+    "platform",
     "sharding",
     "start_processes",
+    "tracing_for",
     "use_compilation_cache",
 ]

@@ -15,9 +15,12 @@ from pydantic import BaseModel
 
 from prefjax.person import Ranking
 from prefjax.serve import bodies
-from prefjax.serve.batching import TextBatcher
+from prefjax.serve.batching import Batcher, TextBatcher
 from prefjax.serve.rewards import split_queries
-from prefjax.serve.service import PeopleService
+from prefjax.serve.service import PeopleService, RankRequest
+
+MOST_RANKED = 4_096
+"""Candidates that are ranked together, so that none waits long for the others."""
 
 
 class Server(NamedTuple):
@@ -25,6 +28,13 @@ class Server(NamedTuple):
 
     service: PeopleService
     batcher: TextBatcher
+    ranker: Batcher[RankRequest, Ranking]
+
+    @classmethod
+    def of(cls, service: PeopleService) -> "Server":
+        """The parts around a service."""
+        ranker = Batcher(service.rank, lambda request: len(request.candidates), MOST_RANKED)
+        return cls(service, TextBatcher(service.model.reader), ranker)
 
 
 Handler = Callable[[Server, str, Any, str | None], Awaitable[Any]]
@@ -68,11 +78,12 @@ def _are_texts(candidates: Any) -> bool:
 
 def _as_table(embeddings: Any) -> np.ndarray:
     """Embeddings as an array; what is too large becomes infinite, and is refused later."""
-    widths = sorted({len(row) for row in embeddings})
+    rows = [one.float32 if isinstance(one, bodies.EncodedEmbedding) else one for one in embeddings]
+    widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
         raise ValueError(f"embeddings of {widths[0]} and of {widths[-1]} numbers in one request")
     with np.errstate(over="ignore"):
-        return np.asarray(embeddings, np.float32)
+        return np.asarray(rows, np.float32)
 
 
 async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
@@ -134,8 +145,11 @@ async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: s
 
 async def _rank(server: Server, person: str, body: bodies.PromptBody, key: str | None) -> Any:
     pool = await _candidates_of(server, body.prompt, body.candidates)
-    arguments = pool if isinstance(pool, tuple) else (pool,)
-    return ranking_to_json(await _in_thread(server.service.rank, person, *arguments))
+    belief = server.service.belief_at_hand(person)
+    if belief is None:
+        belief = await _in_thread(server.service.belief, person)
+    prompt, candidates = pool if isinstance(pool, tuple) else (None, pool)
+    return ranking_to_json(await server.ranker(RankRequest(belief, prompt, candidates)))
 
 
 async def _score(server: Server, person: str, body: bodies.ScoreBody, key: str | None) -> Any:
