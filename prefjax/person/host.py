@@ -331,7 +331,11 @@ class Person:
 
     def to_dict(self) -> dict[str, Any]:
         """Answers and belief in plain values, for JSON; `PreferenceModel.load_person` reads it."""
-        return stored.to_dict(self, self._asked, self._open)
+        return self.state_to_dict() | {"answers": list(map(stored.answer_to_json, self.log))}
+
+    def state_to_dict(self) -> dict[str, Any]:
+        """All but the answers, for whoever keeps these one by one; see `to_dict`."""
+        return stored.state_to_dict(self, self._asked, self._open)
 
     def save(self, path: str | Path) -> None:
         """Writes answers and belief into a JSON file that appears whole or not at all.

@@ -131,13 +131,25 @@ def choice_of(
     return LoggedChoice(*plain, np.asarray(label).tolist(), variance, shown)
 
 
-def to_dict(
+def answer_to_json(answer: LoggedAnswer) -> dict[str, Any]:
+    """One answer in plain values."""
+    return {
+        "features": answer.features,
+        "offset": answer.offset,
+        "variance": answer.variance,
+        "label": answer.label,
+        "asked": _question_to_json(answer.asked),
+        "shown": shown_to_json(answer.shown),
+    }
+
+
+def state_to_dict(
     person: "Person", asked: dict[str, list[Places]], opened: OpenQuestion | None
 ) -> dict[str, Any]:
-    """A person in plain values.
+    """All of a person but the answers, in plain values.
 
     Args:
-        person: Whose log and belief are written.
+        person: Whose belief is written.
         asked: Questions of pools that are not of texts.
         opened: The open question.
     """
@@ -151,17 +163,6 @@ def to_dict(
         "num_questions": person.num_questions,
         "prior": _population_to_json(person.prior),
         "belief": _gaussian_to_json(person.belief),
-        "answers": [
-            {
-                "features": answer.features,
-                "offset": answer.offset,
-                "variance": answer.variance,
-                "label": answer.label,
-                "asked": _question_to_json(answer.asked),
-                "shown": shown_to_json(answer.shown),
-            }
-            for answer in person.log
-        ],
         "choices": [choice_to_json(choice) for choice in person.choices],
         "asked": {name: [list(places) for places in some] for name, some in asked.items()},
         "open": opened
