@@ -393,9 +393,9 @@ def test_simulated_people_follow_their_mixture_of_reward_models(tmp_path):
 
 @pytest.mark.parametrize("name", NEW)
 def test_a_record_says_how_it_is_divided_and_is_in_the_readme(name):
-    from test_readme import README
+    from test_readme import PAGES
 
     record = SETS[name]
     assert record.on_hub
     assert record.source.startswith("Hugging Face hub ")
-    assert f"| `{name}` |" in README
+    assert f"| `{name}` |" in PAGES["howto/public_data.md"]
