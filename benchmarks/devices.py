@@ -92,7 +92,7 @@ def compile_for(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     *,
-    num_devices: int = 1,
+    mesh: Mesh | None = None,
     specs: tuple[Any, ...] | None = None,
     donate: tuple[int, ...] = (),
 ) -> Any:
@@ -102,11 +102,11 @@ def compile_for(
         target: Kind of device.
         function: Pure.
         arguments: Pytrees of anything with shape and dtype.
-        num_devices: How many.
+        mesh: Devices of `Target.mesh`; one by default.
         specs: ``PartitionSpec``, as a tree prefix, of each argument; whole everywhere by default.
         donate: Arguments whose memory the results may take.
     """
-    mesh = target.mesh(num_devices)
+    mesh = target.mesh(1) if mesh is None else mesh
     specs = (PartitionSpec(),) * len(arguments) if specs is None else specs
 
     def place(spec: PartitionSpec, argument: Any) -> Any:

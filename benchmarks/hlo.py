@@ -19,14 +19,16 @@ _WIDTH = {"pred": 1, "bf16": 2, "token": 0}
 _ARRAY = re.compile(r"\b(pred|token|bf16|[sufc]\d+)\[([\d,]*)\]")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$")
 _NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
-_CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
+)
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _FREE = frozenset(
-    "parameter constant get-tuple-element tuple bitcast after-all partition-id replica-id iota "
-    "opt-barrier copy-done async-done async-update all-reduce-done all-gather-done "
-    "collective-permute-done add-dependency domain get-dimension-size".split()
-)
+    ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "iota",
+     "partition-id", "replica-id", "opt-barrier", "copy-done", "async-done", "async-update",
+     "all-reduce-done", "all-gather-done", "collective-permute-done", "add-dependency", "domain")
+)  # fmt: skip
 _SLICES = frozenset(("dynamic-slice", "slice", "gather"))
 _UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # place of the update among the operands
 _COLLECTIVES = (
@@ -228,9 +230,6 @@ def _without_scratch(one: Instruction) -> str:
     return re.sub(r"(?:, )?[su]8\[\d+\](?:\{0\})?\)$", ")", one.shape)
 
 
-_PASSED = frozenset(("bitcast", "reshape", "convert", "copy", "transpose", "tuple"))
-
-
 def _fusion_reads(body: list[Instruction]) -> list[int]:
     """Bytes that a fusion reads of each of its parameters."""
     users: dict[str, list[Instruction]] = {}
@@ -288,10 +287,37 @@ def _flops(one: Instruction, shapes: Mapping[str, str]) -> float:
     else:
         return 0.0
     left = _shape_of(shapes.get(one.operands[0], ""))
-    inner = math.prod(left[i] for i in _dims(contracted.group(1).replace('"', ""))) if contracted else 1
+    inner = (
+        math.prod(left[i] for i in _dims(contracted.group(1).replace('"', ""))) if contracted else 1
+    )
     return 2.0 * math.prod(_shape_of(one.shape)) * inner
 
 
 def _key_length(query: list[int], key: list[int]) -> int:
     """Slots of the keys, in ``[batch, token, head, dim]`` as cuDNN is given them."""
     return key[1] if len(key) == 4 else query[1]
+
+
+def count(text: str) -> tuple[Cost, Cost | None]:
+    """What a program launches once, and in a round of the loop that moves most.
+
+    Loops of which the compiler knows the rounds are part of what they stand in.
+
+    Args:
+        text: HLO of the compiled program.
+    """
+
+    def whole(cost: Cost) -> tuple[Cost, list[Cost]]:
+        total, rounds = Cost(), []
+        total.add(Cost(cost.kernels, cost.bytes, cost.flops, cost.collectives, cost.largest))
+        for _, known, body in cost.loops:
+            inner, inner_rounds = whole(body)
+            rounds += inner_rounds
+            if known is None:
+                rounds.append(inner)
+            for _ in range(known or 0):
+                total.add(inner)
+        return total, rounds
+
+    once, rounds = whole(Program(text).cost)
+    return once, max(rounds, key=lambda cost: cost.bytes, default=None)

@@ -36,7 +36,8 @@ def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) 
 
 
 def solve_positive(
-    rows: Sequence[Float[Array, "_ *batch"]], right: Float[Array, "n *batch"]
+    rows: Sequence[Sequence[Float[Array, "*batch"]] | Float[Array, "_ *batch"]],
+    right: Sequence[Float[Array, "*batch"]] | Float[Array, "n *batch"],
 ) -> Float[Array, "n *batch"]:
     """Solve ``A x = b`` for symmetric positive definite A by a Cholesky factor, unrolled over n.
 

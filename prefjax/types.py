@@ -81,6 +81,27 @@ class Comparisons(NamedTuple):
     sample_weight: Float[Array, " pair"]
 
 
+class Choices(NamedTuple):
+    """Flat table of choices of one among several that were shown, one row each.
+
+    A choice is one observation: ``log softmax`` of the rewards of what was shown. `Comparisons` are
+    choices among two. `prefjax.data.choices` makes them of rankings and of pairs.
+
+    Attributes:
+        user: User index of the choice, in ``[0, num_users)``.
+        shown: Response indices, each in ``[0, num_responses)`` or ``BASELINE``, whose reward is 0.
+        label: Probability that each is the chosen one: one-hot, or less sure; sums to 1.
+        mask: False where nothing is shown; choices may show different numbers.
+        sample_weight: Non-negative weight of the choice.
+    """
+
+    user: Int[Array, " choice"]
+    shown: Int[Array, "choice shown"]
+    label: Float[Array, "choice shown"]
+    mask: Bool[Array, "choice shown"]
+    sample_weight: Float[Array, " choice"]
+
+
 class UserBatch(NamedTuple):
     """Comparisons grouped by user and padded to one length; the layout for per-user solves.
 

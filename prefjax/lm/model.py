@@ -128,8 +128,20 @@ def block(
         own = KeyValue(
             *(write_at(old, new, slot, axis=2) for old, new in zip(past, own, strict=True))
         )
-    h = x + linear(attend(query, own, visible), layer["output"])
-    return h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer), own
+    h = _summed_once(x + linear(attend(query, own, visible), layer["output"]))
+    y = h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer)
+    return _summed_once(y), own
+
+
+def _summed_once(x: Float[Array, "batch token feature"]) -> Float[Array, "batch token feature"]:
+    """The residual stream, of single tokens written out on a GPU.
+
+    There XLA splits a product of few rows into sixteen parts, and would sum these in float32 anew
+    wherever the result is read.
+    """
+    if x.shape[1] == 1 and platform() == "cuda":
+        return jax.lax.optimization_barrier(x)
+    return x
 
 
 def first_layers(layers: Any, count: int) -> Any:

@@ -1,5 +1,6 @@
 """Data parallelism over devices and processes: mesh, placement, one step compiled four ways."""
 
+from prefjax.parallel._platform import platform, tracing_for
 from prefjax.parallel.compilation import use_compilation_cache
 from prefjax.parallel.mesh import (
     all_sum,
@@ -11,7 +12,6 @@ from prefjax.parallel.mesh import (
     place_rows,
     sharding,
 )
-from prefjax.parallel._platform import platform, tracing_for
 from prefjax.parallel.processes import (
     COORDINATOR,
     LOOPBACK,

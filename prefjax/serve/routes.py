@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from prefjax.person import Ranking
-from prefjax.serve import bodies
+from prefjax.serve import answers, bodies
 from prefjax.serve.batching import Batcher, TextBatcher
 from prefjax.serve.rewards import split_queries
 from prefjax.serve.service import PeopleService, RankRequest
@@ -53,7 +53,7 @@ class Route(NamedTuple):
         status: Of success.
         errors: Statuses of what may go wrong beside the body.
         is_idempotent: Whether an idempotency key is read.
-        is_text: Whether plain text is answered.
+        answer: Model of the answer; None for plain text or for none.
     """
 
     method: str
@@ -65,7 +65,7 @@ class Route(NamedTuple):
     status: int = 200
     errors: tuple[str, ...] = ()
     is_idempotent: bool = False
-    is_text: bool = False
+    answer: type[BaseModel] | None = None
 
 
 async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -197,11 +197,20 @@ ROUTES = (
         name="create",
         summary="Somebody new.",
         handler=_create,
+        answer=answers.PersonAnswer,
         body=bodies.CreateBody,
         status=201,
         errors=("404", "409"),
     ),
-    Route("GET", _PERSON, "describe", "What is known of somebody.", _describe, errors=_UNKNOWN),
+    Route(
+        method="GET",
+        path=_PERSON,
+        name="describe",
+        summary="What is known of somebody.",
+        handler=_describe,
+        errors=_UNKNOWN,
+        answer=answers.PersonAnswer,
+    ),
     Route("DELETE", _PERSON, "delete", "Removes somebody.", _delete, None, 204, _UNKNOWN),
     Route(
         method="POST",
@@ -209,6 +218,7 @@ ROUTES = (
         name="ask",
         summary="The question whose answer tells most; the open one until it is answered.",
         handler=_ask,
+        answer=answers.QuestionAnswer,
         body=bodies.AskBody,
         errors=_UNKNOWN,
         is_idempotent=True,
@@ -219,6 +229,7 @@ ROUTES = (
         name="tell",
         summary="The answer to the open question.",
         handler=_tell,
+        answer=answers.CountAnswer,
         body=bodies.TellBody,
         errors=("404", "409"),
         is_idempotent=True,
@@ -229,6 +240,7 @@ ROUTES = (
         name="observe",
         summary="A choice that was made elsewhere.",
         handler=_observe,
+        answer=answers.CountAnswer,
         body=bodies.ObserveBody,
         errors=_UNKNOWN,
         is_idempotent=True,
@@ -239,6 +251,7 @@ ROUTES = (
         name="rank",
         summary="Candidates in the order that somebody is expected to like them.",
         handler=_rank,
+        answer=answers.RankingAnswer,
         body=bodies.PromptBody,
         errors=_UNKNOWN,
     ),
@@ -248,6 +261,7 @@ ROUTES = (
         name="score",
         summary="Reward of one response for one person.",
         handler=_score,
+        answer=answers.ScoreAnswer,
         body=bodies.ScoreBody,
         errors=_UNKNOWN,
     ),
@@ -257,9 +271,17 @@ ROUTES = (
         name="get_reward",
         summary="Rewards of many responses, each for its own person.",
         handler=_get_reward,
+        answer=answers.RewardsAnswer,
         body=bodies.GetRewardBody,
         errors=_UNKNOWN,
     ),
-    Route("GET", "/health", "health", "Whether the server answers.", None),
-    Route("GET", "/metrics", "metrics", "Counters and latencies.", None, is_text=True),
+    Route(
+        "GET",
+        "/health",
+        "health",
+        "Whether the server answers.",
+        None,
+        answer=answers.HealthAnswer,
+    ),
+    Route("GET", "/metrics", "metrics", "Counters and latencies.", None),
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from prefjax.io import digest_json
 from prefjax.model import PreferenceModel
-from prefjax.person import Person, Ranking, basis_digest, rank_many
+from prefjax.person import Person, Ranking, basis_digest, rank_many, stored
 from prefjax.person.reading import joined
 from prefjax.serve.rewards import reward_of
 from prefjax.serve.store import (
@@ -119,7 +119,7 @@ class PeopleService:
             made = self.model.person(self._users[like], rule=rule, seed=seed)
         made.num_questions = num_questions
         with self._use(person) as entry:
-            entry.version = self.store.create(person, _split(made)[0])
+            entry.version = self.store.create(person, made.state_to_dict())
             entry.person = made
         return self.describe(person)
 
@@ -351,13 +351,17 @@ class PeopleService:
                     result, is_changed = change(one)
                     if not is_changed and key is None:
                         return result
-                    state, answers = _split(one)
                     new = None
-                    if len(answers) > num_before:
-                        new = answers[num_before] | {"basis": self._basis}
+                    if one.num_answers > num_before:
+                        new = stored.answer_to_json(one.log[num_before]) | {"basis": self._basis}
                     receipt = {"request": digest, "answer": result}
                     self.store.commit(
-                        person, entry.version, state, answer=new, key=key, receipt=receipt
+                        person,
+                        entry.version,
+                        one.state_to_dict(),
+                        answer=new,
+                        key=key,
+                        receipt=receipt,
                     )
                 except ConflictError:
                     entry.person, entry.version = None, -1
@@ -424,7 +428,7 @@ class PeopleService:
                 raise
         one = self._unstored(person)
         with suppress(ExistingPersonError):  # another replica was first
-            self.store.create(person, _split(one)[0])
+            self.store.create(person, one.state_to_dict())
         return self._stored(person, entry)
 
     def _stored(self, person: str, entry: _Entry) -> Person:
@@ -449,12 +453,6 @@ class PeopleService:
             ) from error
         entry.person, entry.version = one, found.version
         return one
-
-
-def _split(one: Person) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All but the answers, whose number grows, and the answers."""
-    values = one.to_dict()
-    return values, values.pop("answers")
 
 
 def _plain(value: Any) -> Any:
