@@ -52,11 +52,13 @@ NUMBERS = (0, 1, 3, 5, 10, 20, 40)
 MOST_OF_IT = 0.8
 """Part of the gain that is called most of it."""
 CONTROLS = ("wrong-user", "shuffled-users")
+CALIBRATED = 0.9, 1.1
+"""Slopes of recalibration that are called calibrated."""
 PAYS, LITTLE, NOT = "pays", "pays a little or cannot tell", "does not pay"
 
 
 class Gain(NamedTuple):
-    """A gain in AUC over the population after some answers, with its 95 % interval."""
+    """A gain in AUC over the population, or a slope, after some answers; with a 95 % interval."""
 
     num_answers: int
     value: float
@@ -75,6 +77,8 @@ class Evaluation(NamedTuple):
         gains: Of the first family, by number of answers.
         controls: Gain of each null at the number of answers of the verdict.
         auc: AUC of the population, and of the person after the answers of the verdict.
+        calibration: Slope of the label on the predicted logit by number of answers; 1 is
+            calibrated.
         first_told: Fewest answers after which the lower limit of the gain is above 0; None if none.
         most_of_it: Fewest answers with ``MOST_OF_IT`` of the gain; None where nothing is gained.
         num_people: New people, over all draws.
@@ -87,6 +91,7 @@ class Evaluation(NamedTuple):
     gains: Sequence[Gain]
     controls: Mapping[str, Gain]
     auc: tuple[float, float]
+    calibration: Sequence[Gain]
     first_told: int | None
     most_of_it: int | None
     num_people: int
@@ -171,6 +176,11 @@ def judge(
         for row in own
         if row["metric"] == "auc_user" and row["control"] is None
     }
+    slopes = [
+        Gain(row["num_answers"], row["value"], row["low"], row["high"])
+        for row in own
+        if row["metric"] == "calibration_slope"
+    ]
     verdict = PAYS if final.low >= WORTH else NOT if final.high < WORTH else LITTLE
     told = [gain.num_answers for gain in gains if gain.num_answers and gain.low > 0]
     enough = [g.num_answers for g in gains if g.num_answers and g.value >= MOST_OF_IT * final.value]
@@ -179,6 +189,7 @@ def judge(
         gains=gains,
         controls=controls,
         auc=(auc[0], auc[at]),
+        calibration=slopes,
         first_told=min(told) if told else None,
         most_of_it=min(enough) if enough and final.low > 0 else None,
         num_people=max(row["num_users"] for row in own),
@@ -209,6 +220,9 @@ def describe(found: Evaluation) -> str:
         lines.append(f"{answers}.")
     elif found.verdict == LITTLE:
         lines.append("More people, or more answers of each, would tell.")
+    slope = next((slope for slope in found.calibration if slope.num_answers == at), None)
+    if slope is not None:
+        lines.append(_believed(slope))
     alarms = [
         f"{name.replace('-', ' ')} {gain}"
         for name, gain in found.controls.items()
@@ -223,6 +237,16 @@ def describe(found: Evaluation) -> str:
         shown = "; ".join(f"{name.replace('-', ' ')} {g}" for name, g in found.controls.items())
         lines.append(f"The controls gain nothing of it: {shown}.")
     return "\n".join(lines)
+
+
+def _believed(slope: Gain) -> str:
+    """How far the probabilities can be believed, in words."""
+    told = f"slope {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] after "
+    told += f"{_count(slope.num_answers)}, 1 is calibrated"
+    if slope.low <= CALIBRATED[1] and slope.high >= CALIBRATED[0]:
+        return f"The predicted probabilities can be taken as they are ({told})."
+    which = "too cautious" if slope.value > 1 else "too sure"
+    return f"The predicted probabilities are {which} ({told})."
 
 
 def protocol_in_words(record: NamedSet) -> str:

@@ -33,12 +33,16 @@ class Measured(NamedTuple):
         win_rate: How often the judge prefers what the person is served to the default; None for
             real people.
         served: Response that the person is served to each new prompt; None for real people.
+        logit: Logits of the comparisons that are scored; None where they are not kept.
+        label: What was said of them, NaN for padding.
     """
 
     auc: Float[np.ndarray, "answers user"]
     nll: Float[np.ndarray, "answers user"]
     win_rate: Float[np.ndarray, "answers user"] | None = None
     served: Int[np.ndarray, "answers user prompt"] | None = None
+    logit: Float[np.ndarray, "answers user pair"] | None = None
+    label: Float[np.ndarray, "user pair"] | None = None
 
 
 @partial(jax.jit, static_argnames=("family",))
@@ -63,16 +67,16 @@ def _adapt(
 @partial(jax.jit, static_argnames=("family", "votes", "num_answers"))
 def _score(
     params: Any, states: Any, tests: Answers, *, family: Family, votes: bool, num_answers: int
-) -> tuple[jax.Array, jax.Array]:
-    """AUC and mean loss under the states after each number of answers."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """AUC, mean loss and logits under the states after each number of answers."""
     auc = jax.vmap(partial(metrics.auc, mirrored=not votes))
     mask = tests.sample_weight > 0
 
-    def after(place_and_states: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
+    def after(place_and_states: tuple[jax.Array, Any]) -> tuple[jax.Array, ...]:
         logit = score(family, params, place_and_states[1], tests)
         loss = jnp.where(mask, metrics.nll(logit, tests.label), 0.0)
         mean = jnp.sum(loss, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
-        return auc(logit, tests.label, mask), mean
+        return auc(logit, tests.label, mask), mean, logit
 
     return jax.lax.map(after, (jnp.arange(num_answers), states))
 
@@ -142,7 +146,13 @@ def states_of(
 
 
 def scores_of(
-    family: Family, params: Any, states: Any, case: Case, num_answers: tuple[int, ...]
+    family: Family,
+    params: Any,
+    states: Any,
+    case: Case,
+    num_answers: tuple[int, ...],
+    *,
+    keep_logits: bool = False,
 ) -> Measured:
     """Scores of the new people of a case.
 
@@ -152,15 +162,21 @@ def scores_of(
         states: From `states_of`.
         case: Whose new people are scored.
         num_answers: After how many answers the states are.
+        keep_logits: Keep the logits and the labels, from which calibration is read.
     """
     number = len(num_answers)
     static = {"family": family, "votes": case.votes, "num_answers": number}
-    auc, nll = (
+    auc, nll, logit = (
         np.asarray(part)[:, : case.num_users]
         for part in _score(params, states, case.tests, **static)
     )
+    measured = Measured(auc, nll)
+    if keep_logits:
+        counted = np.asarray(case.tests.sample_weight)[: case.num_users] > 0
+        label = np.where(counted, np.asarray(case.tests.label)[: case.num_users], np.nan)
+        measured = measured._replace(logit=logit, label=label)
     if case.people is None:
-        return Measured(auc, nll)
+        return measured
     unseen, attributes, weights = case.people.unseen, case.people.attributes, case.people.weights
     default, candidates = unseen[:, 0], unseen[:, 1 : 1 + NUM_CANDIDATES]
     shape = number, len(case.answers.label)
@@ -171,7 +187,7 @@ def scores_of(
     gained = attributes[served] - attributes[default][None, None]
     gap = np.einsum("nupa,ua->nup", gained, weights)
     win_rate = np.asarray(expected_label(gap, case.people.choice)).mean(axis=2)
-    return Measured(auc, nll, win_rate, served)
+    return measured._replace(win_rate=win_rate, served=served)
 
 
 @partial(jax.jit, static_argnames=("family",))

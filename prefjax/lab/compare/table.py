@@ -7,6 +7,7 @@ seed draws its own simulated people, nobody is in two seeds. Metrics
     win_rate                  of what simulated people are served, over the default
     minus_population          AUC minus that of the same fit without answers, person by person
     minus_bradley_terry       AUC minus that of one reward for everybody, person by person
+    calibration_slope, calibration_intercept    see `prefjax.lab.compare.calibration`
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from prefjax.lab.compare.calibration import calibration_rows
 from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.scoring import Measured
 from prefjax.lab.compare.store import Cell
@@ -81,6 +83,9 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
                     some = curve(method, dataset, metric, num_answers, found, **about)
                     counts = found.num.tolist()
                     rows += [{**one, "num_users": n} for one, n in zip(some, counts, strict=True)]
+        for questions in dict.fromkeys(rule for rule, control in kinds if control == ""):
+            told = {"drawn_anew": dataset in DRAWN_ANEW, "columns": {"encoder": encoder}}
+            rows += calibration_rows(group, questions, num_answers, **told)
     return rows
 
 
