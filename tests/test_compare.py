@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -264,7 +265,7 @@ def test_a_null_of_shuffled_users_asks_others():
     weights[0] = 4.0
     config = InterviewConfig(num_questions=10)
     static = {"choice": ChoiceConfig(), "config": config}
-    told = jax.random.key(0), basis, inputs, inputs, weights, 20
+    told = jax.random.key(0), basis, inputs, inputs, weights, jnp.int32(20)
     means = {
         dealt: np.asarray(questions._ask_simulated(*told, dealt=dealt, **static).mean)[:, -1, 0]
         for dealt in (False, True)

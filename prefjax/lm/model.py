@@ -28,7 +28,12 @@ from prefjax.lm.layers import (
     rms_norm,
     rotary,
 )
+from prefjax.parallel import platform
 from prefjax.types import Array, Params
+
+_TOKENS_AT_ONCE = 8192
+"""Tokens that go through the layers of ``forward`` together on a GPU: enough to fill its units, and
+their states inside a layer take a quarter of the memory of those of a batch of 32,768."""
 
 
 def positions_of(mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
@@ -189,15 +194,25 @@ def forward_layers(
         ValueError: The model has no such layer.
     """
     wanted = tuple(layer_index(config, layer) for layer in layers)
-    visible = causal_mask(mask)
-    angles = rotary(positions_of(mask), config)
-
-    def step(x, layer, _):
-        return block(x, layer, config, angles, visible)[0], x
-
     some = first_layers(params["layers"], max(wanted))
-    after, before = through_layers(step, embed(params, tokens), some)
-    return states_of(params, config, wanted, after, before)
+
+    def read(tokens, mask):
+        visible = causal_mask(mask)
+        angles = rotary(positions_of(mask), config)
+
+        def step(x, layer, _):
+            return block(x, layer, config, angles, visible)[0], x
+
+        after, before = through_layers(step, embed(params, tokens), some)
+        return states_of(params, config, wanted, after, before)
+
+    batch, token = tokens.shape
+    num_rows = max(1, _TOKENS_AT_ONCE // token) if platform() == "cuda" else batch
+    if num_rows >= batch or batch % num_rows:
+        return read(tokens, mask)
+    parts = (x.reshape(batch // num_rows, num_rows, token) for x in (tokens, mask))
+    states = jax.lax.map(lambda part: read(*part), tuple(parts))
+    return tuple(x.reshape(batch, token, -1) for x in states)
 
 
 def forward(

@@ -18,6 +18,7 @@ from prefjax.logistic import gaussian, newton
 from prefjax.logistic.gaussian import GaussianConfig
 from prefjax.logistic.newton import Block, LogisticFit, NewtonConfig
 from prefjax.numerics import logit_shrinkage
+from prefjax.parallel import platform
 from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
@@ -220,7 +221,7 @@ def _solve_blocks(
     """Split users into blocks, put them last, and solve block after block."""
     num_users = users[1].shape[0]
     size = num_users
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         size = min(num_users, max(_MIN_BLOCK, _BLOCK_ENTRIES // max(1, users[0][0].size)))
     num_blocks = -(-num_users // size)
     own = [x.shape[0] == num_users for x in users]

@@ -42,7 +42,7 @@ from prefjax.person.pools import (
     select_batch,
     split_index,
 )
-from prefjax.person.ranking import Ranking
+from prefjax.person.ranking import Ranking, rank_many
 from prefjax.person.reading import EmbeddingReader, Reader, basis_digest
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "laplace",
     "make_recorded",
     "make_simulated",
+    "rank_many",
     "ridge_losses",
     "ridge_prior",
     "score",

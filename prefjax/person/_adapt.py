@@ -23,7 +23,7 @@ from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, Solver, Status
 from prefjax.person.checks import check_gaussian
 from prefjax.person.inference import infer
-from prefjax.types import Array, FeatureGap, Gaussian, UserBatch
+from prefjax.types import Array, FeatureGap, Gaussian, Population, UserBatch
 
 
 def ridge_prior(num_factors: int, beta: float) -> Gaussian:
@@ -48,7 +48,7 @@ def adapt(
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -78,7 +78,7 @@ def adapt_path(
     sample_weight: Float[Array, "user pair"],
     num_answers: Int[Array, " count"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -148,7 +148,7 @@ def adapt_checked(
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
     strict: bool = False,

@@ -110,4 +110,16 @@ def _to_json(response: Response | None) -> Any:
 def _from_json(value: Any) -> Response:
     if isinstance(value, str):
         return value
-    return np.frombuffer(base64.b64decode(value["float32"], validate=True), "<f4").copy()
+    return decode_float32(value["float32"])
+
+
+def decode_float32(text: str) -> Float32[np.ndarray, " input"]:
+    """An embedding from the base64 of its little-endian float32 bytes.
+
+    Args:
+        text: Standard alphabet, padded; what ``encoding_format="base64"`` of the OpenAI API gives.
+
+    Raises:
+        ValueError: It is no base64, or not of whole numbers.
+    """
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").copy()

@@ -14,7 +14,7 @@ from prefjax.logistic import Solver
 from prefjax.person import laplace
 from prefjax.person.inference import infer
 from prefjax.person.items import bucket, pad_rows
-from prefjax.types import Array, FeatureGap, Gaussian
+from prefjax.types import Array, FeatureGap, Gaussian, Population
 
 SMALLEST = 64
 """Rows of the buffer of a person with few answers: one program for nearly everybody."""
@@ -39,13 +39,14 @@ class AnswerBuffer:
 
     def __init__(
         self,
-        prior: Gaussian,
+        prior: Population,
         posterior_scale: Float[Array, ""] | float = 1.0,
         solver: Solver = logistic.GAUSSIAN,
     ):
         self._settings = np.asarray(posterior_scale, np.float32), solver
-        self.prior = Gaussian(*(np.asarray(part, np.float32) for part in prior))
+        self.prior: Population = jax.tree.map(lambda part: np.asarray(part, np.float32), prior)
         self._rows = np.zeros((SMALLEST, len(self.prior.mean) + 4), np.float32)
+        self._moments = Gaussian(*map(np.asarray, (self.prior.mean, self.prior.covariance)))
         self._count = 0
         self._solved: tuple[logistic.LogisticFit, Gaussian] | None = None
 
@@ -71,7 +72,7 @@ class AnswerBuffer:
     @property
     def belief(self) -> Gaussian:
         """N(λ̂, H⁻¹) given the answers so far, on the host."""
-        return self._solve()[1] if self._count else self.prior
+        return self._solve()[1] if self._count else self._moments
 
     def _solve(self) -> tuple[logistic.LogisticFit, Gaussian]:
         if self._solved is None:

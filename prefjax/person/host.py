@@ -37,12 +37,12 @@ from prefjax.person.candidates import (
     make_candidates,
     prompts_of,
 )
-from prefjax.person.checks import check_gaussian
+from prefjax.person.checks import check_population
 from prefjax.person.items import bucket
 from prefjax.person.pools import gap_at
 from prefjax.person.ranking import Ranking, rank, reward
 from prefjax.person.reading import EmbeddingReader, Reader
-from prefjax.types import FeatureGap, Gaussian, RewardBasis
+from prefjax.types import FeatureGap, Gaussian, Population, RewardBasis
 
 
 @partial(jax.jit, static_argnames="rule")
@@ -92,7 +92,7 @@ class Person:
         self,
         basis: RewardBasis,
         *,
-        belief: Gaussian | None = None,
+        belief: Population | None = None,
         rule: str = "d_optimal",
         seed: int = 0,
         num_questions: int | None = None,
@@ -102,7 +102,7 @@ class Person:
     ):
         get_rule(rule)
         prior = basis.population if belief is None else belief
-        check_gaussian(prior, "a person's prior")
+        check_population(prior, "a person's prior")
         if np.shape(prior.mean) != np.shape(basis.population.mean):
             raise ValueError(
                 f"the belief has {np.shape(prior.mean)[-1]} factors, the basis "
@@ -123,7 +123,7 @@ class Person:
         return self._buffer.belief
 
     @property
-    def prior(self) -> Gaussian:
+    def prior(self) -> Population:
         """What was known before the first answer."""
         return self._buffer.prior
 

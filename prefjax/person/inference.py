@@ -20,9 +20,8 @@ from jaxtyping import Float
 
 from prefjax import logistic
 from prefjax.logistic import LogisticFit, Solver
-from prefjax.numerics import precision
 from prefjax.person import laplace
-from prefjax.types import Array, FeatureGap, Gaussian
+from prefjax.types import Array, FeatureGap, Gaussian, Population
 
 LIMIT = 1.959964
 """Standard deviations of the limits of a 95 % interval."""
@@ -33,7 +32,7 @@ def infer(
     label: Float[Array, " pair"],
     sample_weight: Float[Array, " pair"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -52,12 +51,11 @@ def infer(
         m as ``weights`` and S⁻¹ as ``hessian``; without answers exactly the prior.
     """
     features, offset, variance = (jnp.asarray(part) for part in gap)
-    return logistic.solve(
+    return logistic.solve_under(
         features,
         label,
         sample_weight,
-        mean=prior.mean,
-        precision=precision(prior),
+        prior=prior,
         offset=jnp.broadcast_to(offset, features.shape[:-1]),
         variance=jnp.broadcast_to(variance, features.shape[:-1]),
         posterior_scale=posterior_scale,

@@ -23,9 +23,9 @@ from prefjax.person.answers import (
     shown_to_json,
 )
 from prefjax.person.candidates import Places
-from prefjax.person.checks import check_gaussian
+from prefjax.person.checks import check_population
 from prefjax.person.reading import Reader, basis_digest, joined
-from prefjax.types import FeatureGap, Gaussian, RewardBasis
+from prefjax.types import FeatureGap, Gaussian, Mixture, Population, RewardBasis
 
 if TYPE_CHECKING:
     from prefjax.person.host import Person
@@ -66,7 +66,7 @@ class StoredPerson(NamedTuple):
     rule: str
     seed: int
     num_questions: int | None
-    prior: Gaussian
+    prior: Population
     belief: Gaussian
     answers: list[LoggedAnswer]
     asked: dict[str, list[Places]]
@@ -110,7 +110,7 @@ def to_dict(
         "rule": person.rule,
         "seed": person.seed,
         "num_questions": person.num_questions,
-        "prior": _gaussian_to_json(person.prior),
+        "prior": _population_to_json(person.prior),
         "belief": _gaussian_to_json(person.belief),
         "answers": [
             {
@@ -162,8 +162,8 @@ def from_dict(values: Any, name: str) -> StoredPerson:
             f"{name} is no person that this version reads: its format is {found!r}, not {FORMAT!r}"
         )
     try:
-        prior = _gaussian_from_json(values["prior"])
-        check_gaussian(prior, "the prior")
+        prior = _population_from_json(values["prior"])
+        check_population(prior, "the prior")
         num_factors = len(prior.mean)
         opened = None
         if values["open"] is not None:
@@ -288,6 +288,20 @@ def _gaussian_to_json(gaussian: Gaussian) -> dict[str, Any]:
 
 def _gaussian_from_json(value: Any) -> Gaussian:
     return Gaussian(*(np.asarray(value[part], np.float32) for part in ("mean", "covariance")))
+
+
+def _population_to_json(population: Population) -> dict[str, Any]:
+    if isinstance(population, Gaussian):
+        return _gaussian_to_json(population)
+    log_weight = np.asarray(population.log_weight).tolist()
+    return {"log_weight": log_weight, **_gaussian_to_json(population.components)}
+
+
+def _population_from_json(value: Any) -> Population:
+    gaussian = _gaussian_from_json(value)
+    if "log_weight" not in value:
+        return gaussian
+    return Mixture(np.asarray(value["log_weight"], np.float32), gaussian)
 
 
 def _question_to_json(question: Question | None) -> list[int] | None:

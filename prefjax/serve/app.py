@@ -91,7 +91,7 @@ def make_app(
         config: Limits.
     """
     service = PeopleService(model, store, is_shared=config.is_shared)
-    server = Server(service, TextBatcher(model.reader))
+    server = Server.of(service)
     metrics = _Metrics(server.batcher)
     described = orjson.dumps(
         describe_api(ROUTES, version("prefjax"), needs_token=config.token is not None)

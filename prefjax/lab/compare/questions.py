@@ -63,7 +63,7 @@ def _ask_simulated(
     inputs: Float[Array, "prompt response input"],
     attributes: Float[Array, "prompt response attribute"],
     weights: Float[Array, "user attribute"],
-    num_users: int,
+    num_users: Int[Array, ""],
     choice: ChoiceConfig,
     config: InterviewConfig,
     dealt: bool,
@@ -143,7 +143,7 @@ def adaptive_states(
         padding = (0, len(case.answers.label) - len(people.weights)), (0, 0)
         weights = np.pad(people.weights, padding)
         config = InterviewConfig(num_questions=most, rule=rule)
-        told = inputs, attributes, weights, len(people.weights)
+        told = inputs, attributes, weights, np.int32(len(people.weights))
         static = {"choice": people.choice, "config": config, "dealt": people.dealt}
         beliefs = _ask_simulated(key, basis, *told, **static)
     else:
