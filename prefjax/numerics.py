@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.types import Array, Gaussian
+from prefjax.types import Array, Population
 
 
 def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) -> jax.Array:
@@ -36,7 +36,8 @@ def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) 
 
 
 def solve_positive(
-    rows: Sequence[Float[Array, "_ *batch"]], right: Float[Array, "n *batch"]
+    rows: Sequence[Sequence[Float[Array, "*batch"]] | Float[Array, "_ *batch"]],
+    right: Sequence[Float[Array, "*batch"]] | Float[Array, "n *batch"],
 ) -> Float[Array, "n *batch"]:
     """Solve ``A x = b`` for symmetric positive definite A by a Cholesky factor, unrolled over n.
 
@@ -142,8 +143,8 @@ def positive_inverse(matrix: Float[Array, "n n"]) -> Float[jax.Array, "n n"]:
     return half.T @ half
 
 
-def precision(gaussian: Gaussian) -> Float[jax.Array, "n n"]:
-    """Inverse covariance of one Gaussian, symmetric by construction."""
+def precision(gaussian: Population) -> Float[jax.Array, "n n"]:
+    """Inverse covariance of one Gaussian, or of the moments of a mixture; symmetric."""
     return positive_inverse(jnp.asarray(gaussian.covariance))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
@@ -80,6 +81,27 @@ class Comparisons(NamedTuple):
     sample_weight: Float[Array, " pair"]
 
 
+class Choices(NamedTuple):
+    """Flat table of choices of one among several that were shown, one row each.
+
+    A choice is one observation: ``log softmax`` of the rewards of what was shown. `Comparisons` are
+    choices among two. `prefjax.data.choices` makes them of rankings and of pairs.
+
+    Attributes:
+        user: User index of the choice, in ``[0, num_users)``.
+        shown: Response indices, each in ``[0, num_responses)`` or ``BASELINE``, whose reward is 0.
+        label: Probability that each is the chosen one: one-hot, or less sure; sums to 1.
+        mask: False where nothing is shown; choices may show different numbers.
+        sample_weight: Non-negative weight of the choice.
+    """
+
+    user: Int[Array, " choice"]
+    shown: Int[Array, "choice shown"]
+    label: Float[Array, "choice shown"]
+    mask: Bool[Array, "choice shown"]
+    sample_weight: Float[Array, " choice"]
+
+
 class UserBatch(NamedTuple):
     """Comparisons grouped by user and padded to one length; the layout for per-user solves.
 
@@ -108,6 +130,43 @@ class Gaussian(NamedTuple):
     covariance: Float[Array, "*user factor factor"]
 
 
+class Mixture(NamedTuple):
+    """Σ_k π_k N(μ_k, Σ_k): how people differ where one Gaussian does not tell.
+
+    It stands wherever a population is read: its mean and covariance are the moments.
+
+    Attributes:
+        log_weight: log π_k; the π_k sum to 1.
+        components: N(μ_k, Σ_k), with a leading component axis.
+
+    Examples:
+        >>> two = Gaussian(jnp.array([[-1.0], [1.0]]), jnp.full((2, 1, 1), 0.5))
+        >>> half = Mixture(jnp.log(jnp.full(2, 0.5)), two)
+        >>> half.mean.tolist(), half.covariance.tolist()
+        ([0.0], [[1.5]])
+    """
+
+    log_weight: Float[Array, " component"]
+    components: Gaussian
+
+    @property
+    def mean(self) -> Float[jax.Array, " factor"]:
+        """Σ_k π_k μ_k."""
+        return jnp.exp(self.log_weight) @ self.components.mean
+
+    @property
+    def covariance(self) -> Float[jax.Array, "factor factor"]:
+        """Σ_k π_k (Σ_k + (μ_k − μ)(μ_k − μ)ᵀ)."""
+        weight = jnp.exp(self.log_weight)
+        away = self.components.mean - self.mean[None]
+        between = (weight[:, None] * away).T @ away
+        return jnp.tensordot(weight, self.components.covariance, 1) + between
+
+
+Population: TypeAlias = Gaussian | Mixture
+"""How people differ: the prior of a new person."""
+
+
 class Penalties(NamedTuple):
     """How strongly a fit of a basis is held back; arrays, so that one program fits them all.
 
@@ -132,13 +191,14 @@ class RewardBasis(NamedTuple):
     Attributes:
         params: The head, ``{"out": {"kernel", "bias"}, "trunk": …}``; see `prefjax.basis.heads`.
             Beside it ``"spread"``, how uncertain it is; see `prefjax.basis.uncertainty`.
-        population: How λ differs between people; the prior of a new person.
+        population: How λ differs between people; the prior of a new person. A `Mixture` where one
+            Gaussian does not tell.
         posterior_scale: Factor on a person's covariance in every prediction, as it was chosen with
             the penalties.
     """
 
     params: Params
-    population: Gaussian
+    population: Population
     posterior_scale: Float[Array, ""]
 
 

@@ -15,6 +15,7 @@ from prefjax.basis import (
     em,
     fit_block,
     make_problem,
+    num_factors,
     svd,
 )
 from prefjax.metrics import macro_auc, subspace_angles
@@ -304,15 +305,31 @@ def test_planted_factors_are_found_and_too_many_do_no_harm():
             assert subspace_angles(found.T, head.T).max() < 10
 
 
-@pytest.mark.slow
-def test_as_many_factors_are_chosen_as_were_planted():
+@pytest.mark.parametrize(("planted", "has_embeddings"), [(3, False), (7, True), (0, True)])
+def test_as_many_factors_are_chosen_as_were_planted(planted, has_embeddings):
     rng = np.random.default_rng(0)
-    features = 2 * rng.normal(size=(60, 3))
-    known = draw(rng.normal(size=(150, 3)), features, np.zeros(60), 60, rng)
-    found = choose_num_factors(KEY, free(known, 150, 60), candidates=(1, 3))
-    assert found.num_factors == (1, 3)
-    assert found.chosen == 3
-    assert found.nll[1] < found.nll[0] - 0.02
+    weight = rng.normal(size=(120, planted))
+    inputs = rng.normal(size=(60, 12)).astype(np.float32)
+    head = np.linalg.qr(rng.normal(size=(12, 12)))[0][:, :planted]
+    known = draw(weight, inputs @ head, inputs[:, 0], 80, rng)
+    seen = inputs if has_embeddings else None
+    problem = basis.make_problem(known, seen, num_users=120, num_responses=60)
+    found = choose_num_factors(KEY, problem)
+    assert found.chosen == max(planted, 1)
+    passed = found.values > found.bar
+    assert passed[:planted].all()
+    assert not passed[planted]
+
+
+def test_noise_beside_a_direction_is_that_of_the_projected_matrix():
+    rng = np.random.default_rng(0)
+    matrix, axis = rng.normal(size=(9, 6)), np.linalg.qr(rng.normal(size=(6, 1)))[0][:, 0]
+    projected = matrix - np.outer(matrix @ axis, axis)
+    expected = np.linalg.svd(projected, compute_uv=False)[0]
+    tall = num_factors._without(matrix.T @ matrix, axis, is_tall=True)
+    wide = num_factors._without(matrix @ matrix.T, matrix @ axis, is_tall=False)
+    for gram in (tall, wide):
+        assert num_factors._largest(gram) == pytest.approx(expected)
 
 
 def rankings(noise, rng, num_known=20, shared=0.0):

@@ -227,6 +227,44 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
 
 
+def test_hurt_people_and_the_worst_tenth_are_counted_by_person():
+    rng = np.random.default_rng(0)
+    before, after = rng.uniform(0.4, 0.9, (2, 50))
+    after[7] = before[7] = np.nan
+    scores = {OWN: compare.Measured(np.stack([before, after]), np.zeros((2, 50)))}
+    cells = [compare.Cell("d", "e", 0, "pref", np.arange(50), scores, {"ceiling": 0.9})]
+    rows = {(row["metric"], row["num_answers"]): row for row in compare.tidy_rows(cells, (0, 5))}
+    assert rows["hurt_rate", 0]["value"] == 0
+    np.testing.assert_allclose(rows["hurt_rate", 5]["value"], np.sum(after < before) / 49)
+    assert rows["ceiling", None]["value"] == 0.9
+    kept = np.sort(after[~np.isnan(after)])
+    quantile = np.quantile(kept, 0.1)
+    # 4.9 of 49 people are a tenth, the fifth in part, at the quantile itself.
+    below = kept[kept < quantile]
+    exact = (below.sum() + (4.9 - len(below)) * quantile) / 4.9
+    np.testing.assert_allclose(rows["worst_decile", 5]["value"], exact)
+    assert rows["worst_decile", 5]["low"] < exact < rows["worst_decile", 5]["high"]
+
+
+def test_reversed_answers_change_what_was_learned_of_a_person_only():
+    numbers, names = (0, 20), ("bradley-terry", compare.as_given(families.get_family("pref-map")))
+    told = {"dataset": "planted", "controls": ("reversed-answers",)}
+    source = compare.make_planted(compare.PlantedConfig(num_users=40, num_prompts=8), 0).source
+    shared, personal = (
+        cell.scores["random", "reversed-answers"].flip_rate
+        for cell in compare.run_families(names, [source], [0], numbers, **told)
+    )
+    assert np.nanmax(shared) == 0
+    assert np.nanmax(personal[0]) == 0
+    assert np.nanmean(personal[1]) > 0.2
+
+
+def test_nobody_is_right_more_often_than_the_true_weights_of_simulated_people():
+    source = world(0)
+    assert 0.7 < source.ceiling < 1
+    assert np.isnan(small("", "", 0).ceiling)
+
+
 def test_diagnostics_are_in_the_report():
     def cell(seed, rank):
         scores = {OWN: compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
@@ -265,7 +303,10 @@ def test_the_command_lists_what_can_be_compared(capsys):
     printed = capsys.readouterr().out
     assert "pref-map" in printed
     assert "ukpconvarg" in printed
-    assert "controls: wrong-user, shuffled-users, shuffled-labels, length-only" in printed
+    assert (
+        "controls: wrong-user, shuffled-users, shuffled-labels, reversed-answers, length-only"
+        in printed
+    )
     with pytest.raises(SystemExit, match="bradley-terry"):
         command.main(["smoke", "--families", "prefs"])
 

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from experiments import fig3c_active, fig4_size, fig9_scree, fig11_per_user, power, report
+from experiments import fig3c_active, fig4_size, fig11_per_user, power, report
 from prefjax.lab import compare, runs
 from prefjax.types import Comparisons
 
@@ -69,22 +69,6 @@ def test_the_gap_of_curves_that_differ_by_a_factor_is_that_factor():
     worth, low, high = fig3c_active.gap(random, chosen, 10)
     assert worth == pytest.approx(30, abs=0.1)
     assert low <= worth <= high
-
-
-def test_the_null_of_the_spectrum_has_the_size_of_noise():
-    world = compare.make_planted(PLANTED, 0)
-    draw = world.source.draw
-    rows = draw.split.train
-    values, null = (
-        fig9_scree.spectrum(
-            train, len(draw.split.known_users), len(draw.embeddings), draw.embeddings
-        )
-        for train in (
-            rows,
-            rows._replace(user=np.random.default_rng(0).permutation(rows.user)),
-        )
-    )
-    assert values[0] > 1.3 * null[0]
 
 
 def test_less_data_is_weight_zero_and_a_smaller_encoder_fewer_columns():

@@ -1,5 +1,7 @@
 """The server in one process: what it answers is what the library says; what is wrong is refused."""
 
+import asyncio
+import base64
 import json
 
 import numpy as np
@@ -16,6 +18,8 @@ from prefjax.serve import (
     trl_reward,
     verl_reward,
 )
+from prefjax.serve.batching import Batcher
+from prefjax.serve.service import RankRequest
 from prefjax.serve.store import ConflictError
 
 POOL = [{"prompt": prompt, "candidates": RESPONSES} for prompt in PROMPTS]
@@ -98,6 +102,63 @@ def test_embeddings_are_taken_as_well(client, model):
         assert message in error(found)
     body = {"first": np.asarray(embeddings)[0].tolist(), "label": 1.0}
     assert post(client, "/people/ann/observe", body) == {"num_answers": 1}
+
+
+def test_embeddings_are_taken_as_bytes(client, model):
+    table = np.asarray(model.encoder.read(RESPONSES, [""] * len(RESPONSES)), "<f4")
+    encoded = [{"float32": base64.b64encode(row.tobytes()).decode()} for row in table]
+    found = post(client, "/people/w1/rank", {"candidates": encoded})
+    np.testing.assert_allclose(found["reward"], model.person("w1").rank(table).reward, rtol=1e-5)
+    body = {"first": encoded[0], "second": encoded[1], "label": 1.0}
+    assert post(client, "/people/w1/observe", body) == {"num_answers": 1}
+    person = model.person("w1")
+    person.observe(table[0], table[1], 1.0)
+    np.testing.assert_allclose(
+        client.get("/people/w1").json()["weights"], person.weights, rtol=1e-5
+    )
+    for text in ("####", "AAAAAAA=AA", "AAAAAAAA", "AAAA\u00e9AAA"):
+        post(client, "/people/w1/rank", {"candidates": [{"float32": text}]}, 422)
+    infinite = base64.b64encode(np.full(128, np.inf, "<f4").tobytes()).decode()
+    post(client, "/people/w1/rank", {"candidates": [{"float32": infinite}]}, 422)
+
+
+def test_requests_of_one_moment_are_ranked_together_and_each_is_answered_its_own(model, tmp_path):
+    rng, sizes = np.random.default_rng(0), [1, 3, 20, 70, 4, 9]
+    with PeopleStore(tmp_path / "people") as store:
+        service = PeopleService(model, store)
+        requests, expected = [], []
+        for place, size in enumerate(sizes * 12):
+            person = model.person(f"w{place % 4}")
+            table = rng.normal(size=(size, 128)).astype(np.float32)
+            prompt, candidates = None, table
+            if place % 3 == 0:
+                prompt, candidates = PROMPTS[0], [f"{place} {row}" for row in range(size)]
+            requests.append(RankRequest(person.belief, prompt, candidates))
+            expected.append(
+                person.rank(*([candidates] if prompt is None else [prompt, candidates]))
+            )
+        for found, alone in zip(service.rank(requests), expected, strict=True):
+            assert found.reference == alone.reference
+            for one, other in zip(found[:-1], alone[:-1], strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=5e-5)  # rewards up to 40
+
+
+def test_a_request_that_is_wrong_spoils_no_other_of_its_moment():
+    def work(requests):
+        if "bad" in requests:
+            raise ValueError("bad")
+        sizes.append(len(requests))
+        return [request.upper() for request in requests]
+
+    async def ask():
+        batcher = Batcher(work, len, most=8)
+        names = ["a", "bad", "b", "cc", "too long for a batch"]
+        return await asyncio.gather(*map(batcher, names), return_exceptions=True)
+
+    sizes: list[int] = []
+    first, bad, *others = asyncio.run(ask())
+    assert [first, *others] == ["A", "B", "CC", "TOO LONG FOR A BATCH"]
+    assert isinstance(bad, ValueError)
 
 
 def test_reward_functions_of_trainers(model):
@@ -343,6 +404,21 @@ def test_a_token_is_asked_for_everywhere_but_at_the_door(model, tmp_path):
             assert client.get("/metrics", headers=headers).status_code == 401
         good = {"Authorization": "Bearer secret"}
         assert client.get("/people/w1", headers=good).status_code == 200
+
+
+def test_a_page_of_another_site_reaches_nothing_under_its_own_name(model, tmp_path):
+    config = ServerConfig(hosts=("localhost", "::1"))
+    with TestClient(make_app(model, PeopleStore(tmp_path / "people"), config)) as client:
+        for host, status in (
+            ("localhost", 200),
+            ("LOCALHOST:8765", 200),
+            ("[::1]:8765", 200),
+            ("evil.example", 421),
+            ("localhost.evil.example:8765", 421),
+            ("", 421),
+        ):
+            for path in ("/health", "/people/w1", "/openapi.json"):
+                assert client.get(path, headers={"Host": host}).status_code == status, host
 
 
 def test_numbers_and_description(client):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import jax
 import numpy as np
@@ -93,22 +94,66 @@ def test_labels_of_the_basis_times_the_weights_are_the_person(fitted, encoder, t
     }
 
 
-@pytest.mark.reference
-def test_transformers_scores_as_the_rewards_do(fitted, encoder, tmp_path):
+def pairs_of_two(count):
+    """Two responses to each of many prompts."""
+    rng, words = np.random.default_rng(0), " ".join(map("".join, CONVERSATIONS)).split()
+    for number in range(count):
+        prompt = f"{' '.join(rng.choice(words, 6))} {number}?"
+        yield from ((prompt, " ".join(rng.choice(words, size))) for size in rng.integers(2, 20, 2))
+
+
+def scores_of_transformers(folder, conversations, at_once=16):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    weights = np.float32([0.5, -1.0, 2.0])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    found = []
+    for start in range(0, len(conversations), at_once):
+        texts = [as_text(tokenizer, pair) for pair in conversations[start : start + at_once]]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        with torch.no_grad():
+            found.append(model(**batch).logits.numpy())
+    return np.concatenate(found)
+
+
+@pytest.mark.reference
+def test_transformers_ranks_200_pairs_as_the_rewards_do(fitted, encoder, tmp_path):
+    weights, conversations = np.float32([0.5, -1.0, 2.0]), list(pairs_of_two(200))
     export_folder(tmp_path / "w12", fitted, encoder, weights=weights)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "w12")
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "w12").eval()
-    texts = [as_text(tokenizer, pair) for pair in CONVERSATIONS]
-    batch = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-    with torch.no_grad():
-        found = model(**batch).logits[:, 0].numpy()
-    np.testing.assert_allclose(
-        gaps(found), gaps(rewards(fitted, encoder, weights)), rtol=0, atol=1e-4
-    )
+    export_folder(tmp_path / "all", fitted, encoder)
+    items = basis.apply(fitted.params, encoder.encode(conversations))
+    expected = np.asarray(items.features @ weights + items.utility)
+    found = scores_of_transformers(tmp_path / "w12", conversations)[:, 0]
+    np.testing.assert_allclose(gaps(found), gaps(expected), rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(gaps(found) > 0, gaps(expected) > 0)
+    every = scores_of_transformers(tmp_path / "all", conversations)
+    np.testing.assert_allclose(every @ np.append(weights, 1), found, rtol=0, atol=1e-4)
+
+
+@pytest.mark.reference
+@pytest.mark.slow
+def test_transformers_ranks_pairs_by_a_real_model_as_the_rewards_do(tmp_path):
+    pytest.importorskip("torch")
+    try:
+        model = lm.load("smollm2")
+    except (FileNotFoundError, ValueError, ModuleNotFoundError) as missing:
+        pytest.skip(str(missing))
+    real = encoders.make_language_encoder(model, encoders.LanguageConfig(layer=-1, pooling="last"))
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(model.config.hidden_size, 4)).astype(np.float32) / 24
+    shape = Gaussian(np.zeros(3), np.eye(3)), np.ones((), np.float32)
+    fitted, weights = RewardBasis(linear_params(kernel), *shape), np.float32([0.5, -1.0, 2.0])
+    conversations = list(pairs_of_two(int(os.environ.get("PREFJAX_FOLDER_PAIRS", "10"))))
+    export_folder(tmp_path / "w12", fitted, real, weights=weights)
+    items = basis.apply(fitted.params, np.asarray(real.encode(conversations), np.float32))
+    expected = gaps(np.asarray(items.features @ weights + items.utility))
+    found = gaps(scores_of_transformers(tmp_path / "w12", conversations)[:, 0])
+    error = np.abs(found - expected)
+    print(f"largest difference {error.max():.2g} of rewards gaps of {expected.std():.2g}")
+    assert error.max() < 0.02 * expected.std()
+    clear = np.abs(expected) > 0.02 * expected.std()
+    np.testing.assert_array_equal(found[clear] > 0, expected[clear] > 0)
 
 
 def test_the_system_turn_of_the_encoder_is_in_the_template(fitted, encoder, tmp_path):

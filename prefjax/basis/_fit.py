@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.basis import control, em, heads, svd, uncertainty
+from prefjax.basis import control, em, heads, mixture, svd, uncertainty
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import DEFAULT, EMConfig, EMState
-from prefjax.types import Array, FitInfo, Gaussian, Penalties, PRNGKey, RewardBasis
+from prefjax.types import Array, FitInfo, Gaussian, Mixture, Penalties, PRNGKey, RewardBasis
 
 JITTER = 1e-5
 
@@ -137,10 +137,27 @@ def finish(
     return heads.to_raw(basis, problem.standardizer), people, info
 
 
+def as_mixture(key: PRNGKey, state: EMState, problem: Problem, population: Gaussian) -> Mixture:
+    """A mixture in the place of the population of `finish`, in the same gauge.
+
+    Args:
+        key: Draws starts and folds.
+        state: The last one of the fit.
+        problem: What was fitted.
+        population: From `finish`.
+    """
+    share = layout.user_shares(problem.rows, problem.num_users)
+    center = share @ state.mean
+    people = Gaussian(state.mean, state.covariance)
+    own = Gaussian(center, population.covariance)
+    return mixture.shifted(mixture.fit_mixture(key, people, share > 0, own), center)
+
+
 rotate_program = control.program(rotate, light=True)
 utility_start_program = control.program(utility_start, static_argnames=("config",), light=True)
 start_program = control.program(svd.start, static_argnames=("config",), light=True)
 run_program = control.program(run, static_argnames=("config",))
+as_mixture_program = control.program(as_mixture)
 finish_program = control.program(finish, static_argnames=("config",), light=True)
 
 
@@ -199,5 +216,8 @@ def fit_rotated(
     state = start_program(key, problem, utility, config)
     state = run_program(state, problem, penalties, config, config.max_steps, config.tolerance)
     basis, people, info = finish_program(state, problem, rotation, penalties, config)
+    if config.population == "mixture":
+        several = as_mixture_program(key, state, problem, basis.population)
+        basis = basis._replace(population=several)
     kernel = uncertainty.spread_program(state, problem, rotation, penalties)
     return heads.with_spread(basis, kernel, problem.standardizer), people, info

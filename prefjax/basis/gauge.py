@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from prefjax.basis import control
-from prefjax.types import Array, Gaussian, RewardBasis
+from prefjax.types import Array, Gaussian, Mixture, Population, RewardBasis
 
 
 class Gauge(NamedTuple):
@@ -75,7 +75,7 @@ def rotate(basis: RewardBasis, people: Gaussian, gauge: Gauge) -> tuple[RewardBa
     out = {name: _rotate(leaf, gauge) for name, leaf in basis.params["out"].items()}
     basis = basis._replace(
         params={**basis.params, "out": out},
-        population=_rotate_people(basis.population, gauge),
+        population=_rotate_population(basis.population, gauge),
     )
     return basis, _rotate_people(people, gauge)
 
@@ -83,6 +83,12 @@ def rotate(basis: RewardBasis, people: Gaussian, gauge: Gauge) -> tuple[RewardBa
 def _rotate(leaf, gauge: Gauge):
     """Factor columns of a kernel or a bias on the new axes; the utility column stays."""
     return jnp.concatenate([leaf[..., :-1] @ gauge.features, leaf[..., -1:]], axis=-1)
+
+
+def _rotate_population(population: Population, gauge: Gauge) -> Population:
+    if isinstance(population, Mixture):
+        return population._replace(components=_rotate_people(population.components, gauge))
+    return _rotate_people(population, gauge)
 
 
 def _rotate_people(people: Gaussian, gauge: Gauge) -> Gaussian:

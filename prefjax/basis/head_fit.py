@@ -200,6 +200,9 @@ def _fit_head(key, problem, penalties, target, config):
         else jnp.abs(users.gain),
     )
     basis, people, info = _fit.finish(users, rotated, None, penalties, config)
+    if config.population == "mixture":
+        several = _fit.as_mixture(key, users, rotated, basis.population)
+        basis = basis._replace(population=several)
     params = assemble(state._replace(users=users._replace(head=basis.params["out"]["kernel"])))
     basis = basis._replace(params=rotate_inputs(params, rotation))
     return heads.to_raw(basis, problem.standardizer), people, info

@@ -1,7 +1,7 @@
 """Settings and state of the fit of a basis."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jaxtyping import Float, Int
 
@@ -22,10 +22,12 @@ class EMConfig:
         user_steps: E-steps a round.
         solve_steps: Conjugate gradient steps in an M-step.
         damping: ρ of the E-step and the first step size of the M-step under ``quadrature``.
+        population: ``gaussian``, or ``mixture`` for one of up to eight Gaussians
+            (`prefjax.basis.mixture`).
 
     Raises:
-        ValueError: If a number of factors or steps is below 1, or another number negative or not
-            finite.
+        ValueError: If a number of factors or steps is below 1, another number negative or not
+            finite, or the population is neither.
     """
 
     num_factors: int = 6
@@ -35,8 +37,11 @@ class EMConfig:
     user_steps: int = 2
     solve_steps: int = 6
     damping: float = 0.7
+    population: Literal["gaussian", "mixture"] = "gaussian"
 
     def __post_init__(self):
+        if self.population not in ("gaussian", "mixture"):
+            raise ValueError(f"population must be 'gaussian' or 'mixture', got {self.population!r}")
         check_settings(self, "num_factors", "max_steps", "user_steps", "solve_steps")
 
 

@@ -19,10 +19,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("choices", help="file or folder of preferences")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the model is written")
     parser.add_argument("--encoder", default="hashed", help="how texts are read (default: hashed)")
-    parser.add_argument("--num-factors", type=int, help="J, at most; too many do no harm")
+    parser.add_argument(
+        "--num-factors",
+        type=_count,
+        metavar="J",
+        help="J, at most; too many do no harm. auto: as many as are told from noise",
+    )
+    parser.add_argument(
+        "--population",
+        choices=("gaussian", "mixture"),
+        default="gaussian",
+        help="how people differ: one Gaussian (default), or a mixture of up to eight",
+    )
     parser.add_argument("--num-components", type=int, help="principal components of embeddings")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split of people")
     add_reading(parser)
+
+
+def _count(value: str) -> int | str:
+    """A number of factors, or ``auto``."""
+    if value == "auto":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither a number nor auto") from None
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,15 +52,13 @@ def run(arguments: argparse.Namespace) -> None:
     from prefjax.model import fit
 
     data = read_data(arguments.choices, arguments)
-    config = EMConfig()
-    if arguments.num_factors is not None:
-        config = EMConfig(num_factors=arguments.num_factors)
     model = fit(
         data,
         encoder=arguments.encoder,
         num_components=arguments.num_components,
         seed=arguments.seed,
-        config=config,
+        num_factors=arguments.num_factors,
+        config=EMConfig(population=arguments.population),
         progress=True,
     )
     model.save(arguments.out)

@@ -30,7 +30,7 @@ from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, make
 from prefjax.families.contract import Family
 from prefjax.families.shapes import Context, Input, Scalar
 from prefjax.logistic import GaussianConfig, Solver
-from prefjax.numerics import positive_inverse, precision
+from prefjax.numerics import positive_inverse
 from prefjax.person.laplace import moderated_logit, predict_logit
 from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
 
@@ -85,12 +85,11 @@ def _adapt(params: RewardBasis, answers: Answers, solver: Solver) -> Gaussian:
     answers = clean(answers)
     kernel = params.params["out"]["kernel"]
     described = (answers.first - answers.second) @ kernel
-    fitted = logistic.solve(
+    fitted = logistic.solve_under(
         described[:, :-1],
         answers.label,
         answers.sample_weight,
-        mean=params.population.mean,
-        precision=precision(params.population),
+        prior=params.population,
         offset=described[:, -1],
         posterior_scale=params.posterior_scale,
         config=solver,

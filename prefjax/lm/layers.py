@@ -14,11 +14,11 @@ References:
 from typing import NamedTuple
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax.lm.config import QwenConfig, RopeScaling
+from prefjax.parallel import platform
 from prefjax.types import Array, Params
 
 
@@ -92,16 +92,22 @@ def attend(
     """Grouped-query attention; each query must be allowed at least one slot."""
     batch, token, heads, dim = query.shape
     groups = past.key.shape[1]
+    key, value = past.key.swapaxes(1, 2), past.value.swapaxes(1, 2)
+    if _has_cudnn(query, num_slots=past.key.shape[2]):
+        attended = jax.nn.dot_product_attention(
+            query, key, value, mask=mask[:, None], implementation="cudnn"
+        )
+        return attended.reshape(batch, token, heads * dim)
     # Queries that share a key stand as further tokens: on a CPU the sums of a row are then the same
     # on any number of devices, which those over heads are not.
     query = query.reshape(batch, token, groups, heads // groups, dim).swapaxes(2, 3)
     query = query.reshape(batch, token * (heads // groups), groups, dim)
     attended = jax.nn.dot_product_attention(
         query,
-        past.key.swapaxes(1, 2),
-        past.value.swapaxes(1, 2),
+        key,
+        value,
         mask=jnp.repeat(mask, heads // groups, axis=1)[:, None],
-        implementation="cudnn" if _has_cudnn(query, num_slots=past.key.shape[2]) else "xla",
+        implementation="xla",
     )
     attended = attended.reshape(batch, token, heads // groups, groups, dim).swapaxes(2, 3)
     return attended.reshape(batch, token, heads * dim)
@@ -114,7 +120,7 @@ def _has_cudnn(query: Float[Array, "batch token head dim"], num_slots: int) -> b
     """
     half = query.dtype in (jnp.bfloat16, jnp.float16)
     fits = query.shape[3] <= 128 and query.shape[3] % 8 == query.shape[1] % 2 == num_slots % 2 == 0
-    return half and fits and "cuda" in jax.extend.backend.get_backend().platform_version
+    return half and fits and platform() == "cuda"
 
 
 def project(

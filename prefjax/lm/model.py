@@ -28,7 +28,12 @@ from prefjax.lm.layers import (
     rms_norm,
     rotary,
 )
+from prefjax.parallel import platform
 from prefjax.types import Array, Params
+
+_TOKENS_AT_ONCE = 8192
+"""Tokens that go through the layers of ``forward`` together on a GPU: enough to fill its units, and
+their states inside a layer take a quarter of the memory of those of a batch of 32,768."""
 
 
 def positions_of(mask: Bool[Array, "batch token"]) -> Int[Array, "batch token"]:
@@ -123,8 +128,20 @@ def block(
         own = KeyValue(
             *(write_at(old, new, slot, axis=2) for old, new in zip(past, own, strict=True))
         )
-    h = x + linear(attend(query, own, visible), layer["output"])
-    return h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer), own
+    h = _summed_once(x + linear(attend(query, own, visible), layer["output"]))
+    y = h + feed_forward(rms_norm(h, layer["feedforward_norm"], config.norm_eps), layer)
+    return _summed_once(y), own
+
+
+def _summed_once(x: Float[Array, "batch token feature"]) -> Float[Array, "batch token feature"]:
+    """The residual stream, of single tokens written out on a GPU.
+
+    There XLA splits a product of few rows into sixteen parts, and would sum these in float32 anew
+    wherever the result is read.
+    """
+    if x.shape[1] == 1 and platform() == "cuda":
+        return jax.lax.optimization_barrier(x)
+    return x
 
 
 def first_layers(layers: Any, count: int) -> Any:
@@ -189,15 +206,25 @@ def forward_layers(
         ValueError: The model has no such layer.
     """
     wanted = tuple(layer_index(config, layer) for layer in layers)
-    visible = causal_mask(mask)
-    angles = rotary(positions_of(mask), config)
-
-    def step(x, layer, _):
-        return block(x, layer, config, angles, visible)[0], x
-
     some = first_layers(params["layers"], max(wanted))
-    after, before = through_layers(step, embed(params, tokens), some)
-    return states_of(params, config, wanted, after, before)
+
+    def read(tokens, mask):
+        visible = causal_mask(mask)
+        angles = rotary(positions_of(mask), config)
+
+        def step(x, layer, _):
+            return block(x, layer, config, angles, visible)[0], x
+
+        after, before = through_layers(step, embed(params, tokens), some)
+        return states_of(params, config, wanted, after, before)
+
+    batch, token = tokens.shape
+    num_rows = max(1, _TOKENS_AT_ONCE // token) if platform() == "cuda" else batch
+    if num_rows >= batch or batch % num_rows:
+        return read(tokens, mask)
+    parts = (x.reshape(batch // num_rows, num_rows, token) for x in (tokens, mask))
+    states = jax.lax.map(lambda part: read(*part), tuple(parts))
+    return tuple(x.reshape(batch, token, -1) for x in states)
 
 
 def forward(

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from prefjax.logistic import gaussian, newton
+from prefjax.logistic import gaussian, newton, one_pass
 from prefjax.logistic.gaussian import GaussianConfig
 from prefjax.logistic.newton import Block, LogisticFit, NewtonConfig
 from prefjax.numerics import logit_shrinkage
+from prefjax.parallel import platform
 from prefjax.types import Array
 
 _BLOCK_ENTRIES = 7680  # numbers in the features of one block, 30 KB in single precision
@@ -66,6 +67,8 @@ def fit(
         0.4011
     """
     user = features, label, sample_weight, offset, mean, precision
+    if platform() != "cpu" and one_pass.fits(*features.shape):
+        return _make_solver(one_pass.solve_block, config)(*_clean(*user, 0.0, as_they_lie=True))
     return _make_solver(newton.solve_block, config)(*_clean(*user, 0.0))
 
 
@@ -155,15 +158,19 @@ def solve(
     )
 
 
-def _clean(features, label, sample_weight, offset, mean, precision, posterior_scale):
-    """Arrays of one dtype in the order of `Block`; rows of weight 0 hold zeros."""
+def _clean(
+    features, label, sample_weight, offset, mean, precision, posterior_scale, as_they_lie=False
+):
+    """Arrays of one dtype in the order of `Block`; rows of weight 0 hold zeros.
+
+    With ``as_they_lie`` labels and weights are not copied, and the solve leaves such rows out.
+    """
     dtype = jnp.result_type(features, mean)
     counted = jnp.asarray(sample_weight) > 0
-
     arrays = (
         jnp.where(counted[:, None], features, 0),
-        jnp.where(counted, label, 0.5),
-        jnp.where(counted, sample_weight, 0),
+        label if as_they_lie else jnp.where(counted, label, 0.5),
+        sample_weight if as_they_lie else jnp.where(counted, sample_weight, 0),
         jnp.zeros(1) if offset is None else jnp.where(counted, offset, 0),
         mean,
         precision,
@@ -216,7 +223,7 @@ def _solve_blocks(
     """Split users into blocks, put them last, and solve block after block."""
     num_users = users[1].shape[0]
     size = num_users
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
         size = min(num_users, max(_MIN_BLOCK, _BLOCK_ENTRIES // max(1, users[0][0].size)))
     num_blocks = -(-num_users // size)
     own = [x.shape[0] == num_users for x in users]
@@ -229,8 +236,12 @@ def _solve_blocks(
         given = iter(blocked)
         arrays = (next(given) if o else x for x, o in zip(users, own, strict=True))
         # Without the barrier the transposition is repeated wherever the arrays are read.
-        block = jax.lax.optimization_barrier(Block(*(jnp.moveaxis(x, 0, -1) for x in arrays)))
-        return solve_block(block)
+        block = Block(*(jnp.moveaxis(x, 0, -1) for x in arrays))
+        if platform() == "cpu":
+            return solve_block(jax.lax.optimization_barrier(block))
+        # On an accelerator only that of the features is worth a copy.
+        features = jax.lax.optimization_barrier(block.features)
+        return solve_block(block._replace(features=features))
 
     fits = jax.lax.map(solve, [split(x) for x, o in zip(users, own, strict=True) if o])
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_users], fits)

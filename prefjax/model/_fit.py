@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -14,13 +15,14 @@ from tqdm import tqdm
 from prefjax import basis, metrics
 from prefjax.basis import EMConfig, SearchConfig, control
 from prefjax.basis.gauge import canonicalize_program
+from prefjax.basis.mixture import trimmed
 from prefjax.data import Dataset
 from prefjax.encoders import Encoder
 from prefjax.model._model import PreferenceModel
 from prefjax.model.components import fold, principal_components
 from prefjax.model.sources import check_size, prepare
 from prefjax.person import describe
-from prefjax.types import Array, Comparisons, FitInfo
+from prefjax.types import Array, Comparisons, FitInfo, Mixture
 
 FEWEST_USERS = 4
 """Users with rows below whom none can be held out."""
@@ -37,6 +39,7 @@ def fit(
     group: Int[Array, " _"] | None = None,
     standardize: bool = False,
     num_components: int | None = None,
+    num_factors: int | Literal["auto"] | None = None,
     seed: int = 0,
     config: EMConfig = EMConfig(),
     search_config: SearchConfig = SearchConfig(),
@@ -63,6 +66,8 @@ def fit(
             units.
         num_components: Fit on so many principal components of the embeddings of what was compared,
             for embeddings of thousands of columns; None for all.
+        num_factors: J; ``"auto"`` counts the directions in which people differ by more than noise
+            (`prefjax.basis.choose_num_factors`); None takes that of ``config``.
         seed: Seed of the split of people on which the penalties are learned.
         config: J and the settings of the fit; J may be too large without harm.
         search_config: Candidate penalties.
@@ -87,6 +92,8 @@ def fit(
         progress=progress,
     )
     comparisons, table, users = training.comparisons, training.embeddings, training.users
+    if isinstance(num_factors, int):
+        config = replace(config, num_factors=num_factors)
     check_size(len(comparisons.user), len(users), config.num_factors)
     components = None
     inputs = table
@@ -102,10 +109,12 @@ def fit(
             f"{num_known} users have comparisons; the penalties are learned from users held out, "
             f"which takes at least {FEWEST_USERS}. basis.fit_block fits at given penalties."
         )
+    key = jax.random.key(seed)
+    if num_factors == "auto":
+        counted = basis.choose_num_factors(key, problem, config=config)
+        config = replace(config, num_factors=counted.chosen)
     with _progress(progress, problem, search_config):
-        fitted, people, info = basis.fit(
-            jax.random.key(seed), problem, config=config, search_config=search_config
-        )
+        fitted, people, info = basis.fit(key, problem, config=config, search_config=search_config)
     if components is not None:
         fitted = fold(fitted, components)
     compared = np.asarray(problem.compared)
@@ -113,6 +122,7 @@ def fit(
         fitted, people, describe(fitted, table[compared]).features
     )
     fitted, people = jax.tree.map(np.asarray, (fitted, people))
+    fitted = fitted._replace(population=trimmed(fitted.population))
     finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((fitted, people)))
     if not finite:
         raise RuntimeError(
@@ -120,6 +130,8 @@ def fit(
             "candidates in search_config"
         )
     report = _report(info, np.asarray(gauge.variance), len(users), comparisons)
+    if isinstance(fitted.population, Mixture):
+        report["num_components"] = len(fitted.population.log_weight)
     if not report["converged"]:
         warnings.warn(
             f"the fit still gained after {report['num_steps']} rounds; raise config.max_steps",

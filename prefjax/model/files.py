@@ -20,7 +20,8 @@ from prefjax.io.atomic import write_atomically
 from prefjax.io.digest import digest_arrays, digest_json
 from prefjax.io.hub import HUB_ID, download
 from prefjax.model.encoder import EncoderRecord, ModelEncoder
-from prefjax.types import Gaussian, RewardBasis
+from prefjax.person.checks import check_population
+from prefjax.types import Gaussian, Mixture, RewardBasis
 
 if TYPE_CHECKING:
     from prefjax.model._model import PreferenceModel
@@ -29,6 +30,7 @@ FILE = "model.safetensors"
 FORMAT = 3
 _READ = (1, 2, FORMAT)
 _ENCODER = "encoder/"
+_MIXTURE = ("mixture.log_weight", "mixture.mean", "mixture.covariance")
 _NAMED = ("population.mean", "population.covariance", "people.mean", "people.covariance")
 
 
@@ -65,6 +67,10 @@ def save(
         "people.mean": people.mean,
         "people.covariance": people.covariance,
     }
+    if isinstance(basis.population, Mixture):
+        components = basis.population.components
+        parts = basis.population.log_weight, components.mean, components.covariance
+        arrays |= dict(zip(_MIXTURE, parts, strict=True))
     if encoder is not None:
         arrays |= {_ENCODER + name: array for name, array in encoder.arrays.items()}
     arrays = {name: np.array(array, np.float32, order="C") for name, array in arrays.items()}
@@ -202,7 +208,31 @@ def _assemble(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[RewardBasis
     population = Gaussian(arrays["population.mean"], arrays["population.covariance"])
     people = Gaussian(arrays["people.mean"], arrays["people.covariance"])
     _check(path, params, population, people)
-    return RewardBasis(params, population, arrays["posterior_scale"]), people
+    mixture = _mixture(path, arrays, len(population.mean))
+    basis = RewardBasis(params, mixture or population, arrays["posterior_scale"])
+    return basis, people
+
+
+def _mixture(path: Path, arrays: Mapping[str, np.ndarray], num_factors: int) -> Mixture | None:
+    """The population of a model in which it is a mixture."""
+    missing = [name for name in _MIXTURE if name not in arrays]
+    if len(missing) == len(_MIXTURE):
+        return None
+    if missing:
+        raise ValueError(f"{path}: arrays are missing: {', '.join(missing)}")
+    log_weight, mean, covariance = (arrays[name] for name in _MIXTURE)
+    shape = *np.shape(log_weight), num_factors
+    if mean.shape != shape or covariance.shape != (*shape, num_factors):
+        raise ValueError(
+            f"{path}: the mixture has shapes {log_weight.shape}, {mean.shape} and "
+            f"{covariance.shape}, which do not belong together"
+        )
+    mixture = Mixture(log_weight, Gaussian(mean, covariance))
+    try:
+        check_population(mixture, "the population")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return mixture
 
 
 def _check(path: Path, params, population: Gaussian, people: Gaussian) -> None:

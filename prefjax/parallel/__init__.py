@@ -1,5 +1,6 @@
 """Data parallelism over devices and processes: mesh, placement, one step compiled four ways."""
 
+from prefjax.parallel._platform import platform, tracing_for
 from prefjax.parallel.compilation import use_compilation_cache
 from prefjax.parallel.mesh import (
     all_sum,
@@ -41,7 +42,9 @@ __all__ = [
     "padded_size",
     "place",
     "place_rows",
+    "platform",
     "sharding",
     "start_processes",
+    "tracing_for",
     "use_compilation_cache",
 ]

@@ -28,8 +28,9 @@ from prefjax.person.answer_audit import (
     audit_answers,
     describe_audit,
 )
-from prefjax.person.answers import LoggedAnswer, Question, Shown
+from prefjax.person.answers import ChoiceShown, LoggedAnswer, LoggedChoice, Question, Shown
 from prefjax.person.checks import check_gaussian
+from prefjax.person.choices import adapt_choices, choice_gain, select_choice
 from prefjax.person.host import Person
 from prefjax.person.items import describe
 from prefjax.person.pools import (
@@ -42,18 +43,20 @@ from prefjax.person.pools import (
     select_batch,
     split_index,
 )
-from prefjax.person.ranking import Ranking
+from prefjax.person.ranking import Ranking, rank_many
 from prefjax.person.reading import EmbeddingReader, Reader, basis_digest
 
 __all__ = [
     "RULES",
     "AnswerAudit",
     "AnswerAuditConfig",
+    "ChoiceShown",
     "EmbeddingReader",
     "InterviewConfig",
     "InterviewPath",
     "InterviewState",
     "LoggedAnswer",
+    "LoggedChoice",
     "Moments",
     "PairPool",
     "Person",
@@ -67,10 +70,12 @@ __all__ = [
     "Shown",
     "adapt",
     "adapt_checked",
+    "adapt_choices",
     "adapt_path",
     "audit_answers",
     "basis_digest",
     "check_gaussian",
+    "choice_gain",
     "describe",
     "describe_audit",
     "gap_at",
@@ -79,10 +84,12 @@ __all__ = [
     "laplace",
     "make_recorded",
     "make_simulated",
+    "rank_many",
     "ridge_losses",
     "ridge_prior",
     "score",
     "select",
     "select_batch",
+    "select_choice",
     "split_index",
 ]

@@ -21,9 +21,8 @@ from jaxtyping import Float, Int
 
 from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, Solver, Status
-from prefjax.numerics import precision
 from prefjax.person.checks import check_gaussian
-from prefjax.types import Array, Gaussian, UserBatch
+from prefjax.types import Array, Gaussian, Population, UserBatch
 
 
 def ridge_prior(num_factors: int, beta: float) -> Gaussian:
@@ -49,7 +48,7 @@ def adapt(
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -69,9 +68,8 @@ def adapt(
         ``Status.NO_DATA``.
     """
     solve = partial(
-        logistic.solve,
-        mean=prior.mean,
-        precision=precision(prior),
+        logistic.solve_under,
+        prior=prior,
         posterior_scale=posterior_scale,
         config=config,
     )
@@ -87,7 +85,7 @@ def adapt_path(
     sample_weight: Float[Array, "user pair"],
     num_answers: Int[Array, " count"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -160,7 +158,7 @@ def adapt_checked(
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
     strict: bool = False,

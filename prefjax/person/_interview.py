@@ -24,10 +24,10 @@ from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from prefjax import logistic
-from prefjax.numerics import positive_inverse, precision
+from prefjax.numerics import positive_inverse, precision, symmetric_power
 from prefjax.person.acquisition import Rule, get_rule
 from prefjax.person.pools import Pool, PoolQuestion, gap_at, select
-from prefjax.types import Array, Gaussian, PRNGKey
+from prefjax.types import Array, Gaussian, Mixture, Population, PRNGKey
 
 Answer: TypeAlias = Callable[[PRNGKey, Int[jax.Array, ""]], Float[jax.Array, ""]]
 """The label in [0, 1] that the person gives to the question of that index."""
@@ -118,7 +118,7 @@ def make_simulated(weights: Float[Array, " factor"], pool: Pool) -> Answer:
 
 def init(
     key: PRNGKey,
-    population: Gaussian,
+    population: Population,
     config: InterviewConfig,
     posterior_scale: Float[Array, ""] | float = 1.0,
 ) -> InterviewState:
@@ -147,7 +147,7 @@ def ask(
     pool: Pool,
     asked: Int[Array, " asked"],
     num_answers: Int[Array, ""],
-    population: Gaussian,
+    population: Population,
     rule: Rule,
 ) -> PoolQuestion:
     """The question to ask a person now; pure, for one person.
@@ -168,7 +168,10 @@ def ask(
     hessian = jnp.asarray(fit.hessian)
     if rule.ridge is not None:
         eye = jnp.eye(hessian.shape[0], dtype=hessian.dtype)
-        hessian = hessian - precision(population) + rule.ridge * eye
+        told = hessian - precision(population)
+        if isinstance(population, Mixture):  # answers that leave components open may widen it
+            told = symmetric_power(told, 1.0)
+        hessian = told + rule.ridge * eye
     belief = Gaussian(fit.weights, positive_inverse(hessian))
     return select(key, pool, belief, asked, searched)
 
@@ -178,7 +181,7 @@ def tell(
     index: Int[jax.Array, ""],
     label: Float[Array, ""],
     pool: Pool,
-    population: Gaussian,
+    population: Population,
     config: InterviewConfig,
 ) -> InterviewState:
     """Record the answer to question ``index`` and refit; index −1 adds an empty row."""
@@ -196,13 +199,14 @@ def tell(
     return _refit(state, population, config)
 
 
-def _refit(state: InterviewState, population: Gaussian, config: InterviewConfig) -> InterviewState:
-    fit = logistic.solve(
+def _refit(
+    state: InterviewState, population: Population, config: InterviewConfig
+) -> InterviewState:
+    fit = logistic.solve_under(
         state.features,
         state.label,
         state.sample_weight,
-        mean=population.mean,
-        precision=precision(population),
+        prior=population,
         offset=state.offset,
         variance=state.variance,
         posterior_scale=state.posterior_scale,
@@ -215,7 +219,7 @@ def interview(
     key: PRNGKey,
     pool: Pool,
     answer: Answer,
-    population: Gaussian,
+    population: Population,
     config: InterviewConfig = DEFAULT,
     posterior_scale: Float[Array, ""] | float = 1.0,
 ) -> InterviewPath:

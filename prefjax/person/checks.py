@@ -3,7 +3,7 @@
 import numpy as np
 
 from prefjax.person.pools import PairPool, Pool, num_candidates
-from prefjax.types import Gaussian
+from prefjax.types import Gaussian, Mixture, Population
 
 
 def check_gaussian(gaussian: Gaussian, name: str) -> None:
@@ -28,6 +28,27 @@ def check_gaussian(gaussian: Gaussian, name: str) -> None:
         raise ValueError(f"the covariance of {name} must be symmetric")
     if np.linalg.eigvalsh(covariance).min(initial=np.inf) <= 0:
         raise ValueError(f"the covariance of {name} must be positive definite")
+
+
+def check_population(population: Population, name: str) -> None:
+    """Refuses a Gaussian, or a mixture, that is none.
+
+    Args:
+        population: What is known before the first answer.
+        name: What the message calls it.
+
+    Raises:
+        ValueError: The Gaussian, a component or the moments of a mixture are not finite, symmetric
+            and positive definite; or its weights do not sum to 1.
+    """
+    if isinstance(population, Mixture):
+        weight = np.exp(np.asarray(population.log_weight, np.float64))
+        if not abs(weight.sum() - 1) < 1e-3:
+            raise ValueError(f"the weights of {name} sum to {weight.sum():.4g}, not to 1")
+        for number in range(len(weight)):
+            component = Gaussian(*(np.asarray(part)[number] for part in population.components))
+            check_gaussian(component, f"component {number} of {name}")
+    check_gaussian(Gaussian(population.mean, population.covariance), name)
 
 
 def check_pool(pool: Pool, num_factors: int) -> None:

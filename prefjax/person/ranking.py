@@ -1,5 +1,7 @@
 """Responses in the order that one person is expected to like them."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +16,10 @@ from prefjax.types import Array, Gaussian, Items, RewardBasis
 
 LIMIT = 1.959964
 """Standard deviations of the limits of a 95 % interval."""
+BATCHES = (1, 8, 64)
+"""Numbers of lists that are ranked together: few, since each is a program of its own."""
+MOST_ROWS = 16_384
+"""Responses of all lists that are ranked together."""
 
 
 class Ranking(NamedTuple):
@@ -38,6 +44,7 @@ class Ranking(NamedTuple):
 
 
 @jax.jit
+@partial(jax.vmap, in_axes=(0, 0, 0, None))
 def _compare(items, belief, reference, posterior_scale):
     features = items.features - items.features[reference][None]
     offset = items.utility - items.utility[reference]
@@ -93,15 +100,55 @@ def rank(basis: RewardBasis, belief: Gaussian, items: Items) -> Ranking:
         belief: What is known of the person.
         items: φ and t of the responses.
     """
-    count, utility = len(items.utility), np.asarray(items.utility)
-    reference = int(np.argmax(utility + items.features @ np.asarray(basis.population.mean)))
-    parts = _compare(_padded(items), belief, np.int32(reference), basis.posterior_scale)
-    reward, probability, low, high = (np.asarray(part)[:count] for part in parts)
-    return Ranking(
-        order=np.argsort(-reward, kind="stable"),
-        reward=reward,
-        win_probability=probability,
-        low=low,
-        high=high,
-        reference=reference,
-    )
+    return rank_many(basis, [belief], [items])[0]
+
+
+def rank_many(
+    basis: RewardBasis, beliefs: Sequence[Gaussian], items: Sequence[Items]
+) -> list[Ranking]:
+    """Orders several lists of responses, each for its own person, in one program where they fit.
+
+    Args:
+        basis: As in `rank`.
+        beliefs: What is known of the person of each list.
+        items: φ and t of the responses of each list.
+    """
+    found: dict[int, Ranking] = {}
+    sizes = [bucket(len(one.utility)) for one in items]
+    for size in dict.fromkeys(sizes):
+        alike = [place for place, other in enumerate(sizes) if other == size]
+        most = max(batch for batch in BATCHES if batch == 1 or batch * size <= MOST_ROWS)
+        for start in range(0, len(alike), most):
+            some = alike[start : start + most]
+            rankings = _rank_alike(basis, [beliefs[i] for i in some], [items[i] for i in some])
+            found |= zip(some, rankings, strict=True)
+    return [found[place] for place in range(len(items))]
+
+
+def _rank_alike(
+    basis: RewardBasis, beliefs: Sequence[Gaussian], items: Sequence[Items]
+) -> list[Ranking]:
+    """Lists of one padded length, in one call; few numbers of lists are compiled."""
+    counts = [len(one.utility) for one in items]
+    size, mean = bucket(max(counts)), np.asarray(basis.population.mean)
+    batch = min(batch for batch in BATCHES if batch >= len(items))
+    references = np.zeros(batch, np.int32)
+    for place, one in enumerate(items):
+        references[place] = np.argmax(one.utility + one.features @ mean)
+
+    def stacked(parts: Sequence[Array], rows: int) -> np.ndarray:
+        whole = np.zeros((batch, rows, *np.shape(parts[0])[1:]), np.float32)
+        for place, part in enumerate(parts):
+            whole[place, : len(part)] = part
+        return whole
+
+    parts = (None if part[0] is None else stacked(part, size) for part in zip(*items, strict=True))
+    belief = Gaussian(*(stacked(part, len(mean)) for part in zip(*beliefs, strict=True)))
+    numbers = _compare(Items(*parts), belief, references, basis.posterior_scale)
+    table = [np.asarray(part) for part in numbers]
+    rankings = []
+    for place, count in enumerate(counts):
+        reward, probability, low, high = (part[place, :count] for part in table)
+        order = np.argsort(-reward, kind="stable")
+        rankings.append(Ranking(order, reward, probability, low, high, int(references[place])))
+    return rankings

@@ -26,7 +26,8 @@ _MEANING = {
     "409": "The id is taken, another question is open, or this model cannot take the person over.",
     "413": "The body is too large.",
     "415": "The body is not declared to be application/json.",
-    "422": "Something in the body is not legal.",
+    "421": "The server does not answer for the host of the request.",
+    "422": "The id or something in the body is not legal.",
     "503": "The store is busy or cannot be reached, or the request takes long.",
 }
 
@@ -39,9 +40,11 @@ def describe_api(routes: tuple[Route, ...], version: str, *, needs_token: bool) 
         version: Of this package.
         needs_token: Whether requests carry a bearer token.
     """
-    bodies: list[type[BaseModel]] = [route.body for route in routes if route.body is not None]
+    models = [
+        model for route in routes for model in (route.body, route.answer) if model is not None
+    ]
     _, schemas = models_json_schema(
-        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     paths: dict[str, Any] = {}
     for route in routes:
@@ -62,15 +65,17 @@ def describe_api(routes: tuple[Route, ...], version: str, *, needs_token: bool) 
 def _operation(route: Route) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     codes = route.errors + (() if route.body is None else ("400", "413", "415", "422"))
+    codes += ("422",) if "{person}" in route.path else ()
     responses: dict[str, Any] = {str(route.status): {"description": route.summary}}
     if route.status != 204:
-        content = {"application/json": {"schema": {"type": "object"}}}
         responses[str(route.status)]["content"] = (
-            {"text/plain": {"schema": {"type": "string"}}} if route.is_text else content
+            {"text/plain": {"schema": {"type": "string"}}}
+            if route.answer is None
+            else {"application/json": {"schema": _reference(route.answer)}}
         )
     responses |= {
         code: {"description": _MEANING[code], "content": error}
-        for code in dict.fromkeys((*codes, "401", "408", "503"))
+        for code in dict.fromkeys((*codes, "401", "408", "421", "503"))
     }
     operation: dict[str, Any] = {
         "operationId": route.name,
@@ -99,9 +104,12 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        schema = {"$ref": f"#/components/schemas/{route.body.__name__}"}
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": {"schema": _reference(route.body)}},
         }
     return operation
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

@@ -14,10 +14,13 @@ import numpy as np
 from pydantic import BaseModel
 
 from prefjax.person import Ranking
-from prefjax.serve import bodies
-from prefjax.serve.batching import TextBatcher
+from prefjax.serve import answers, bodies
+from prefjax.serve.batching import Batcher, TextBatcher
 from prefjax.serve.rewards import split_queries
-from prefjax.serve.service import PeopleService
+from prefjax.serve.service import PeopleService, RankRequest
+
+MOST_RANKED = 4_096
+"""Candidates that are ranked together, so that none waits long for the others."""
 
 
 class Server(NamedTuple):
@@ -25,6 +28,13 @@ class Server(NamedTuple):
 
     service: PeopleService
     batcher: TextBatcher
+    ranker: Batcher[RankRequest, Ranking]
+
+    @classmethod
+    def of(cls, service: PeopleService) -> "Server":
+        """The parts around a service."""
+        ranker = Batcher(service.rank, lambda request: len(request.candidates), MOST_RANKED)
+        return cls(service, TextBatcher(service.model.reader), ranker)
 
 
 Handler = Callable[[Server, str, Any, str | None], Awaitable[Any]]
@@ -43,7 +53,7 @@ class Route(NamedTuple):
         status: Of success.
         errors: Statuses of what may go wrong beside the body.
         is_idempotent: Whether an idempotency key is read.
-        is_text: Whether plain text is answered.
+        answer: Model of the answer; None for plain text or for none.
     """
 
     method: str
@@ -55,7 +65,7 @@ class Route(NamedTuple):
     status: int = 200
     errors: tuple[str, ...] = ()
     is_idempotent: bool = False
-    is_text: bool = False
+    answer: type[BaseModel] | None = None
 
 
 async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -68,11 +78,12 @@ def _are_texts(candidates: Any) -> bool:
 
 def _as_table(embeddings: Any) -> np.ndarray:
     """Embeddings as an array; what is too large becomes infinite, and is refused later."""
-    widths = sorted({len(row) for row in embeddings})
+    rows = [one.float32 if isinstance(one, bodies.EncodedEmbedding) else one for one in embeddings]
+    widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
         raise ValueError(f"embeddings of {widths[0]} and of {widths[-1]} numbers in one request")
     with np.errstate(over="ignore"):
-        return np.asarray(embeddings, np.float32)
+        return np.asarray(rows, np.float32)
 
 
 async def _pool_of(server: Server, body: bodies.AskBody) -> Any:
@@ -134,8 +145,11 @@ async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: s
 
 async def _rank(server: Server, person: str, body: bodies.PromptBody, key: str | None) -> Any:
     pool = await _candidates_of(server, body.prompt, body.candidates)
-    arguments = pool if isinstance(pool, tuple) else (pool,)
-    return ranking_to_json(await _in_thread(server.service.rank, person, *arguments))
+    belief = server.service.belief_at_hand(person)
+    if belief is None:
+        belief = await _in_thread(server.service.belief, person)
+    prompt, candidates = pool if isinstance(pool, tuple) else (None, pool)
+    return ranking_to_json(await server.ranker(RankRequest(belief, prompt, candidates)))
 
 
 async def _score(server: Server, person: str, body: bodies.ScoreBody, key: str | None) -> Any:
@@ -183,11 +197,20 @@ ROUTES = (
         name="create",
         summary="Somebody new.",
         handler=_create,
+        answer=answers.PersonAnswer,
         body=bodies.CreateBody,
         status=201,
         errors=("404", "409"),
     ),
-    Route("GET", _PERSON, "describe", "What is known of somebody.", _describe, errors=_UNKNOWN),
+    Route(
+        method="GET",
+        path=_PERSON,
+        name="describe",
+        summary="What is known of somebody.",
+        handler=_describe,
+        errors=_UNKNOWN,
+        answer=answers.PersonAnswer,
+    ),
     Route("DELETE", _PERSON, "delete", "Removes somebody.", _delete, None, 204, _UNKNOWN),
     Route(
         method="POST",
@@ -195,6 +218,7 @@ ROUTES = (
         name="ask",
         summary="The question whose answer tells most; the open one until it is answered.",
         handler=_ask,
+        answer=answers.QuestionAnswer,
         body=bodies.AskBody,
         errors=_UNKNOWN,
         is_idempotent=True,
@@ -205,6 +229,7 @@ ROUTES = (
         name="tell",
         summary="The answer to the open question.",
         handler=_tell,
+        answer=answers.CountAnswer,
         body=bodies.TellBody,
         errors=("404", "409"),
         is_idempotent=True,
@@ -215,6 +240,7 @@ ROUTES = (
         name="observe",
         summary="A choice that was made elsewhere.",
         handler=_observe,
+        answer=answers.CountAnswer,
         body=bodies.ObserveBody,
         errors=_UNKNOWN,
         is_idempotent=True,
@@ -225,6 +251,7 @@ ROUTES = (
         name="rank",
         summary="Candidates in the order that somebody is expected to like them.",
         handler=_rank,
+        answer=answers.RankingAnswer,
         body=bodies.PromptBody,
         errors=_UNKNOWN,
     ),
@@ -234,6 +261,7 @@ ROUTES = (
         name="score",
         summary="Reward of one response for one person.",
         handler=_score,
+        answer=answers.ScoreAnswer,
         body=bodies.ScoreBody,
         errors=_UNKNOWN,
     ),
@@ -243,9 +271,17 @@ ROUTES = (
         name="get_reward",
         summary="Rewards of many responses, each for its own person.",
         handler=_get_reward,
+        answer=answers.RewardsAnswer,
         body=bodies.GetRewardBody,
         errors=_UNKNOWN,
     ),
-    Route("GET", "/health", "health", "Whether the server answers.", None),
-    Route("GET", "/metrics", "metrics", "Counters and latencies.", None, is_text=True),
+    Route(
+        "GET",
+        "/health",
+        "health",
+        "Whether the server answers.",
+        None,
+        answer=answers.HealthAnswer,
+    ),
+    Route("GET", "/metrics", "metrics", "Counters and latencies.", None),
 )

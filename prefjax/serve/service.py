@@ -10,13 +10,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from prefjax.io import digest_json
 from prefjax.model import PreferenceModel
-from prefjax.person import Person, Ranking, basis_digest
+from prefjax.person import Person, Ranking, basis_digest, rank_many, stored
+from prefjax.person.reading import joined
 from prefjax.serve.rewards import reward_of
 from prefjax.serve.store import (
     ConflictError,
@@ -25,6 +26,7 @@ from prefjax.serve.store import (
     UnknownPersonError,
     check_name,
 )
+from prefjax.types import Gaussian, Items
 
 MOST_CACHED = 10_000
 """People kept in memory, the last ones used."""
@@ -43,6 +45,20 @@ class ReusedKeyError(ValueError):
 
 class UnreadablePersonError(RuntimeError):
     """What is stored of somebody means nothing to this model."""
+
+
+class RankRequest(NamedTuple):
+    """Candidates to be ranked for one person.
+
+    Attributes:
+        belief: What is known of the person.
+        prompt: Text of the prompt; None where the candidates are embeddings.
+        candidates: Texts, or embeddings with one row a response.
+    """
+
+    belief: Gaussian
+    prompt: str | None
+    candidates: Any
 
 
 class _Entry:
@@ -103,7 +119,7 @@ class PeopleService:
             made = self.model.person(self._users[like], rule=rule, seed=seed)
         made.num_questions = num_questions
         with self._use(person) as entry:
-            entry.version = self.store.create(person, _split(made)[0])
+            entry.version = self.store.create(person, made.state_to_dict())
             entry.person = made
         return self.describe(person)
 
@@ -222,19 +238,65 @@ class PeopleService:
         request = ["observe", prompt, _plain(first), _plain(second), label]
         return self._change(person, change, key, request)
 
-    def rank(self, person: str, prompt: Any, candidates: Any = None) -> Ranking:
-        """Candidates in the order that somebody is expected to like them.
+    def belief(self, person: str) -> Gaussian:
+        """What is known of somebody.
 
         Args:
             person: The id; the empty string stands for somebody of whom nothing is known.
-            prompt: As in `prefjax.person.Person.rank`.
-            candidates: As there.
 
         Raises:
             UnknownPersonError: There is no such person.
-            ValueError: A candidate is not legal.
         """
-        return self.look(person, lambda one: one.rank(prompt, candidates))
+        return self.look(person, lambda one: one.belief)
+
+    def belief_at_hand(self, person: str) -> Gaussian | None:
+        """What is known of somebody in memory, without waiting; None where `belief` must look."""
+        if self._is_shared or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            entry = self._entries.get(person)
+            if entry is None or not entry.lock.acquire(blocking=False):
+                return None
+            try:
+                self._entries.move_to_end(person)
+                return None if entry.person is None else entry.person.belief
+            finally:
+                entry.lock.release()
+        finally:
+            self._lock.release()
+
+    def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
+        """Candidates of each request in the order that its person is expected to like them.
+
+        Args:
+            requests: Any number of them, of texts or of embeddings.
+
+        Raises:
+            ValueError: A candidate is not legal; the message does not say of which request.
+        """
+        items: dict[int, Items] = {}
+        for are_texts in (False, True):
+            places = [i for i, one in enumerate(requests) if (one.prompt is not None) == are_texts]
+            if places:
+                items |= zip(places, self._read([requests[i] for i in places]), strict=True)
+        beliefs = [one.belief for one in requests]
+        return rank_many(self.model.basis, beliefs, [items[i] for i in range(len(requests))])
+
+    def _read(self, requests: Sequence[RankRequest]) -> list[Items]:
+        """φ and t of the candidates of each request, all texts or all embeddings, read at once."""
+        counts = [len(one.candidates) for one in requests]
+        if requests[0].prompt is None:
+            items = self.model.reader(joined([one.candidates for one in requests], np.concatenate))
+        else:
+            texts = [text for one in requests for text in one.candidates]
+            prompts = [one.prompt for one in requests for _ in one.candidates]
+            items = self.model.reader(texts, prompts)
+        stops = np.cumsum(counts)[:-1]
+        parts = [
+            [None] * len(counts) if part is None else np.split(np.asarray(part), stops)
+            for part in items
+        ]
+        return [Items(*one) for one in zip(*parts, strict=True)]
 
     def rewards(
         self, people: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
@@ -289,13 +351,17 @@ class PeopleService:
                     result, is_changed = change(one)
                     if not is_changed and key is None:
                         return result
-                    state, answers = _split(one)
                     new = None
-                    if len(answers) > num_before:
-                        new = answers[num_before] | {"basis": self._basis}
+                    if one.num_answers > num_before:
+                        new = stored.answer_to_json(one.log[num_before]) | {"basis": self._basis}
                     receipt = {"request": digest, "answer": result}
                     self.store.commit(
-                        person, entry.version, state, answer=new, key=key, receipt=receipt
+                        person,
+                        entry.version,
+                        one.state_to_dict(),
+                        answer=new,
+                        key=key,
+                        receipt=receipt,
                     )
                 except ConflictError:
                     entry.person, entry.version = None, -1
@@ -362,7 +428,7 @@ class PeopleService:
                 raise
         one = self._unstored(person)
         with suppress(ExistingPersonError):  # another replica was first
-            self.store.create(person, _split(one)[0])
+            self.store.create(person, one.state_to_dict())
         return self._stored(person, entry)
 
     def _stored(self, person: str, entry: _Entry) -> Person:
@@ -387,12 +453,6 @@ class PeopleService:
             ) from error
         entry.person, entry.version = one, found.version
         return one
-
-
-def _split(one: Person) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All but the answers, whose number grows, and the answers."""
-    values = one.to_dict()
-    return values, values.pop("answers")
 
 
 def _plain(value: Any) -> Any:

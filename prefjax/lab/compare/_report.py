@@ -1,4 +1,4 @@
-"""A comparison in Markdown: scores, what answers bring, whether nulls are null, diagnostics."""
+"""A comparison in Markdown: controls, scores, what answers bring, nulls, diagnostics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +26,12 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"## {dataset}, {encoder}",
             f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
             + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
+            f"After {number} answers. Hurt: people whose AUC is below that of the fit without "
+            "answers, and the same with another's answers. Worst tenth: AUC of those who have the "
+            "lowest, without answers and after them. Flipped: right predictions that reversed "
+            "answers change. Ceiling: accuracy of a perfect model under the noise of the answers"
+            + (", of the true weights." if dataset in DRAWN_ANEW else ", where people repeat."),
+            _controls(some, number),
             "AUC (mean over people) by number of answers.",
             _curves(some),
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
@@ -85,6 +91,46 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _controls(rows: Sequence[Mapping[str, Any]], number: int) -> str:
+    names = (
+        "method",
+        "accuracy",
+        "ceiling",
+        "personal − own population",
+        "hurt",
+        "hurt by another's",
+        "worst tenth, without",
+        "worst tenth",
+        "flipped",
+    )
+    at = {
+        (row["method"], row["metric"], row["control"], row["num_answers"]): row
+        for row in rows
+        if row["questions"] in (None, RECORDED)
+    }
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+
+        def shown(
+            metric: str, control: str | None = None, after: int | None = number, *, of: str = method
+        ) -> str:
+            row = at.get((of, metric, control, after))
+            return "–" if row is None else f"{row['value']:.3f}"
+
+        cells = (
+            shown("accuracy"),
+            shown("ceiling", after=None),
+            _interval(at.get((method, "minus_population", None, number)), 0.0),
+            shown("hurt_rate"),
+            shown("hurt_rate", "wrong-user"),
+            shown("worst_decile", after=0),
+            shown("worst_decile"),
+            shown("flip_rate", "reversed-answers"),
+        )
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 COLUMNS = (
     ("personal − own population", "minus_population", None),
     ("personal − Bradley–Terry", "minus_bradley_terry", None),
@@ -102,7 +148,7 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
         for row in rows
         if row["num_answers"] == number
     }
-    for method in dict.fromkeys(map(_name, rows)):
+    for method in dict.fromkeys(name for name, *_ in at):
         found = [(at.get((method, metric, control)), metric) for _, metric, control in COLUMNS]
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")

@@ -1,0 +1,323 @@
+"""What a compiled program moves: kernels, bytes, products and collectives, read from its HLO text.
+
+Every instruction that is launched reads its operands and writes its results once, but
+
+- a kernel that only slices or gathers from an operand reads what it takes, not the operand;
+- what is updated in place reads and writes the update, not the whole;
+- scratch memory of a library call is not traffic.
+
+The program and the bodies of its loops are counted apart: a body once, for one round. FLOPs are
+those of matrix products and of fused attention, two for a multiplication with its addition.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+_WIDTH = {"pred": 1, "bf16": 2, "token": 0}
+_ARRAY = re.compile(r"\b(pred|token|bf16|[sufc]\d+)\[([\d,]*)\]")
+_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$")
+_NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
+)
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_FREE = frozenset(
+    ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "iota",
+     "partition-id", "replica-id", "opt-barrier", "copy-done", "async-done", "async-update",
+     "all-reduce-done", "all-gather-done", "collective-permute-done", "add-dependency", "domain")
+)  # fmt: skip
+_SLICES = frozenset(("dynamic-slice", "slice", "gather"))
+_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # place of the update among the operands
+_COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "reduce-scatter",
+    "collective-permute",
+    "collective-broadcast",
+    "ragged-all-to-all",
+)
+
+
+@dataclass
+class Instruction:
+    """One line of a computation."""
+
+    name: str
+    shape: str
+    opcode: str
+    operands: tuple[str, ...]
+    attributes: str
+    is_root: bool
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """Computations that it names."""
+        names = _CALLED.findall(self.attributes)
+        for group in _BRANCHES.findall(self.attributes):
+            names += re.findall(r"%?([\w.\-]+)", group)
+        return tuple(names)
+
+
+@dataclass
+class Cost:
+    """What one run of a computation launches, loops inside it left out.
+
+    Attributes:
+        kernels: Launches.
+        bytes: Bytes read and written.
+        flops: FLOPs of products and attention.
+        collectives: Kind and bytes of each reduction or exchange between devices.
+        largest: ``(bytes, opcode, name, shape)`` of every launch.
+        loops: Body, rounds if the compiler knows them, cost of one round.
+    """
+
+    kernels: int = 0
+    bytes: int = 0
+    flops: float = 0.0
+    collectives: list[tuple[str, int]] = field(default_factory=list)
+    largest: list[tuple[int, str, str, str]] = field(default_factory=list)
+    loops: list[tuple[str, int | None, "Cost"]] = field(default_factory=list)
+
+    def add(self, other: "Cost") -> None:
+        """Count another computation that runs as a part of this one."""
+        self.kernels += other.kernels
+        self.bytes += other.bytes
+        self.flops += other.flops
+        self.collectives += other.collectives
+        self.largest += other.largest
+        self.loops += other.loops
+
+    def all_loops(self) -> Iterator[tuple[str, int | None, "Cost"]]:
+        """The loops, those inside others included."""
+        for loop in self.loops:
+            yield loop
+            yield from loop[2].all_loops()
+
+
+def num_bytes(shape: str) -> int:
+    """Bytes of an array or a tuple, as HLO writes its shape."""
+    total = 0
+    for kind, dims in _ARRAY.findall(shape):
+        width = _WIDTH[kind] if kind in _WIDTH else int(re.sub(r"\D", "", kind)[:2]) // 8
+        total += width * math.prod(_dims(dims))
+    return total
+
+
+def _dims(text: str) -> list[int]:
+    return [int(part) for part in text.split(",") if part]
+
+
+def _shape_of(shape: str) -> list[int]:
+    """Dimensions of the first array in a shape."""
+    found = _ARRAY.search(shape)
+    return _dims(found.group(2)) if found else []
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the parenthesis that opens at ``start`` closes."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] == "(") - (text[place] == ")")
+        if not depth:
+            return place
+    raise ValueError(f"a parenthesis stays open: {text[:80]}")
+
+
+def parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
+    """Name of the entry computation, and the instructions of every computation."""
+    entry, current = "", []
+    computations: dict[str, list[Instruction]] = {}
+    for line in text.splitlines():
+        if header := _HEADER.match(line):
+            current = computations.setdefault(header.group(2), [])
+            entry = header.group(2) if header.group(1) else entry
+        elif found := _NAME.match(line):
+            current.append(_instruction(line, found))
+    return entry, computations
+
+
+def _instruction(line: str, found: re.Match[str]) -> Instruction:
+    rest = line[found.end() :]
+    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.index(" ")
+    shape, rest = rest[:end], rest[end + 1 :]
+    start = rest.index("(")
+    stop = _closing(rest, start)
+    operands = tuple(re.findall(r"%([\w.\-]+)", rest[start:stop]))
+    attributes = rest[stop + 1 :]
+    if rest[:start] == "parameter":
+        attributes = rest[start + 1 : stop]
+    return Instruction(
+        found.group(2), shape, rest[:start], operands, attributes, bool(found.group(1))
+    )
+
+
+class Program:
+    """A compiled program as computations; `cost` counts what it launches."""
+
+    def __init__(self, text: str):
+        self.entry, self.computations = parse(text)
+
+    @property
+    def cost(self) -> Cost:
+        """Of the entry computation."""
+        return self._cost(self.entry)
+
+    def _cost(self, name: str) -> Cost:
+        body = self.computations[name]
+        shapes = {one.name: one.shape for one in body}
+        total = Cost()
+        for one in body:
+            if one.opcode in _FREE:
+                continue
+            if one.opcode == "call":
+                total.add(self._cost(one.called[0]))
+            elif one.opcode == "while":
+                inner = re.search(r"body=%?([\w.\-]+)", one.attributes)
+                trips = _TRIPS.search(one.attributes)
+                assert inner is not None
+                rounds = int(trips.group(1)) if trips else None
+                total.loops.append((inner.group(1), rounds, self._cost(inner.group(1))))
+            elif one.opcode == "conditional":
+                costs = [self._cost(branch) for branch in one.called]
+                total.add(max(costs, key=lambda cost: _with_loops(cost)))
+            else:
+                total.add(self._launch(one, shapes))
+        return total
+
+    def _launch(self, one: Instruction, shapes: Mapping[str, str]) -> Cost:
+        called = [self.computations[name] for name in one.called if name in self.computations]
+        sizes = [num_bytes(shapes.get(name, "")) for name in one.operands]
+        kind = one.opcode.removesuffix("-start")
+        flops = _flops(one, shapes)
+        if kind in ("fusion", "async"):
+            inner = called[0]
+            flops += sum(self._nested_flops(inner))
+            moved = sum(_fusion_reads(inner)) + _fusion_writes(inner)
+        elif kind in _SLICES:
+            moved = 2 * num_bytes(one.shape) + sum(sizes[1:] if kind == "gather" else [])
+        elif kind in _UPDATES:
+            moved = 2 * sizes[_UPDATES[kind]] + (sizes[1] if kind == "scatter" else 0)
+        elif kind == "copy" and one.opcode == "copy-start":
+            moved = 2 * sizes[0]
+        elif kind in _COLLECTIVES:
+            moved = 2 * sum(sizes)
+        else:
+            moved = sum(sizes) + num_bytes(_without_scratch(one))
+        collectives = [(kind, sum(sizes))] if kind in _COLLECTIVES else []
+        return Cost(1, moved, flops, collectives, [(moved, one.opcode, one.name, one.shape)])
+
+    def _nested_flops(self, body: Iterable[Instruction]) -> Iterator[float]:
+        body = list(body)
+        shapes = {one.name: one.shape for one in body}
+        for one in body:
+            yield _flops(one, shapes)
+            if one.opcode == "fusion":
+                yield from self._nested_flops(self.computations[one.called[0]])
+
+
+def _with_loops(cost: Cost) -> float:
+    return cost.bytes + sum((rounds or 1) * _with_loops(body) for _, rounds, body in cost.loops)
+
+
+def _without_scratch(one: Instruction) -> str:
+    """Shape of the results; a library call returns its scratch memory as bytes, last."""
+    if one.opcode != "custom-call" or not one.shape.startswith("("):
+        return one.shape
+    return re.sub(r"(?:, )?[su]8\[\d+\](?:\{0\})?\)$", ")", one.shape)
+
+
+def _fusion_reads(body: list[Instruction]) -> list[int]:
+    """Bytes that a fusion reads of each of its parameters."""
+    users: dict[str, list[Instruction]] = {}
+    for one in body:
+        for name in set(one.operands):
+            users.setdefault(name, []).append(one)
+
+    def read(name: str, whole: int) -> int:
+        total = 0
+        for user in users.get(name, []):
+            first = user.operands[0] == name and name not in user.operands[1:]
+            if user.opcode in _SLICES and first:
+                total += num_bytes(user.shape)
+            elif user.opcode in _UPDATES and first:
+                total += num_bytes(_updated(user, body)) if user.opcode == "scatter" else 0
+            elif user.opcode in ("bitcast", "reshape"):
+                total += read(user.name, whole)
+            else:
+                return whole
+        return min(total, whole)
+
+    return [read(one.name, num_bytes(one.shape)) for one in body if one.opcode == "parameter"]
+
+
+def _updated(user: Instruction, body: list[Instruction]) -> str:
+    shapes = {one.name: one.shape for one in body}
+    return shapes[user.operands[_UPDATES[user.opcode]]]
+
+
+def _fusion_writes(body: list[Instruction]) -> int:
+    by_name = {one.name: one for one in body}
+    root = next(one for one in body if one.is_root)
+
+    def written(one: Instruction) -> int:
+        if one.opcode == "tuple":
+            return sum(written(by_name[name]) for name in one.operands)
+        if one.opcode in _UPDATES:
+            return num_bytes(_updated(one, body))
+        if one.opcode in ("bitcast", "reshape") and by_name[one.operands[0]].opcode in _UPDATES:
+            return written(by_name[one.operands[0]])
+        return num_bytes(one.shape)
+
+    return written(root)
+
+
+def _flops(one: Instruction, shapes: Mapping[str, str]) -> float:
+    """FLOPs of a product or of fused attention; 0 of anything else."""
+    if one.opcode == "dot":
+        contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", one.attributes)
+    elif one.opcode == "custom-call" and "__cublas" in one.attributes:
+        contracted = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', one.attributes)
+    elif one.opcode == "custom-call" and "__cudnn$fmha" in one.attributes:
+        query, key = (_shape_of(shapes[name]) for name in one.operands[:2])
+        return 4.0 * math.prod(query) * _key_length(query, key)
+    else:
+        return 0.0
+    left = _shape_of(shapes.get(one.operands[0], ""))
+    inner = (
+        math.prod(left[i] for i in _dims(contracted.group(1).replace('"', ""))) if contracted else 1
+    )
+    return 2.0 * math.prod(_shape_of(one.shape)) * inner
+
+
+def _key_length(query: list[int], key: list[int]) -> int:
+    """Slots of the keys, in ``[batch, token, head, dim]`` as cuDNN is given them."""
+    return key[1] if len(key) == 4 else query[1]
+
+
+def count(text: str) -> tuple[Cost, Cost | None]:
+    """What a program launches once, and in a round of the loop that moves most.
+
+    Loops of which the compiler knows the rounds are part of what they stand in.
+
+    Args:
+        text: HLO of the compiled program.
+    """
+
+    def whole(cost: Cost) -> tuple[Cost, list[Cost]]:
+        total, rounds = Cost(), []
+        total.add(Cost(cost.kernels, cost.bytes, cost.flops, cost.collectives, cost.largest))
+        for _, known, body in cost.loops:
+            inner, inner_rounds = whole(body)
+            rounds += inner_rounds
+            if known is None:
+                rounds.append(inner)
+            for _ in range(known or 0):
+                total.add(inner)
+        return total, rounds
+
+    once, rounds = whole(Program(text).cost)
+    return once, max(rounds, key=lambda cost: cost.bytes, default=None)
