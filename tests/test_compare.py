@@ -298,7 +298,8 @@ def test_a_null_of_shuffled_users_asks_others():
         Gaussian(np.zeros(1, np.float32), np.eye(1, dtype=np.float32)),
         np.float32(1),
     )
-    inputs = np.linspace(-2, 2, 24, dtype=np.float32).reshape(12, 2, 1)
+    half = np.linspace(0.5, 2, 12, dtype=np.float32)
+    inputs = np.stack([-half, half], axis=1)[:, :, None]
     weights = np.full((20, 1), -4.0, np.float32)
     weights[0] = 4.0
     config = InterviewConfig(num_questions=10)
