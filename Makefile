@@ -37,6 +37,15 @@ torture: $(STAMP)
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
 	PREFJAX_STUDY_PEOPLE=100 PREFJAX_STUDY_KILLS=20 $(VENV)/bin/python -m pytest tests/test_study_commands.py -k kill
 
+# The core on the oldest versions that pyproject.toml names, in .venv-oldest.
+OLDEST ?= logistic numerics io checkpoint data_io basis_fit model lm_model readme
+test-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+		-e '.[lab]' 'pytest>=8' 'beartype>=0.20' 'hypothesis>=6.100' 'chex>=0.1.91'
+	.venv-oldest/bin/python -m pytest $(OLDEST:%=tests/test_%.py) -m "not slow"
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -51,7 +60,7 @@ bench: $(STAMP)
 	for name in $(BENCHMARKS); do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 
 clean:
-	rm -rf $(VENV) .venv-ci .pytest_cache .ruff_cache build dist *.egg-info docs/_build docs/reference
+	rm -rf $(VENV) .venv-ci .venv-oldest .pytest_cache .ruff_cache build dist *.egg-info docs/_build docs/reference
 	find prefjax tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

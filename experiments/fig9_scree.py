@@ -56,8 +56,8 @@ def load(name: str) -> Problem:
         seen = measured if name.endswith("measured") else draw.embeddings
         return make_problem(draw.split.train, seen, num_users=len(draw.split.known_users))
     dataset, split = load_split(name)
-    sizes = {"num_users": len(split.known_users), "num_responses": dataset.num_responses}
-    return make_problem(split.train, None, **sizes)
+    known, items = len(split.known_users), dataset.num_responses
+    return make_problem(split.train, None, num_users=known, num_responses=items)
 
 
 def run(config: Config) -> runs.Result:

@@ -234,6 +234,35 @@ class Items(NamedTuple):
     utility: Float[Array, " response"]
     spread: Float[Array, "response column"] | None = None
 
+    def at(self, index: Any) -> "Items":
+        """Some of the responses, or one.
+
+        Args:
+            index: Whatever indexes the leading axes of the fields.
+        """
+        return Items(*(None if part is None else part[index] for part in self))  # pyright: ignore
+
+    def gap_to(self, second: "Items | None" = None) -> "FeatureGap":
+        """These responses minus others, each one its own, with any leading axes that broadcast.
+
+        Args:
+            second: What they are compared with; None is the zero baseline.
+
+        >>> items = Items(np.ones((2, 3)), np.zeros(2), np.array([[2.0], [0.5]]))
+        >>> items.gap_to().variance
+        array([4.  , 0.25])
+        """
+        if second is None:
+            features, offset, spread = self
+        else:
+            features = self.features - second.features
+            offset, spread = self.utility - second.utility, None
+            if self.spread is not None and second.spread is not None:
+                spread = self.spread - second.spread
+        if spread is None:
+            return FeatureGap(features, offset, np.zeros(np.shape(offset), np.float32))
+        return FeatureGap(features, offset, (spread**2).sum(axis=-1))
+
 
 class FeatureGap(NamedTuple):
     """First minus second response of each pair, the input of every per-user kernel.

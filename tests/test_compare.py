@@ -5,20 +5,24 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import compare as command
 from prefjax import basis, families
 from prefjax.basis import rows as layout
+from prefjax.basis.heads import linear_params
 from prefjax.data import split_new_prompts
-from prefjax.data.attributes import WorldConfig
+from prefjax.data.attributes import ChoiceConfig, WorldConfig
 from prefjax.lab import compare
+from prefjax.lab.compare import questions
 from prefjax.lab.compare._measure import another, strongest
 from prefjax.lab.compare.cases import shuffle_labels, shuffle_users
 from prefjax.lab.compare.cells import LENGTH_ONLY
 from prefjax.lab.compare.store import cell_path
-from prefjax.types import BASELINE, Comparisons
+from prefjax.person import InterviewConfig
+from prefjax.types import BASELINE, Comparisons, Gaussian, RewardBasis
 
 SMALL = WorldConfig(num_prompts=12, responses_per_prompt=4, pairs_per_prompt=6, pairs_per_user=40)
 OWN = "random", ""
@@ -263,6 +267,50 @@ def test_nobody_is_right_more_often_than_the_true_weights_of_simulated_people():
     source = world(0)
     assert 0.7 < source.ceiling < 1
     assert np.isnan(small("", "", 0).ceiling)
+
+
+def test_calibration_is_read_from_the_logits_of_all_draws():
+    rng = np.random.default_rng(0)
+
+    def cell(seed):
+        logit = rng.normal(size=(2, 30, 20))
+        label = (rng.random((30, 20)) < 1 / (1 + np.exp(-2 * logit[1]))).astype(float)
+        label[:, 15:] = np.nan
+        auc = np.full((2, 30), 0.6)
+        own = compare.Measured(auc, np.zeros((2, 30)), logit=logit, label=label)
+        return compare.Cell("d", "e", seed, "pref", np.arange(30), {OWN: own}, {})
+
+    cells = [cell(0), cell(1)]
+    rows = compare.tidy_rows(cells, (0, 5))
+    found = {row["num_answers"]: row for row in rows if row["metric"] == "calibration_slope"}
+    assert found[5]["low"] < 2 < found[5]["high"]
+    assert found[5]["num_users"] == 30
+    assert abs(found[0]["value"]) < 0.3
+    said = compare.report(rows, cells, 5)
+    assert "slope of the label on the logit" in said
+    assert "intercept" not in said
+
+
+def test_a_null_of_shuffled_users_asks_others():
+    """One person against the rest: dealt out, the answers are those of the rest."""
+    basis = RewardBasis(
+        linear_params(np.eye(1, 2, dtype=np.float32)),
+        Gaussian(np.zeros(1, np.float32), np.eye(1, dtype=np.float32)),
+        np.float32(1),
+    )
+    inputs = np.linspace(-2, 2, 24, dtype=np.float32).reshape(12, 2, 1)
+    weights = np.full((20, 1), -4.0, np.float32)
+    weights[0] = 4.0
+    config = InterviewConfig(num_questions=10)
+    static = {"choice": ChoiceConfig(), "config": config}
+    told = jax.random.key(0), basis, inputs, inputs, weights, jnp.int32(20)
+    means = {
+        dealt: np.asarray(questions._ask_simulated(*told, dealt=dealt, **static).mean)[:, -1, 0]
+        for dealt in (False, True)
+    }
+    assert means[False][0] > 0.5
+    assert means[True][0] < 0
+    assert means[True].max() < 0.5
 
 
 def test_diagnostics_are_in_the_report():

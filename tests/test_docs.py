@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -71,3 +72,24 @@ def test_tutorials_are_listed():
     index = (DOCS / "tutorials" / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^(\w+)$", index, re.M))
     assert {path.stem for path in (DOCS / "tutorials").glob("*.md")} - {"index"} <= listed
+
+
+@pytest.mark.slow
+def test_no_page_of_the_site_scrolls_sideways_on_a_phone():
+    site = DOCS / "_build" / "html"
+    chromium = shutil.which("chromium")
+    if not (site / "index.html").is_file() or chromium is None:
+        pytest.skip("there is no built site (make docs), or no Chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        wide = []
+        for path in sorted(site.rglob("*.html")):
+            page.goto(path.as_uri())
+            sizes = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            scroll, client = page.evaluate(sizes)
+            if scroll > client:
+                wide.append(f"{path.relative_to(site)}: {scroll} > {client}")
+        browser.close()
+    assert wide == []

@@ -19,7 +19,7 @@ from prefjax.serve import (
     verl_reward,
 )
 from prefjax.serve.batching import Batcher
-from prefjax.serve.service import RankRequest
+from prefjax.serve.ranking import RankRequest
 from prefjax.serve.store import ConflictError
 
 POOL = [{"prompt": prompt, "candidates": RESPONSES} for prompt in PROMPTS]

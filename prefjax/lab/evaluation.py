@@ -53,11 +53,13 @@ MOST_OF_IT = 0.8
 """Part of the gain that is called most of it."""
 CONTROLS = ("wrong-user", "shuffled-users")
 REVERSED = "reversed-answers"
+CALIBRATED = 0.9, 1.1
+"""Slopes of recalibration that are called calibrated."""
 PAYS, LITTLE, NOT = "pays", "pays a little or cannot tell", "does not pay"
 
 
 class Gain(NamedTuple):
-    """A gain in AUC over the population after some answers, with its 95 % interval."""
+    """A gain in AUC over the population, or a slope, after some answers; with a 95 % interval."""
 
     num_answers: int
     value: float
@@ -76,6 +78,8 @@ class Evaluation(NamedTuple):
         gains: Of the first family, by number of answers.
         controls: Gain of each null at the number of answers of the verdict.
         auc: AUC of the population, and of the person after the answers of the verdict.
+        calibration: Slope of the label on the predicted logit by number of answers; 1 is
+            calibrated.
         first_told: Fewest answers after which the lower limit of the gain is above 0; None if none.
         most_of_it: Fewest answers with ``MOST_OF_IT`` of the gain; None where nothing is gained.
         hurt: Share of people whose AUC is below that of the population after the answers of the
@@ -95,6 +99,7 @@ class Evaluation(NamedTuple):
     gains: Sequence[Gain]
     controls: Mapping[str, Gain]
     auc: tuple[float, float]
+    calibration: Sequence[Gain]
     first_told: int | None
     most_of_it: int | None
     hurt: tuple[float, float]
@@ -184,6 +189,11 @@ def judge(
         (values[metric, None, 0], values[metric, None, at])
         for metric in ("auc_user", "worst_decile")
     )
+    slopes = [
+        Gain(row["num_answers"], row["value"], row["low"], row["high"])
+        for row in own
+        if row["metric"] == "calibration_slope"
+    ]
     verdict = PAYS if final.low >= WORTH else NOT if final.high < WORTH else LITTLE
     told = [gain.num_answers for gain in gains if gain.num_answers and gain.low > 0]
     enough = [g.num_answers for g in gains if g.num_answers and g.value >= MOST_OF_IT * final.value]
@@ -192,6 +202,7 @@ def judge(
         gains=gains,
         controls=controls,
         auc=auc,
+        calibration=slopes,
         first_told=min(told) if told else None,
         most_of_it=min(enough) if enough and final.low > 0 else None,
         hurt=(values["hurt_rate", None, at], values["hurt_rate", "wrong-user", at]),
@@ -236,6 +247,9 @@ def describe(found: Evaluation) -> str:
         f"without answers {found.worst[0]:.3f}. Reversed answers change {found.flipped:.0%} of the "
         f"right predictions. The accuracy is {found.accuracy:.3f}; {ceiling}."
     )
+    slope = next((slope for slope in found.calibration if slope.num_answers == at), None)
+    if slope is not None:
+        lines.append(_believed(slope))
     alarms = [
         f"{name.replace('-', ' ')} {gain}"
         for name, gain in found.controls.items()
@@ -250,6 +264,16 @@ def describe(found: Evaluation) -> str:
         shown = "; ".join(f"{name.replace('-', ' ')} {g}" for name, g in found.controls.items())
         lines.append(f"The controls gain nothing of it: {shown}.")
     return "\n".join(lines)
+
+
+def _believed(slope: Gain) -> str:
+    """How far the probabilities can be believed, in words."""
+    told = f"slope {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] after "
+    told += f"{_count(slope.num_answers)}, 1 is calibrated"
+    if slope.low <= CALIBRATED[1] and slope.high >= CALIBRATED[0]:
+        return f"The predicted probabilities can be taken as they are ({told})."
+    which = "too cautious" if slope.value > 1 else "too sure"
+    return f"The predicted probabilities are {which} ({told})."
 
 
 def protocol_in_words(record: NamedSet) -> str:

@@ -28,6 +28,7 @@ from prefjax.numerics import logit_shrinkage, positive_inverse, precision
 from prefjax.types import Array, Gaussian, Mixture, Population
 
 
+@partial(jax.jit, static_argnames="config")
 def solve_under(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],

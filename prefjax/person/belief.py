@@ -13,6 +13,7 @@ from prefjax import logistic
 from prefjax.logistic import Solver
 from prefjax.person import laplace
 from prefjax.person.answers import LoggedChoice
+from prefjax.person.inference import infer
 from prefjax.person.items import bucket, pad_rows
 from prefjax.types import Array, FeatureGap, Gaussian, Population
 
@@ -22,16 +23,9 @@ SMALLEST = 64
 
 @partial(jax.jit, static_argnames="solver")
 def _solve(rows, prior, posterior_scale, solver):
-    fit = logistic.solve_under(
-        rows[:, :-4],
-        rows[:, -2],
-        rows[:, -1],
-        prior=prior,
-        offset=rows[:, -4],
-        variance=rows[:, -3],
-        posterior_scale=posterior_scale,
-        config=solver,
-    )
+    gap = FeatureGap(rows[:, :-4], rows[:, -4], rows[:, -3])
+    settings = {"posterior_scale": posterior_scale, "config": solver}
+    fit = infer(gap, rows[:, -2], rows[:, -1], prior=prior, **settings)
     return fit, laplace.posterior(fit)
 
 

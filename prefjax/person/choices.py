@@ -21,8 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax import logistic
 from prefjax.logistic import LogisticFit, Solver, softmax
-from prefjax.numerics import precision
-from prefjax.types import Array, Gaussian
+from prefjax.types import Array, Gaussian, Population
 
 
 def adapt_choices(
@@ -32,7 +31,7 @@ def adapt_choices(
     mask: Bool[Array, "user choice shown"],
     sample_weight: Float[Array, "user choice"],
     *,
-    prior: Gaussian,
+    prior: Population,
     posterior_scale: Float[Array, ""] | float = 1.0,
     config: Solver = logistic.GAUSSIAN,
 ) -> LogisticFit:
@@ -52,9 +51,8 @@ def adapt_choices(
         A ``LogisticFit`` with a leading user axis; users without choices have the prior mean.
     """
     solve = partial(
-        logistic.fit_choices,
-        mean=prior.mean,
-        precision=precision(prior),
+        logistic.fit_choices_under,
+        prior=prior,
         posterior_scale=posterior_scale,
         config=config,
     )

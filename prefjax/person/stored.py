@@ -96,12 +96,8 @@ def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
         items = reader(pair, [shown.prompt or ""] * len(pair))
     else:
         items = reader(joined(pair, np.stack))
-    parts = [np.asarray(part) for part in items if part is not None]
-    if len(pair) == 2:
-        parts = [part[:1] - part[1:] for part in parts]
-    features, utility, *spread = (part[0] for part in parts)
-    variance = np.asarray(np.square(spread[0]).sum() if spread else 0, np.float32)
-    return FeatureGap(features, utility, variance)
+    first, *second = (items.at(place) for place in range(len(pair)))
+    return first.gap_to(*second)
 
 
 def choice_of(

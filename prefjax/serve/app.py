@@ -29,8 +29,9 @@ from starlette.routing import Route as WebRoute
 from prefjax.model import PreferenceModel
 from prefjax.serve.batching import TextBatcher
 from prefjax.serve.description import describe_api
+from prefjax.serve.known_people import UnreadablePersonError
 from prefjax.serve.routes import ROUTES, Route, Server
-from prefjax.serve.service import PeopleService, StaleQuestionError, UnreadablePersonError
+from prefjax.serve.service import PeopleService, StaleQuestionError
 from prefjax.serve.store import (
     ConflictError,
     ExistingPersonError,

@@ -142,7 +142,9 @@ def measure(
             )
             if states is None:
                 continue
-            results[rule, control] = scores_of(family, params, states, case, num_answers)
+            results[rule, control] = scores_of(
+                family, params, states, case, num_answers, keep_logits=control == ""
+            )
             if control == "" and "wrong-user" in controls:
                 wrong = another(states, case.num_users)
                 results[rule, "wrong-user"] = scores_of(family, params, wrong, case, num_answers)
@@ -167,6 +169,7 @@ def measure(
     about = {
         "config_grid": tuned,
         "config": repr(config),
+        "votes": bool(cases.outer.votes),
         "diagnostics": {name: float(value) for name, value in diagnostics.items()},
     }
     return results, about

@@ -37,6 +37,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
             _differences(some, number),
+            *_calibration(some),
             *_diagnostics([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
         ]
     failed = [cell for cell in cells if "error" in cell.about]
@@ -77,6 +78,11 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     wanted = [row for row in rows if row["metric"] == "auc_user" and row["control"] is None]
+    return _by_number(wanted, "{value:.3f} ± {half:.3f}")
+
+
+def _by_number(wanted: Sequence[Mapping[str, Any]], form: str) -> str:
+    """A table of methods by numbers of answers."""
     numbers = sorted({row["num_answers"] for row in wanted})
     lines = [
         "| method | people | " + " | ".join(map(str, numbers)) + " |",
@@ -85,7 +91,7 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     at = {(_name(row), row["num_answers"]): row for row in wanted}
     for name in dict.fromkeys(map(_name, wanted)):
         some = [at[name, number] for number in numbers]
-        cells = (f"{row['value']:.3f} ± {(row['high'] - row['low']) / 2:.3f}" for row in some)
+        cells = (form.format(**row, half=(row["high"] - row["low"]) / 2) for row in some)
         people = max(row["num_users"] for row in some)
         lines.append(f"| {name} | {people} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -153,6 +159,20 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def _calibration(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Slopes of recalibration by number of answers; nothing where no logits were kept."""
+    parts = []
+    for name, said in (
+        ("slope", "Calibration: slope of the label on the logit by number of answers. 1 is "
+         "calibrated, above it predictions are too cautious, below it too sure."),
+        ("intercept", "The intercept of the same: above 0 people are more often for than said."),
+    ):  # fmt: skip
+        wanted = [row for row in rows if row["metric"] == f"calibration_{name}"]
+        if any(row["value"] for row in wanted):
+            parts += [said, _by_number(wanted, "{value:.2f} [{low:.2f}, {high:.2f}]")]
+    return parts
 
 
 COLLAPSED = {

@@ -65,6 +65,8 @@ class SimulatedPeople(NamedTuple):
         attributes: What the judge measures in every response.
         weights: True weights of every new person.
         choice: Noise of their answers.
+        dealt: Whether each question to a person is answered by a random one of them, as in the
+            null of shuffled users.
     """
 
     dataset: Dataset
@@ -73,6 +75,7 @@ class SimulatedPeople(NamedTuple):
     attributes: Float[np.ndarray, "response attribute"]
     weights: Float[np.ndarray, "user attribute"]
     choice: ChoiceConfig
+    dealt: bool = False
 
 
 def simulated_people(world: World, new_users: Array) -> SimulatedPeople:

@@ -20,6 +20,7 @@ of .1, which is its value.
 References:
     R. T. Rockafellar and S. Uryasev, "Optimization of conditional value-at-risk", Journal of Risk 2
     (2000), for the worst decile. PREFDISCO for the hurt rate.
+    calibration_slope, calibration_intercept    see `prefjax.lab.compare.calibration`
 """
 
 from collections import defaultdict
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from prefjax.lab.compare.calibration import calibration_rows
 from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.scoring import Measured
 from prefjax.lab.compare.store import Cell
@@ -102,6 +104,9 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
             interval = interval_of("ceiling", np.array(ceilings))
             one = row(method, dataset, "ceiling", interval, encoder=encoder)
             rows.append({**one, "num_users": len({u for c in group for u in c.users.tolist()})})
+        for questions in dict.fromkeys(rule for rule, control in kinds if control == ""):
+            told = {"drawn_anew": dataset in DRAWN_ANEW, "columns": {"encoder": encoder}}
+            rows += calibration_rows(group, questions, num_answers, **told)
     return rows
 
 
