@@ -251,3 +251,35 @@ def test_a_question_with_two_is_the_best_pair_and_one_with_four_tells_much():
     assert gain(four) > np.quantile(gains, 0.8)
     with pytest.raises(ValueError, match="8 of 7 responses"):
         someone.ask_choice(pool, num_shown=8)
+
+
+@pytest.mark.slow
+def test_intervals_of_planted_people_cover_under_the_choice_and_not_under_its_pairs():
+    """300 simulated people, 40 choices of one among four, base rewards known."""
+    rng = np.random.default_rng(0)
+    users, factors = 300, 6
+    weights = rng.normal(size=(users, factors))
+    size = (users, 40, 4)
+    features = 2 * rng.normal(size=(*size, factors)).astype(np.float32) / np.sqrt(factors)
+    offset = 0.5 * rng.normal(size=size).astype(np.float32)
+    reward = np.einsum("uckj,uj->uck", features, weights) + offset + rng.gumbel(size=size)
+    label = np.eye(4, dtype=np.float32)[reward.argmax(axis=-1)]
+    prior = Gaussian(jnp.zeros(factors), jnp.eye(factors))
+    ones = np.ones(size[:2], np.float32)
+    chosen = jax.jit(lambda *told: person.adapt_choices(*told, prior=prior))(
+        features, offset, label, np.ones(size, bool), ones
+    )
+    order = np.argsort(-label, axis=-1, kind="stable")  # the chosen first
+    features = np.take_along_axis(features, order[..., None], axis=2)
+    offset = np.take_along_axis(offset, order, axis=2)
+    gap = (features[:, :, :1] - features[:, :, 1:]).reshape(users, -1, factors)
+    shared = (offset[:, :, :1] - offset[:, :, 1:]).reshape(users, -1)
+    ones = np.ones(shared.shape, np.float32)
+    pairs = jax.jit(lambda *told: person.adapt(*told, prior=prior))(gap, shared, ones, ones)
+
+    def coverage(fit):
+        deviation = np.sqrt(np.diagonal(np.linalg.inv(fit.hessian), axis1=1, axis2=2))
+        return np.mean(np.abs(fit.weights - weights) < 1.96 * deviation)
+
+    assert 0.93 < coverage(chosen) < 0.97
+    assert coverage(pairs) < 0.90

@@ -78,7 +78,7 @@ def nodes(num_columns: int) -> Float[np.ndarray, "node column"]:
     """
     with warnings.catch_warnings():  # that a part of a sequence is taken
         warnings.simplefilter("ignore", UserWarning)
-        drawn = norm.ppf(qmc.Sobol(num_columns, seed=0).random(NUM_NODES // 2))
+        drawn = norm.ppf(qmc.Sobol(num_columns, rng=0).random(NUM_NODES // 2))
     drawn = drawn / np.sqrt(np.mean(drawn**2, axis=0))
     return np.concatenate([drawn, -drawn])
 

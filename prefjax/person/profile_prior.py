@@ -156,7 +156,8 @@ def _evidence(
     told: _Told, unit: np.ndarray, kernel: np.ndarray, population: Gaussian
 ) -> np.ndarray:
     """Log likelihood of what each person said, up to a term without the prior."""
-    prior_mean, covariance = population.mean + unit @ kernel, np.asarray(population.covariance)
+    center, covariance = np.asarray(population.mean), np.asarray(population.covariance)
+    prior_mean = center + unit @ kernel
     mean, spread = _posterior(told, prior_mean, covariance)
     inverse = np.linalg.inv(covariance)
 
