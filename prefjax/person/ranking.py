@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from prefjax.person import laplace
 from prefjax.person.inference import limits, predict
 from prefjax.person.items import bucket, pad_rows
-from prefjax.types import Gaussian, Items, RewardBasis
+from prefjax.types import Array, Gaussian, Items, RewardBasis
 
 BATCHES = (1, 8, 64)
 """Numbers of lists that are ranked together: few, since each is a program of its own."""
