@@ -5,11 +5,12 @@ PRESET ?= paper
 BENCHMARKS ?= logistic fit elicit align
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 STUDY ?= runs/study
 PORT ?= 8000
 export JAX_PLATFORMS ?= cpu
 
-.PHONY: quickstart study lm test test-slow torture lint bench clean
+.PHONY: quickstart study lm test test-slow test-oldest torture lint bench docs clean
 
 quickstart: $(STAMP)
 	$(VENV)/bin/python -m experiments.quickstart $(PRESET)
@@ -36,19 +37,37 @@ torture: $(STAMP)
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
 	PREFJAX_STUDY_PEOPLE=100 PREFJAX_STUDY_KILLS=20 $(VENV)/bin/python -m pytest tests/test_study_commands.py -k kill
 
+# The core on the oldest versions that pyproject.toml names, in .venv-oldest.
+OLDEST ?= logistic numerics io checkpoint data_io basis_fit model lm_model readme
+test-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+		-e '.[lab]' 'pytest>=8' 'beartype>=0.20' 'hypothesis>=6.100' 'chex>=0.1.91'
+	.venv-oldest/bin/python -m pytest $(OLDEST:%=tests/test_%.py) -m "not slow"
+
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error --pythonpath $(VENV)/bin/python
 
+# The site, into docs/_build/html: tutorials are run, warnings are errors, links are checked.
+docs: $(DOCS_STAMP)
+	$(VENV)/bin/python -m sphinx -b html -q -W --keep-going -j $(WORKERS) docs docs/_build/html -d docs/_build/doctrees
+	$(VENV)/bin/python docs/check_site.py docs/_build/html
+
 bench: $(STAMP)
 	for name in $(BENCHMARKS); do $(VENV)/bin/python -m benchmarks.$$name || exit 1; done
 
 clean:
-	rm -rf $(VENV) .venv-ci .pytest_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .venv-ci .venv-oldest .pytest_cache .ruff_cache build dist *.egg-info docs/_build docs/reference
 	find prefjax tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@

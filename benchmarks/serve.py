@@ -13,7 +13,6 @@ has stopped. ``--rounds 4`` sends 128,000 requests.
 import argparse
 import asyncio
 import base64
-import json
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from benchmarks import timing
 from prefjax.basis.heads import linear_params
@@ -57,7 +57,7 @@ def make_model(num_people: int) -> PreferenceModel:
 
 async def request(reader, writer, method: str, path: str, body: bytes = b"") -> bytes:
     """One request over an open connection; the body of its answer."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: application/json\r\n\r\n"
     writer.write(head.encode() + body)
     await writer.drain()
@@ -74,25 +74,26 @@ def make_requests(kind: str, model: PreferenceModel, count: int, seed: int):
     """(method, path, body, expected rewards) of each request."""
     assert model.encoder is not None
     rng = np.random.default_rng(seed)
+    chosen = rng.choice(WORDS, size=(count * NUM_CANDIDATES, 12))
+    texts = [f"{' '.join(row)} {seed} {place}" for place, row in enumerate(chosen)]
+    table = np.asarray(model.encoder.read(texts, ["What now?"] * len(texts)), "<f4")
+    items = model.items(table)
     made = []
     for number in range(count):
-        user = model.users[int(rng.integers(len(model.users)))]
         one = str(rng.choice(KINDS[:-1])) if kind == "mixed" else kind
+        rows = slice(number * NUM_CANDIDATES, (number + 1) * NUM_CANDIDATES)
         if one == "health":
             made.append(("GET", "/health", b"", None))
             continue
-        chosen = rng.choice(WORDS, size=(NUM_CANDIDATES, 12))
-        texts = [f"{' '.join(row)} {seed} {number} {place}" for place, row in enumerate(chosen)]
-        body: dict[str, Any] = {"prompt": "What now?", "candidates": texts}
-        table = np.asarray(model.encoder.read(texts, ["What now?"] * len(texts)))
+        body: dict[str, Any] = {"prompt": "What now?", "candidates": texts[rows]}
         if one == "embeddings":
-            body = {"candidates": np.round(table.astype(float), 6).tolist()}
+            body = {"candidates": table[rows].tolist()}
         if one == "base64":
-            encoded = (base64.b64encode(row.tobytes()).decode() for row in table)
+            encoded = (base64.b64encode(row.tobytes()).decode() for row in table[rows])
             body = {"candidates": [{"float32": text} for text in encoded]}
-        items = model.items(table)
-        expected = items.features @ model.people.mean[int(user[1:])] + items.utility
-        made.append(("POST", f"/people/{user}/rank", json.dumps(body).encode(), expected))
+        person = int(rng.integers(len(model.users)))
+        expected = items.features[rows] @ model.people.mean[person] + items.utility[rows]
+        made.append(("POST", f"/people/w{person}/rank", orjson.dumps(body), expected))
     return made
 
 
@@ -120,7 +121,7 @@ async def drive(port: int, batches) -> tuple[list[float], float]:
     assert len(answers) == sum(map(len, batches))
     for content, expected in answers:
         if expected is not None:
-            found = np.array(json.loads(content)["reward"])
+            found = np.array(orjson.loads(content)["reward"])
             np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     return seconds, whole
 

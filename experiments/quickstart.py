@@ -18,7 +18,8 @@ writes its own texts and draws its own people. Side by side, on the same rows:
     pref         the default: learned penalties and posterior scale, population prior
 
 each with random and with D-optimal questions; the controls ``wrong-user`` (another new person's
-weights) and ``shuffled-users`` (training answers dealt out to random people); and as the ceiling
+weights) and ``shuffled-users`` (training answers, and answers to every question under either rule,
+dealt out to random people); and as the ceiling
 ``oracle``, the true weights on the true attributes. Intervals are Student's t over people.
 
 ``win_rate`` is how often the simulated judge prefers the best of sixteen answers to a new prompt,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from prefjax.model import Person, PreferenceModel, compare_encoders, fit, load
     from prefjax.types import BASELINE, Comparisons
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "BASELINE": "types",

@@ -81,6 +81,27 @@ class Comparisons(NamedTuple):
     sample_weight: Float[Array, " pair"]
 
 
+class Choices(NamedTuple):
+    """Flat table of choices of one among several that were shown, one row each.
+
+    A choice is one observation: ``log softmax`` of the rewards of what was shown. `Comparisons` are
+    choices among two. `prefjax.data.choices` makes them of rankings and of pairs.
+
+    Attributes:
+        user: User index of the choice, in ``[0, num_users)``.
+        shown: Response indices, each in ``[0, num_responses)`` or ``BASELINE``, whose reward is 0.
+        label: Probability that each is the chosen one: one-hot, or less sure; sums to 1.
+        mask: False where nothing is shown; choices may show different numbers.
+        sample_weight: Non-negative weight of the choice.
+    """
+
+    user: Int[Array, " choice"]
+    shown: Int[Array, "choice shown"]
+    label: Float[Array, "choice shown"]
+    mask: Bool[Array, "choice shown"]
+    sample_weight: Float[Array, " choice"]
+
+
 class UserBatch(NamedTuple):
     """Comparisons grouped by user and padded to one length; the layout for per-user solves.
 
@@ -212,6 +233,35 @@ class Items(NamedTuple):
     features: Float[Array, "response factor"]
     utility: Float[Array, " response"]
     spread: Float[Array, "response column"] | None = None
+
+    def at(self, index: Any) -> "Items":
+        """Some of the responses, or one.
+
+        Args:
+            index: Whatever indexes the leading axes of the fields.
+        """
+        return Items(*(None if part is None else part[index] for part in self))  # pyright: ignore
+
+    def gap_to(self, second: "Items | None" = None) -> "FeatureGap":
+        """These responses minus others, each one its own, with any leading axes that broadcast.
+
+        Args:
+            second: What they are compared with; None is the zero baseline.
+
+        >>> items = Items(np.ones((2, 3)), np.zeros(2), np.array([[2.0], [0.5]]))
+        >>> items.gap_to().variance
+        array([4.  , 0.25])
+        """
+        if second is None:
+            features, offset, spread = self
+        else:
+            features = self.features - second.features
+            offset, spread = self.utility - second.utility, None
+            if self.spread is not None and second.spread is not None:
+                spread = self.spread - second.spread
+        if spread is None:
+            return FeatureGap(features, offset, np.zeros(np.shape(offset), np.float32))
+        return FeatureGap(features, offset, (spread**2).sum(axis=-1))
 
 
 class FeatureGap(NamedTuple):

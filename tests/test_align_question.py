@@ -1,5 +1,7 @@
 """The question pair of section 4.2: exact over a pool, and never worse with generated responses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from prefjax.align import question_pair, steering_weights
 from prefjax.person import RULES
-from prefjax.types import Gaussian
+from prefjax.types import Gaussian, Items
 
 J, SIZE = 3, 8
 
@@ -20,16 +22,16 @@ def make_problem(seed):
     return belief, features, jax.random.normal(keys[3], (SIZE,)), keys[4]
 
 
-_pair = jax.jit(lambda key, belief, f, t, g: question_pair(key, belief, f, t, g, rule=RULES["eq8"]))
+_pair = jax.jit(partial(question_pair, rule=RULES["eq8"]))
 
 
 def test_generated_responses_are_accepted_only_above_the_best_pair_of_the_pool():
     accepted = []
     for seed in range(10):
         belief, features, utility, key = make_problem(seed)
-        new = (0.3 + 0.7 * (seed % 2)) * jax.random.normal(key, (4, J)), jnp.zeros(4)
-        got = _pair(key, belief, features, utility, new)
-        every = np.concatenate([features, new[0]])
+        new = Items((0.3 + 0.7 * (seed % 2)) * jax.random.normal(key, (4, J)), jnp.zeros(4))
+        got = _pair(key, belief, Items(features, utility), new)
+        every = np.concatenate([features, new.features])
 
         def score(a, b, every=every, belief=belief):
             gap = every[a] - every[b]

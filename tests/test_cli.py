@@ -14,6 +14,7 @@ import prefjax
 from prefjax import cli
 from prefjax.cli import _main
 from prefjax.lab import evaluation
+from prefjax.serve import PeopleService, PeopleStore
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,24 @@ def test_an_interview_is_kept_after_every_answer_and_goes_on(folder, tmp_path, m
     assert "4 answers in" in capsys.readouterr().out
 
 
+def test_an_interview_that_was_begun_otherwise_is_not_gone_on_with(
+    folder, tmp_path, monkeypatch, capsys
+):
+    argv = ["ask", str(folder / "model"), str(folder / "pool.jsonl")]
+    argv += ["--person", str(tmp_path / "ann.json"), "--questions", "3"]
+    type_in(monkeypatch, "1\nq\n")
+    assert cli.main([*argv, "--rule", "random", "--seed", "3"]) == 0
+    for more, message in (
+        (["--rule", "d_optimal"], "was begun with rule 'random', not 'd_optimal'"),
+        (["--seed", "4"], "was begun with seed 3, not 4: leave out --seed"),
+        (["--user", "w1"], "was begun with user None, not 'w1'"),
+    ):
+        assert cli.main([*argv, *more]) == 1
+        assert message in capsys.readouterr().err
+    type_in(monkeypatch, "q\n")
+    assert cli.main([*argv, "--rule", "random", "--seed", "3"]) == 0
+
+
 def test_an_interview_ends_where_the_pool_does(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "two.txt").write_text("Tea.\nCoffee.\n")
     type_in(monkeypatch, "1\n")
@@ -155,6 +174,25 @@ def test_score_is_that_of_the_library(folder, tmp_path, capsys, suffix):
         value, spread = model.person(f"w{row}").reward(PROMPTS[0], text)
         assert float(reward) == pytest.approx(value, abs=1e-5)
         assert float(deviation) == pytest.approx(spread, abs=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
+def test_answers_of_a_servers_people_are_a_table_that_fit_reads(tmp_path, capsys, suffix):
+    with PeopleStore(tmp_path / "people") as store:
+        service = PeopleService(make_model(), store)
+        service.create("ann")
+        service.ask("ann", ("Tea?", ["Yes.", "No."]))
+        service.tell("ann", 1.0)
+        service.observe("w1", "Tea?", "Yes.", "Never!", 0.5)
+        service.observe("w1", None, np.zeros(128, np.float32), None, 1.0)
+    out = tmp_path / f"answers{suffix}"
+    assert cli.main(["people", str(tmp_path / "people"), str(out)]) == 0
+    assert "2 answers of 2 people; 1 about embeddings are left out" in capsys.readouterr().out
+    data = prefjax.data.read(out)
+    assert list(data.users) == ["ann", "w1"]
+    assert sorted(data.comparisons.label.tolist()) == [0.5, 1.0]
+    assert cli.main(["people", str(tmp_path / "nobody"), str(out)]) == 1
+    assert "there is no file" in capsys.readouterr().err
 
 
 def test_convert_there_and_back(folder, tmp_path, capsys):

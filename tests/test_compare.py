@@ -5,20 +5,24 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import compare as command
 from prefjax import basis, families
 from prefjax.basis import rows as layout
+from prefjax.basis.heads import linear_params
 from prefjax.data import split_new_prompts
-from prefjax.data.attributes import WorldConfig
+from prefjax.data.attributes import ChoiceConfig, WorldConfig
 from prefjax.lab import compare
+from prefjax.lab.compare import questions
 from prefjax.lab.compare._measure import another, strongest
 from prefjax.lab.compare.cases import shuffle_labels, shuffle_users
 from prefjax.lab.compare.cells import LENGTH_ONLY
 from prefjax.lab.compare.store import cell_path
-from prefjax.types import BASELINE, Comparisons
+from prefjax.person import InterviewConfig
+from prefjax.types import BASELINE, Comparisons, Gaussian, RewardBasis
 
 SMALL = WorldConfig(num_prompts=12, responses_per_prompt=4, pairs_per_prompt=6, pairs_per_user=40)
 OWN = "random", ""
@@ -227,6 +231,89 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
 
 
+def test_hurt_people_and_the_worst_tenth_are_counted_by_person():
+    rng = np.random.default_rng(0)
+    before, after = rng.uniform(0.4, 0.9, (2, 50))
+    after[7] = before[7] = np.nan
+    scores = {OWN: compare.Measured(np.stack([before, after]), np.zeros((2, 50)))}
+    cells = [compare.Cell("d", "e", 0, "pref", np.arange(50), scores, {"ceiling": 0.9})]
+    rows = {(row["metric"], row["num_answers"]): row for row in compare.tidy_rows(cells, (0, 5))}
+    assert rows["hurt_rate", 0]["value"] == 0
+    np.testing.assert_allclose(rows["hurt_rate", 5]["value"], np.sum(after < before) / 49)
+    assert rows["ceiling", None]["value"] == 0.9
+    kept = np.sort(after[~np.isnan(after)])
+    quantile = np.quantile(kept, 0.1)
+    # 4.9 of 49 people are a tenth, the fifth in part, at the quantile itself.
+    below = kept[kept < quantile]
+    exact = (below.sum() + (4.9 - len(below)) * quantile) / 4.9
+    np.testing.assert_allclose(rows["worst_decile", 5]["value"], exact)
+    assert rows["worst_decile", 5]["low"] < exact < rows["worst_decile", 5]["high"]
+
+
+def test_reversed_answers_change_what_was_learned_of_a_person_only():
+    numbers, names = (0, 20), ("bradley-terry", compare.as_given(families.get_family("pref-map")))
+    told = {"dataset": "planted", "controls": ("reversed-answers",)}
+    source = compare.make_planted(compare.PlantedConfig(num_users=40, num_prompts=8), 0).source
+    shared, personal = (
+        cell.scores["random", "reversed-answers"].flip_rate
+        for cell in compare.run_families(names, [source], [0], numbers, **told)
+    )
+    assert np.nanmax(shared) == 0
+    assert np.nanmax(personal[0]) == 0
+    assert np.nanmean(personal[1]) > 0.2
+
+
+def test_nobody_is_right_more_often_than_the_true_weights_of_simulated_people():
+    source = world(0)
+    assert 0.7 < source.ceiling < 1
+    assert np.isnan(small("", "", 0).ceiling)
+
+
+def test_calibration_is_read_from_the_logits_of_all_draws():
+    rng = np.random.default_rng(0)
+
+    def cell(seed):
+        logit = rng.normal(size=(2, 30, 20))
+        label = (rng.random((30, 20)) < 1 / (1 + np.exp(-2 * logit[1]))).astype(float)
+        label[:, 15:] = np.nan
+        auc = np.full((2, 30), 0.6)
+        own = compare.Measured(auc, np.zeros((2, 30)), logit=logit, label=label)
+        return compare.Cell("d", "e", seed, "pref", np.arange(30), {OWN: own}, {})
+
+    cells = [cell(0), cell(1)]
+    rows = compare.tidy_rows(cells, (0, 5))
+    found = {row["num_answers"]: row for row in rows if row["metric"] == "calibration_slope"}
+    assert found[5]["low"] < 2 < found[5]["high"]
+    assert found[5]["num_users"] == 30
+    assert abs(found[0]["value"]) < 0.3
+    said = compare.report(rows, cells, 5)
+    assert "slope of the label on the logit" in said
+    assert "intercept" not in said
+
+
+def test_a_null_of_shuffled_users_asks_others():
+    """One person against the rest: dealt out, the answers are those of the rest."""
+    basis = RewardBasis(
+        linear_params(np.eye(1, 2, dtype=np.float32)),
+        Gaussian(np.zeros(1, np.float32), np.eye(1, dtype=np.float32)),
+        np.float32(1),
+    )
+    half = np.linspace(0.5, 2, 12, dtype=np.float32)
+    inputs = np.stack([-half, half], axis=1)[:, :, None]
+    weights = np.full((20, 1), -4.0, np.float32)
+    weights[0] = 4.0
+    config = InterviewConfig(num_questions=10)
+    static = {"choice": ChoiceConfig(), "config": config}
+    told = jax.random.key(0), basis, inputs, inputs, weights, jnp.int32(20)
+    means = {
+        dealt: np.asarray(questions._ask_simulated(*told, dealt=dealt, **static).mean)[:, -1, 0]
+        for dealt in (False, True)
+    }
+    assert means[False][0] > 0.5
+    assert means[True][0] < 0
+    assert means[True].max() < 0.5
+
+
 def test_diagnostics_are_in_the_report():
     def cell(seed, rank):
         scores = {OWN: compare.Measured(np.array([[0.5, 0.6]]), np.zeros((1, 2)))}
@@ -265,7 +352,10 @@ def test_the_command_lists_what_can_be_compared(capsys):
     printed = capsys.readouterr().out
     assert "pref-map" in printed
     assert "ukpconvarg" in printed
-    assert "controls: wrong-user, shuffled-users, shuffled-labels, length-only" in printed
+    assert (
+        "controls: wrong-user, shuffled-users, shuffled-labels, reversed-answers, length-only"
+        in printed
+    )
     with pytest.raises(SystemExit, match="bradley-terry"):
         command.main(["smoke", "--families", "prefs"])
 

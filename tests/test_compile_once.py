@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import prefjax
-from prefjax import person
+from prefjax import logistic, person
 from prefjax.basis import EMConfig, SearchConfig, fit_block, make_problem
 from prefjax.person import ridge_prior
-from prefjax.types import Comparisons, Penalties
+from prefjax.types import Comparisons, FeatureGap, Gaussian, Penalties
 
 USERS, RESPONSES, INPUTS = 12, 24, 5
 CONFIG = EMConfig(num_factors=2, max_steps=5)
@@ -79,7 +79,28 @@ def test_fits_at_given_penalties_and_of_new_people():
     def run(seed):
         penalties = Penalties(1.0 + seed, 2.0, 1.0)
         fit_block(jax.random.key(seed), problem, penalties, config=CONFIG)
-        person.adapt_checked(features, flat, flat + seed, flat + 1, prior=ridge_prior(2, 1.0))
+        gap = FeatureGap(features, flat)
+        person.adapt_checked(gap, flat + seed, flat + 1, prior=ridge_prior(2, 1.0))
+
+    run(0)
+    with no_compilation():
+        run(1)
+
+
+def test_one_person_from_the_host():
+    """Every public solve and every question of one person, by hand."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(5, 2)).astype(np.float32)
+    prior = Gaussian(np.zeros(2, np.float32), np.eye(2, dtype=np.float32))
+    ones = np.ones(5, np.float32)
+
+    def run(seed):
+        rows = features + np.float32(seed), ones, ones
+        known = {"mean": prior.mean, "precision": prior.covariance}
+        logistic.fit(*rows, **known)
+        logistic.fit_gaussian(*rows, **known, offset=ones, variance=ones)
+        logistic.solve(*rows, **known)
+        logistic.solve(*rows, **known, config=logistic.DEFAULT)
 
     run(0)
     with no_compilation():

@@ -13,13 +13,11 @@ from prefjax.data import SETS, load_split
 from prefjax.data.audit import audit_split
 from prefjax.data.published import PublishedConfig, split_published
 from prefjax.data.sets import (
-    arena_personalized,
     chatbot_arena,
     collective_alignment,
     community_alignment,
     multipref,
     personalllm,
-    prism_personalized,
     wimhf,
 )
 
@@ -84,15 +82,15 @@ def personal(person, talk, split, *, turns=1, flip=False, better="good", worse="
     }
 
 
-@pytest.mark.parametrize("module", [prism_personalized, arena_personalized])
-def test_personal_reward_bench_keeps_its_split_and_its_order(module, tmp_path):
+@pytest.mark.parametrize("name", ["prism_personalized", "arena_personalized"])
+def test_personal_reward_bench_keeps_its_split_and_its_order(name, tmp_path):
     rows = [
         personal(0, 0, "train"),
         personal(0, 0, "train", turns=2, flip=True),
         personal(0, 1, "test", flip=True),
         personal(1, 2, "val"),
     ]
-    data = module.load(write_rows(tmp_path, "data/train-00000.parquet", rows))
+    data = SETS[name].load(write_rows(tmp_path, "data/train-00000.parquet", rows))
     assert said(data) == [
         ("user0", "Question of talk 0?", "good 0", "bad 0", 1, 1),
         (
@@ -119,12 +117,12 @@ def test_files_named_after_parts_are_the_split_where_no_column_says_it(tmp_path)
         row = personal(0, talk, "")
         del row["split"], row["flip"]
         write_rows(tmp_path, f"{part}-0.jsonl", [row])
-    data = prism_personalized.load(tmp_path)
+    data = SETS["prism_personalized"].load(tmp_path)
     assert data.meta["split"] == ["test", "train"]
     row["user_id"] = None
     write_rows(tmp_path, "train-0.jsonl", [row])
     with pytest.raises(ValueError, match=r"user has no value in train-0\.jsonl line 1"):
-        prism_personalized.load(tmp_path)
+        SETS["prism_personalized"].load(tmp_path)
 
 
 def rows_of_many(by_people):
@@ -161,7 +159,7 @@ def test_a_published_split_is_kept(by_people, tmp_path):
 def test_rows_whose_conversation_is_tested_leave_a_published_split(tmp_path):
     rows = rows_of_many(False)
     rows[0]["conversation_id"] = rows[3]["conversation_id"]
-    data = prism_personalized.load(write_rows(tmp_path, "rows.jsonl", rows))
+    data = SETS["prism_personalized"].load(write_rows(tmp_path, "rows.jsonl", rows))
     split = split_published(data, PublishedConfig())
     assert split.num_mixed == 1
     assert len(split.test.user) == 4
@@ -395,9 +393,9 @@ def test_simulated_people_follow_their_mixture_of_reward_models(tmp_path):
 
 @pytest.mark.parametrize("name", NEW)
 def test_a_record_says_how_it_is_divided_and_is_in_the_readme(name):
-    from test_readme import README
+    from test_readme import PAGES
 
     record = SETS[name]
     assert record.on_hub
     assert record.source.startswith("Hugging Face hub ")
-    assert f"| `{name}` |" in README
+    assert f"| `{name}` |" in PAGES["howto/public_data.md"]

@@ -32,8 +32,7 @@ def answers_of(world, user, num):
     rows = world.split.calibration
     own = np.flatnonzero(rows.user == user)[:num]
     first, second = rows.first[own], rows.second[own]
-    axes = world.axes
-    return axes.gap(first, second), axes.offset(first, second), np.asarray(rows.label)[own]
+    return world.axes.pair_gap(first, second), np.asarray(rows.label)[own]
 
 
 def test_a_person_moves_from_the_population_with_every_answer(world):
@@ -43,7 +42,7 @@ def test_a_person_moves_from_the_population_with_every_answer(world):
     np.testing.assert_allclose(standing.high[0] - standing.low[0], 2 * card.LIMIT, rtol=1e-3)
     width = standing.high - standing.low
     assert (width[-1] < width[0]).all()
-    again = interpret.follow_answers(world.axes, *(x[:5] for x in answers_of(world, 0, 12)))
+    again = interpret.follow_answers(world.axes, *answers_of(world, 0, 5))
     np.testing.assert_allclose(again.mean, standing.mean[:6], atol=1e-4)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from prefjax import metrics
@@ -280,3 +281,45 @@ def test_bootstrap_of_users_covers_and_leaves_out_missing_ones():
     deleted = metrics.cluster_bootstrap(jax.random.key(0), users[~np.isnan(users)])
     np.testing.assert_array_equal(alone, deleted)
     assert alone.num == 200
+
+
+def test_recalibration_is_a_logistic_regression_with_intervals_over_people():
+    rng = np.random.default_rng(0)
+    logit, user = 2 * rng.normal(size=4000), np.repeat(np.arange(100), 40)
+    label = (rng.random(4000) < 1 / (1 + np.exp(-(0.3 + 0.7 * logit)))).astype(float)
+    found = metrics.recalibrate(logit, label, user, mirrored=False)
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8)
+    model.fit(logit[:, None], label)
+    np.testing.assert_allclose(found.slope.value, model.coef_[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(found.intercept.value, model.intercept_[0], rtol=1e-3)
+    assert found.slope.low < 0.7 < found.slope.high
+    assert found.intercept.low < 0.3 < found.intercept.high
+    # A person's rows said twice are no more people; the rows of others change nothing.
+    twice = [np.concatenate([x, x]) for x in (logit, label, user)]
+    again = metrics.recalibrate(*twice, mirrored=False)
+    np.testing.assert_allclose(again.slope, found.slope, rtol=1e-4)
+    # The order of a pair is arbitrary: the mirror of a row is the row.
+    flip = np.where(rng.random(4000) < 0.5, -1.0, 1.0)
+    mirror = metrics.recalibrate(flip * logit, np.where(flip < 0, 1 - label, label), user)
+    plain = metrics.recalibrate(logit, label, user)
+    np.testing.assert_allclose(mirror.slope, plain.slope, rtol=1e-4)
+    assert float(plain.intercept.value) == 0
+    nothing = metrics.recalibrate(np.zeros(6), np.ones(6), np.arange(6))
+    assert np.isnan(nothing.slope.value)
+
+
+def test_intervals_of_a_slope_cover_it():
+    """Each person is too sure or too cautious in the own way, so that rows are not independent."""
+    rng = np.random.default_rng(1)
+
+    def slope_of(num_users):
+        logit = rng.normal(size=(num_users, 20))
+        own = np.exp(0.5 * rng.normal(size=(num_users, 1)))
+        label = rng.random(logit.shape) < 1 / (1 + np.exp(-own * logit))
+        user = np.repeat(np.arange(num_users), 20)
+        return metrics.recalibrate(logit.ravel(), label.ravel().astype(float), user).slope
+
+    truth = float(slope_of(20_000).value)
+    found = [slope_of(40) for _ in range(200)]
+    inside = np.mean([slope.low < truth < slope.high for slope in found])
+    assert 0.9 <= inside <= 0.99

@@ -165,6 +165,20 @@ def test_no_answers_leave_the_mixture_and_equal_components_are_one(answered):
         chex.assert_trees_all_close(alone.hessian, twice.hessian, rtol=1e-4)
 
 
+@pytest.mark.parametrize("config", [logistic.GAUSSIAN, logistic.DEFAULT])
+def test_choices_of_one_of_two_under_a_mixture_are_the_pairs(answered, config):
+    features, label, weight = answered
+    settings = {"prior": TWO, "variance": 0.5 * weight, "posterior_scale": 0.7, "config": config}
+    pairs = logistic.solve_under(features, label, weight, offset=0.2 * weight, **settings)
+    shown = np.stack([features, np.zeros_like(features), np.full_like(features, 9.0)], axis=1)
+    said = np.stack([label, 1 - label, np.zeros_like(label)], axis=1)
+    mask = np.broadcast_to([True, True, False], said.shape)
+    offset = np.broadcast_to(np.float32([0.2, 0.0, 5.0]), said.shape)
+    choices = logistic.fit_choices_under(shown, said, mask, weight, offset=offset, **settings)
+    chex.assert_trees_all_close(choices.weights, pairs.weights, atol=2e-4)
+    chex.assert_trees_all_close(choices.hessian, pairs.hessian, rtol=2e-3)
+
+
 def test_many_people_under_a_mixture_are_each_by_themselves(answered):
     features, label, weight = answered
     people = np.stack([label, 1 - label, label * 0 + 0.5])

@@ -21,6 +21,14 @@ def test_loss_derivatives_are_the_closed_forms():
     np.testing.assert_allclose(slope, jax.nn.sigmoid(logit) - 0.3, atol=1e-6)
 
 
+@pytest.mark.parametrize("label", [0.0, 0.3, 1.0])
+def test_loss_derivatives_are_right_where_nothing_is_known(label):
+    slope = jax.grad(numerics.softplus_loss)
+    at = jnp.zeros(()), jnp.asarray(label)
+    np.testing.assert_allclose(slope(*at), 0.5 - label, atol=1e-7)
+    np.testing.assert_allclose(jax.grad(slope)(*at), 0.25, atol=1e-7)
+
+
 @pytest.mark.parametrize("size", [1, 6])
 def test_unrolled_solve_equals_a_dense_solve(size):
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 
 from prefjax import logistic, person
 from prefjax.logistic import NewtonConfig, Status
-from prefjax.types import Gaussian, UserBatch
+from prefjax.types import FeatureGap, Gaussian, UserBatch
 
 U, T, J = 5, 8, 2
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ def test_many_users_equal_one_and_no_answers_the_prior():
     features, offset, label, weight = answers()
     for array in (features, offset, label, weight):
         array.setflags(write=False)
-    fits = person.adapt_checked(features, offset, label, weight, prior=PRIOR)
+    fits = person.adapt_checked(FeatureGap(features, offset), label, weight, prior=PRIOR)
     one = logistic.fit_gaussian(
         features[4],
         label[4],
@@ -86,18 +86,15 @@ def test_failures_are_counted_once_or_raise():
     label[1] = features[1, :, 0] > 0
     offset = np.zeros_like(offset)
     flat = person.ridge_prior(J, 1e-12)
+    gap = FeatureGap(features, offset)
     with pytest.warns(RuntimeWarning, match="of 5 users did not converge") as caught:
-        fits = person.adapt_checked(
-            features, offset, label, weight, prior=flat, config=NewtonConfig()
-        )
+        fits = person.adapt_checked(gap, label, weight, prior=flat, config=NewtonConfig())
     assert len(caught) == 1
     assert fits.status[1] == Status.SEPARABLE
     assert np.isfinite(fits.weights).all()
     short = NewtonConfig(max_steps=1)
     with pytest.raises(RuntimeError, match="4 ran out of steps; users 0, 1, 3, 4"):
-        person.adapt_checked(
-            features, offset, label, weight, prior=PRIOR, config=short, strict=True
-        )
+        person.adapt_checked(gap, label, weight, prior=PRIOR, config=short, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +105,16 @@ def test_failures_are_counted_once_or_raise():
         (2, 2.0, "labels must lie in"),
         (2, -1.0, "map them to"),
         (3, -1.0, "weights must be finite and not negative: user 3, answer 1"),
+        (4, np.nan, "variances must be finite and not negative: user 3, answer 1"),
+        (4, -1.0, "variances must be finite and not negative: user 3, answer 1"),
     ],
 )
 def test_bad_input_names_the_row(which, value, message):
-    arrays = answers()
+    features, offset, label, weight = answers()
+    arrays = features, offset, label, weight, np.zeros_like(offset)
     arrays[which][3, 1] = value
     with pytest.raises(ValueError, match=message):
-        person.adapt_checked(*arrays, prior=PRIOR)
+        person.adapt_checked(FeatureGap(features, offset, arrays[4]), label, weight, prior=PRIOR)
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,6 @@ def test_bad_input_names_the_row(which, value, message):
 )
 def test_bad_prior_is_refused(covariance, message):
     prior = Gaussian(jnp.zeros(2), jnp.asarray(covariance))
+    features, offset, label, weight = answers()
     with pytest.raises(ValueError, match=message):
-        person.adapt_checked(*answers(), prior=prior)
+        person.adapt_checked(FeatureGap(features, offset), label, weight, prior=prior)

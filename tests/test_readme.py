@@ -11,7 +11,13 @@ from test_architecture import LAYERS, MODULES
 from prefjax.data import to_rows
 from prefjax.data.attributes import WorldConfig, make_world
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {"README.md": README} | {
+    str(path.relative_to(ROOT / "docs")): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+}
 
 
 def test_the_example_learns_what_the_person_likes(capsys):
@@ -59,12 +65,20 @@ def test_the_packages_are_those_that_exist():
     assert {package for _, package in listed} == present
 
 
-def test_modules_and_data_sets_that_are_named_exist():
-    root = Path(__file__).parent.parent
-    for module in re.findall(r"python -m ([\w.]+)", README):
-        path = root.joinpath(*module.split("."))
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+def test_modules_that_are_named_exist():
+    for page in PAGES.values():
+        for module in re.findall(r"python -m ((?:prefjax|experiments|benchmarks)[\w.]*)", page):
+            path = ROOT.joinpath(*module.split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_data_sets_are_listed():
     from prefjax.data import DATASETS
 
     for name in DATASETS:
-        assert f"| `{name}` |" in README
+        assert f"| `{name}` |" in PAGES["howto/public_data.md"]
+
+
+def test_files_that_are_linked_exist():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target

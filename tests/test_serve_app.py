@@ -19,7 +19,7 @@ from prefjax.serve import (
     verl_reward,
 )
 from prefjax.serve.batching import Batcher
-from prefjax.serve.service import RankRequest
+from prefjax.serve.ranking import RankRequest
 from prefjax.serve.store import ConflictError
 
 POOL = [{"prompt": prompt, "candidates": RESPONSES} for prompt in PROMPTS]
@@ -404,6 +404,21 @@ def test_a_token_is_asked_for_everywhere_but_at_the_door(model, tmp_path):
             assert client.get("/metrics", headers=headers).status_code == 401
         good = {"Authorization": "Bearer secret"}
         assert client.get("/people/w1", headers=good).status_code == 200
+
+
+def test_a_page_of_another_site_reaches_nothing_under_its_own_name(model, tmp_path):
+    config = ServerConfig(hosts=("localhost", "::1"))
+    with TestClient(make_app(model, PeopleStore(tmp_path / "people"), config)) as client:
+        for host, status in (
+            ("localhost", 200),
+            ("LOCALHOST:8765", 200),
+            ("[::1]:8765", 200),
+            ("evil.example", 421),
+            ("localhost.evil.example:8765", 421),
+            ("", 421),
+        ):
+            for path in ("/health", "/people/w1", "/openapi.json"):
+                assert client.get(path, headers={"Host": host}).status_code == status, host
 
 
 def test_numbers_and_description(client):

@@ -22,7 +22,8 @@ from prefjax.serve.server import is_loopback, serve
 KILLS = int(os.environ.get("PREFJAX_SERVER_KILLS", "4"))
 NUM_CLIENTS = 8
 HEAD = (
-    b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n"
 )
 pytestmark = pytest.mark.multiprocess
 
@@ -80,7 +81,7 @@ async def send(port, method, path, body=None):
 async def post(port, path, body, key=None):
     """The status line of the answer."""
     body = orjson.dumps(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: application/json\r\n"
     head += "" if key is None else f"Idempotency-Key: {key}\r\n"
     async with connection(port) as (reader, writer):

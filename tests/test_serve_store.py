@@ -130,6 +130,40 @@ def test_writers_in_threads_lose_nothing(place, store):
         assert [a["turn"] for a in answers if a["by"] == number] == list(range(25))
 
 
+def test_a_database_of_the_first_layout_is_brought_to_this_one(tmp_path):
+    with PeopleStore(tmp_path / "older") as store:
+        start = store.create("w12", {"open": None})
+        store.commit("w12", start, {"open": None}, answer={"label": 1.0})
+    connection = sqlite3.connect(tmp_path / "older")
+    with connection:
+        connection.execute("ALTER TABLE answers DROP COLUMN given")
+        connection.execute("UPDATE layout SET version = 1")
+    connection.close()
+    for _ in range(2):
+        with PeopleStore(tmp_path / "older") as store:
+            version = store.version("w12")
+            store.commit("w12", version, {"open": None}, answer={"label": 0.0})
+    with PeopleStore(tmp_path / "older") as store:
+        assert [answer["label"] for answer in store.read("w12").answers] == [1.0, 0.0, 0.0]
+
+
+def test_servers_that_start_at_once_make_one_database(place):
+    errors = []
+
+    def start():
+        try:
+            PeopleStore(place).close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
 def test_files_that_are_no_database_are_refused(tmp_path):
     (tmp_path / "text").write_text("not a database, and long enough to be taken for one" * 100)
     with pytest.raises(ValueError, match="cannot be opened as a database of people"):
@@ -138,5 +172,5 @@ def test_files_that_are_no_database_are_refused(tmp_path):
     with sqlite3.connect(tmp_path / "newer") as connection:
         connection.execute("UPDATE layout SET version = 99")
     connection.close()
-    with pytest.raises(ValueError, match="has layout 99, this version of prefjax knows 1"):
+    with pytest.raises(ValueError, match="has layout 99, this version of prefjax knows 2"):
         PeopleStore(tmp_path / "newer")

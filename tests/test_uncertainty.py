@@ -8,8 +8,10 @@ from scipy.special import expit
 
 import prefjax
 from prefjax import basis, person
+from prefjax.align import BestOfNConfig, best_of_n_checked
 from prefjax.basis import EMConfig, make_problem, uncertainty
 from prefjax.basis.heads import linear_params
+from prefjax.families import Answers, pref
 from prefjax.person import PairPool, Person, ResponsePool
 from prefjax.types import Comparisons, FeatureGap, Gaussian, Penalties, RewardBasis
 
@@ -96,6 +98,107 @@ def test_a_population_alone_is_not_certain_and_the_uncertainty_travels(tmp_path)
     np.testing.assert_array_equal(again.low, ranking.low)
     _, deviation = model.new_person().reward(embeddings)
     assert deviation.min() > 0
+
+
+def test_the_prior_that_many_entries_tell_is_found_and_what_was_shrunk_beyond_it_counts():
+    """Entries of variance 4, seen with information 10 and fitted under a penalty of 30."""
+    rng = np.random.default_rng(0)
+    truth = 2 * rng.normal(size=(4000, 1))
+    seen = truth + rng.normal(size=truth.shape) / np.sqrt(10)
+    fitted = seen * 10 / (10 + 30)
+    information = np.full(truth.shape, 10.0)
+    error = uncertainty._square_error(
+        jnp.asarray(fitted, jnp.float32), jnp.asarray(information, jnp.float32), jnp.float32(30)
+    )
+    wanted = np.mean(np.square(truth - fitted))
+    assert float(jnp.mean(error)) == pytest.approx(wanted, rel=0.35)
+    assert wanted / 50 > 1 / 40
+
+
+def test_what_a_comparison_measures_is_what_a_person_is_served():
+    """`pref` on embeddings of a problem, and `Person`, by the same basis and answers."""
+    rng, embeddings, head, rows = world(30)
+    problem = make_problem(rows, embeddings, num_users=30)._replace(standardizer=None)
+    inputs = np.asarray(problem.embeddings)
+    penalties = Penalties(*np.float32([4, 1, 1]))
+    fitted, _, _ = basis.fit_block(KEY, problem, penalties, config=EMConfig(num_factors=2))
+    asked, _ = draw(rng, rng.normal(size=(1, 3)), head, embeddings, 6)
+    one = Person(fitted)
+    for first, second, label in zip(asked.first, asked.second, asked.label, strict=True):
+        one.observe(inputs[first], inputs[second], float(label))
+    answers = Answers(
+        inputs[asked.first], inputs[asked.second], np.zeros((6, 0)), asked.label, np.ones(6)
+    )
+    state = pref.adapt(fitted, answers, pref.Config())
+    np.testing.assert_allclose(state.mean, one.belief.mean, atol=2e-5)
+    np.testing.assert_allclose(state.covariance, one.belief.covariance, atol=2e-5)
+    ranking = one.rank(inputs)
+    logit = [pref.logit(fitted, state, x, inputs[ranking.reference], np.zeros(0)) for x in inputs]
+    np.testing.assert_allclose(ranking.win_probability, expit(np.array(logit)), atol=1e-5)
+    assert (ranking.low <= ranking.win_probability + 0.2).all()
+
+
+def test_an_uncertainty_that_is_none_is_refused():
+    gap = FeatureGap(np.ones((2, 2)), np.zeros(2))
+    pairs = PairPool(gap.features, gap.offset, np.ones(2, bool), np.zeros(2))
+    one = Person(RewardBasis(linear_params(jnp.eye(2, 3)), PRIOR, jnp.ones(())))
+    for variance, message in (
+        (np.array([0.0, -1.0]), "negative variance"),
+        (np.array([np.nan, 1.0]), "variance that is not finite"),
+        (np.zeros(3), "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            one.ask(pairs._replace(variance=variance))
+    features = np.zeros((1, 3, 2))
+    features[0, :, 0] = np.arange(3)
+    pool = ResponsePool(features, np.zeros((1, 3)), np.ones((1, 3), bool))
+    for spread, message in (
+        (np.full((1, 3, 2), np.inf), "spread that is not finite"),
+        (np.zeros((1, 2, 2)), "shape"),
+        (np.zeros((1, 3)), "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            one.ask(pool._replace(spread=spread))
+    hidden = pairs._replace(mask=np.array([True, False]), variance=np.array([0.5, np.nan]))
+    assert one.ask(hidden).index == 0
+
+
+def test_the_lower_limit_of_the_best_of_many_knows_what_phi_leaves_open():
+    """Two responses, one a little better and of unknown reward."""
+    pool = ResponsePool(
+        np.zeros((1, 2, 1)),
+        np.array([[0.3, 0.0]]),
+        np.ones((1, 2), bool),
+        np.array([[[3.0], [0.0]]]),
+    )
+    people = Gaussian(np.zeros((1, 1)), np.ones((1, 1, 1)))
+    best = best_of_n_checked(people, pool, config=BestOfNConfig("lcb"))
+    # Both are as far from their mean.
+    np.testing.assert_allclose(best.score[0, 0], 0.15 - 1.5, rtol=1e-5)
+    with pytest.raises(ValueError, match="is not finite"):
+        best_of_n_checked(people, pool._replace(spread=pool.spread + np.nan))
+
+
+def test_the_probability_of_the_best_of_many_has_the_scale_of_the_basis():
+    pool = ResponsePool(np.array([[[1.0], [-1.0]]]), np.zeros((1, 2)), np.ones((1, 2), bool))
+    people = Gaussian(np.ones((1, 1)), 4 * np.ones((1, 1, 1)))
+    config = BestOfNConfig("pwin")
+    known = best_of_n_checked(people, pool, posterior_scale=0.0, config=config).score[0, 0]
+    np.testing.assert_allclose(known, expit(1.0), rtol=1e-5)
+    moderated = best_of_n_checked(people, pool, config=config).score[0, 0]
+    np.testing.assert_allclose(moderated, expit(1 / np.sqrt(1 + np.pi / 2)), rtol=1e-5)
+
+
+def test_rules_as_written_see_the_mean_that_they_name():
+    belief = Gaussian(jnp.asarray([1.0, 0.0]), jnp.eye(2))
+    gap = FeatureGap(jnp.asarray([[1.0, 0.0], [0.9, 0.0]]), jnp.zeros(2), jnp.asarray([9.0, 0.0]))
+    np.testing.assert_allclose(
+        person.score(KEY, gap, belief, rule="entropy"), [-1.0, -0.9], rtol=1e-5
+    )
+    for rule in ("official", "prob_variance"):
+        blind = person.score(KEY, gap._replace(variance=0.0), belief, rule=rule)
+        found = person.score(KEY, gap, belief, rule=rule)
+        assert np.allclose(found, blind) == (rule == "official")
 
 
 def test_many_inputs_are_projected_with_nearly_the_same_distances():

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax import logistic, metrics, person
+from prefjax import metrics, person
 from prefjax.align import question_pair, steering_weights
 from prefjax.data.attributes import ChoiceConfig, choose, measure
 from prefjax.lab.simulation import Simulation
-from prefjax.numerics import positive_inverse, precision
+from prefjax.numerics import positive_inverse
 from prefjax.person import get_rule, score
+from prefjax.person.inference import infer
 from prefjax.types import Array, FeatureGap, Gaussian, Items, PRNGKey, RewardBasis
 
 SOURCES = ("random", "pool", "steered", "all")
@@ -57,18 +58,16 @@ def find_pair(key: PRNGKey, belief: Gaussian, items: Items, *, config: PairConfi
         tried = features[num_pool:].reshape(num_steered, -1, features.shape[1])
         best = jnp.argmax(jnp.einsum("ktj,kj->kt", tried, weights), axis=1)
         new = num_pool + jnp.arange(num_steered) * tried.shape[1] + best
-        index, generated = jnp.append(index[:num_pool], new), (features[new], utility[new])
-    pair = question_pair(
-        key, belief, features[:num_pool], utility[:num_pool], generated,
-        rule=get_rule("random" if source == "random" else config.rule),
-    )  # fmt: skip
+        index, generated = jnp.append(index[:num_pool], new), items.at(new)
+    rule = get_rule("random" if source == "random" else config.rule)
+    pair = question_pair(key, belief, items.at(slice(num_pool)), generated, rule=rule)
     return index[pair.first], index[pair.second], pair.generated
 
 
 @partial(jax.jit, static_argnames=("num_questions", "config", "choice"))
 def _interview_all(
     key: PRNGKey,
-    population: Gaussian,
+    basis: RewardBasis,
     items: Items,
     quality: Float[Array, "prompt response attribute"],
     weights: Float[Array, "user attribute"],
@@ -78,37 +77,35 @@ def _interview_all(
     choice: ChoiceConfig,
 ):
     """Weights, information and whether a side was steered, [user, question], by one source."""
-    features, utility, _ = items
-    mean, prior_precision = population.mean, precision(population)
+    settings = {"prior": basis.population, "posterior_scale": basis.posterior_scale}
 
     def one(user, own):
         keys = jax.random.split(jax.random.fold_in(key, user), 3)
-        order = jax.random.permutation(keys[0], len(utility))[:num_questions]
+        order = jax.random.permutation(keys[0], len(quality))[:num_questions]
 
         def refit(rows):
-            return logistic.fit(*rows[:3], mean=mean, precision=prior_precision, offset=rows[3])
+            return infer(*rows, **settings)
 
         def step(rows, n):
             fit, p = refit(rows), order[n]
             belief = Gaussian(fit.weights, positive_inverse(fit.hessian))
-            one_prompt = Items(features[p], utility[p])
+            one_prompt = items.at(p)
             first, second, steered = find_pair(
                 jax.random.fold_in(keys[1], n), belief, one_prompt, config=config
             )
-            gap, offset, true_gap = (
-                x[p, first] - x[p, second] for x in (features, utility, quality)
-            )
-            question = FeatureGap(gap[None], offset[None])
+            gap = one_prompt.at(first).gap_to(one_prompt.at(second))
+            true_gap = quality[p, first] - quality[p, second]
+            question = jax.tree.map(lambda part: jnp.asarray(part)[None], gap)
             information = score(keys[1], question, belief, rule=config.rule)[0]
             # Noise of the person and the question: every source gets the same one.
             noise = jax.random.fold_in(keys[2], n)
             label = choose(noise, true_gap @ own, choice)
-            row = (gap, label, 1.0, offset)
-            rows = tuple(column.at[n].set(x) for column, x in zip(rows, row, strict=True))
+            rows = jax.tree.map(lambda column, x: column.at[n].set(x), rows, (gap, label, 1.0))
             return rows, (refit(rows).weights, information, steered)
 
         zeros = jnp.zeros(num_questions)
-        start = jnp.zeros((num_questions, features.shape[2])), zeros, zeros, zeros
+        blank = jnp.zeros((num_questions, items.features.shape[2]))
+        start = FeatureGap(blank, zeros, zeros), zeros, zeros
         return jax.lax.scan(step, start, jnp.arange(num_questions))[1]
 
     return jax.vmap(one)(jnp.arange(len(weights)), weights)
@@ -151,7 +148,7 @@ def ask(
         weights, information, steered = map(
             np.asarray,
             _interview_all(
-                jax.random.key(seed), basis.population, Items(pool.features, pool.utility),
+                jax.random.key(seed), basis, Items(pool.features, pool.utility, pool.spread),
                 quality, sim.weights, num_questions=max(num_answers),
                 config=PairConfig(source, num_pool, num_steered, rule),
                 choice=sim.config.world.choice,

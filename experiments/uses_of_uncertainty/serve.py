@@ -84,7 +84,9 @@ def serve(
                     jax.random.key(seed), people, pool, num_directions=num_directions
                 )
             else:
-                index = best_of_n_checked(people, pool, config=BestOfNConfig(rule=way)).index
+                scale, config = basis.posterior_scale, BestOfNConfig(rule=way)
+                found_best = best_of_n_checked(people, pool, posterior_scale=scale, config=config)
+                index = found_best.index
             index = np.asarray(index)
             questions = [
                 Question(sim.names[u], prompts[p], texts[p][index[u, p]], default[p])

@@ -1,15 +1,17 @@
 """Best-of-N for many people at once: of N responses to a prompt each person gets their best.
 
 With features φ and utility t of every response, weights w and covariance C of every user, and the
-mean response of the prompt's pool as reference (δφ, δt are differences from it)
+mean response of the prompt's pool as reference (δφ, δt and δψ are differences from it)
 
     mean    m = w·δφ + δt
-    lcb     m − c √v,                v = δφᵀ C δφ
-    pwin    σ(m / √(1 + π v / 8)),   the probability to beat the reference
+    lcb     m − c √(v + ‖δψ‖²),        v = δφᵀ C δφ
+    pwin    σ(m / √(1 + π s v / 8)),   the probability to beat the reference
 
-All users are scored by one matrix product, ``(prompt·response, J) @ (J, user)``, and ``v`` by a
-second one over the J(J+1)/2 products of features, in blocks of users, so that memory does not grow
-with their number. The best of N samples of a policy π0 has ``KL(π ‖ π0) ≤ log N − (N−1)/N``.
+where ψ is how uncertain φ and t are themselves and s the posterior scale of the basis: a lower
+limit and a probability as `prefjax.person.inference` has them. All users are scored by one matrix
+product, ``(prompt·response, J) @ (J, user)``, and ``v`` by a second one over the J(J+1)/2 products
+of features, in blocks of users, so that memory does not grow with their number. The best of N
+samples of a policy π0 has ``KL(π ‖ π0) ≤ log N − (N−1)/N``.
 
 References:
     arXiv 2503.06358, section 4 (responses for a user); KL of best-of-N: arXiv 2112.09332 and, as a
@@ -28,6 +30,7 @@ from jaxtyping import Float, Int
 from scipy.special import gammaln
 
 from prefjax.person import ResponsePool
+from prefjax.person.laplace import moderated_logit
 from prefjax.settings import check_settings
 from prefjax.types import Array, Gaussian
 
@@ -71,7 +74,11 @@ class BestOfNResult(NamedTuple):
 
 
 def best_of_n(
-    people: Gaussian, pool: ResponsePool, *, config: BestOfNConfig = DEFAULT
+    people: Gaussian,
+    pool: ResponsePool,
+    *,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: BestOfNConfig = DEFAULT,
 ) -> BestOfNResult:
     """Best response of every prompt for every user; pure, for use inside ``jit``.
 
@@ -79,16 +86,23 @@ def best_of_n(
         people: Weights of the users, one each along the leading axis. The population's mean gives
             the population's best. The rule ``mean`` does not read the covariance.
         pool: Responses of each prompt; masked ones are never chosen, whatever they contain.
+        posterior_scale: That of the basis; only ``pwin`` reads it.
         config: Rule and block size, static.
     """
     rule = config.rule
     weights, covariance = people
     mask = jnp.asarray(pool.mask)
     size = jnp.maximum(mask.sum(1), 1)
-    features = jnp.where(mask[:, :, None], pool.features, 0)
-    features -= (features.sum(1) / size[:, None])[:, None, :]
-    utility = jnp.where(mask, pool.utility, 0)
-    utility -= (utility.sum(1) / size)[:, None]
+
+    def centered(values: Array) -> jax.Array:
+        values = jnp.where(mask[:, :, None], values, 0)
+        return values - (values.sum(1) / size[:, None])[:, None, :]
+
+    features = centered(pool.features)
+    utility = centered(jnp.asarray(pool.utility)[:, :, None])[:, :, 0]
+    learned = jnp.zeros(utility.shape)
+    if pool.spread is not None:
+        learned = jnp.sum(jnp.square(centered(pool.spread)), axis=2)
     num_users, num_factors = weights.shape
     row, column = np.triu_indices(num_factors)
     spread = products = jnp.zeros((num_users, 0))
@@ -103,9 +117,9 @@ def best_of_n(
         if rule != "mean":
             variance = jnp.maximum(jnp.einsum("pnk,uk->pnu", products, spread), 0)
             if rule == "lcb":
-                score = score - config.caution * jnp.sqrt(variance)
+                score = score - config.caution * jnp.sqrt(variance + learned[:, :, None])
             else:
-                score = jax.nn.sigmoid(score / jnp.sqrt(1 + math.pi / 8 * variance))
+                score = jax.nn.sigmoid(moderated_logit(score, posterior_scale * variance))
         score = jnp.where(mask[:, :, None], score, -jnp.inf)
         best = score.max(1)
         place = jnp.arange(score.shape[1])[None, :, None]
@@ -127,19 +141,24 @@ _best_of_n_jit = jax.jit(best_of_n, static_argnames="config")
 
 
 def best_of_n_checked(
-    people: Gaussian, pool: ResponsePool, *, config: BestOfNConfig = DEFAULT
+    people: Gaussian,
+    pool: ResponsePool,
+    *,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: BestOfNConfig = DEFAULT,
 ) -> BestOfNResult:
     """`best_of_n` from the host: compiled once for each shape, its input checked before.
 
     Args:
         people: Weights of the users, one each along the leading axis.
         pool: Responses of each prompt, at least one of which is not masked.
+        posterior_scale: That of the basis; only ``pwin`` reads it.
         config: Rule and block size.
 
     Raises:
-        ValueError: If features, utilities, weights or a covariance that is read are not finite, a
-            prompt has no response, or there is no user or one with another number of weights than
-            there are features. The user, or the prompt and response, are named.
+        ValueError: If features, utilities, a spread, weights or a covariance that is read are not
+            finite, a prompt has no response, or there is no user or one with another number of
+            weights than there are features. The user, or the prompt and response, are named.
     """
     weights, num_features = people.mean, np.shape(pool.features)[-1]
     if np.ndim(weights) != 2 or not len(weights) or np.shape(weights)[1] != num_features:
@@ -152,6 +171,8 @@ def best_of_n_checked(
     if empty.size:
         raise ValueError(f"Prompt {empty[0]} has no response ({empty.size} prompts in all).")
     finite = np.isfinite(pool.features).all(axis=-1) & np.isfinite(pool.utility)
+    if pool.spread is not None:
+        finite = finite & np.isfinite(pool.spread).all(axis=-1)
     bad = np.argwhere(mask & ~np.asarray(finite))
     if len(bad):
         raise ValueError(
@@ -163,7 +184,9 @@ def best_of_n_checked(
         bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
         if read and bad.size:
             raise ValueError(f"The {name} of user {bad[0]} are not finite ({bad.size} users).")
-    return _best_of_n_jit(people, pool._replace(mask=mask), config=config)
+    scale = np.asarray(posterior_scale, np.float32)
+    pool = pool._replace(mask=mask)
+    return _best_of_n_jit(people, pool, posterior_scale=scale, config=config)
 
 
 def kl_bound(num_responses: int) -> float:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax.person import ResponsePool, Rule, select, split_index
-from prefjax.types import Array, Gaussian, PRNGKey
+from prefjax.types import Array, Gaussian, Items, PRNGKey
 
 
 class QuestionPair(NamedTuple):
@@ -60,9 +60,8 @@ def steering_weights(
 def question_pair(
     key: PRNGKey,
     belief: Gaussian,
-    features: Float[Array, "response factor"],
-    utility: Float[Array, " response"],
-    generated: tuple[Float[Array, "new factor"], Float[Array, " new"]] | None = None,
+    items: Items,
+    generated: Items | None = None,
     *,
     rule: Rule,
 ) -> QuestionPair:
@@ -71,28 +70,28 @@ def question_pair(
     Args:
         key: Random key of rules that draw.
         belief: What is known of the user's weights.
-        features: φ of the pool's responses.
-        utility: t of the pool's responses.
-        generated: φ and t of steered responses, scored by the same basis; None for the pool alone.
+        items: φ and t of the pool's responses, and how uncertain they are.
+        generated: The same of steered responses by the same basis; None for the pool alone.
         rule: How pairs are scored, an entry of `prefjax.person.RULES`.
     """
     asked = jnp.full((1,), -1, jnp.int32)
 
-    def best(features, utility):
-        pool = ResponsePool(features[None], utility[None], jnp.ones((1, len(utility)), bool))
+    def best(items: Items):
+        features, utility, spread = jax.tree.map(lambda part: part[None], items)
+        pool = ResponsePool(features, utility, jnp.ones(utility.shape, bool), spread)
         question = select(key, pool, belief, asked, rule)
         _, first, second = split_index(pool, question.index)
         return question.score, first, second
 
-    score, first, second = pool_score, *_ = best(features, utility)
+    score, first, second = pool_score, *_ = best(items)
     if generated is not None:
-        both = [jnp.concatenate(pair) for pair in zip((features, utility), generated, strict=True)]
-        wide, *pair = best(*both)
+        both = jax.tree.map(lambda *parts: jnp.concatenate(parts), items, generated)
+        wide, *pair = best(both)
         # Features are centered by prompt before they are compared, which rounds otherwise.
         better = wide > pool_score
         score = jnp.where(better, wide, score)
         first, second = (
             jnp.where(better, new, old) for new, old in zip(pair, (first, second), strict=True)
         )
-    is_new = jnp.maximum(first, second) >= len(utility)
+    is_new = jnp.maximum(first, second) >= len(items.utility)
     return QuestionPair(first, second, score, pool_score, is_new)

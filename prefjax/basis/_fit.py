@@ -150,7 +150,8 @@ def as_mixture(key: PRNGKey, state: EMState, problem: Problem, population: Gauss
     center = share @ state.mean
     people = Gaussian(state.mean, state.covariance)
     own = Gaussian(center, population.covariance)
-    return mixture.shifted(mixture.fit_mixture(key, people, share > 0, own), center)
+    several = mixture.fit_mixture(key, people, share > 0, own)
+    return mixture.shifted(several, several.mean)  # without answers people are the population
 
 
 rotate_program = control.program(rotate, light=True)

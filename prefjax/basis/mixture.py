@@ -14,7 +14,9 @@ from shrinking on its few members.
 
 K is the number of components under which people held out, a quarter at a time, have the most
 evidence, or the smallest that cannot be told from it (one standard error of the difference). One
-component is the Gaussian that the basis has anyway.
+component is the Gaussian that the basis has anyway. It is not the default: of the 67 simulated
+people of Attributes held-out evidence tells no second component, and on one draw of Polis Bowling
+Green, where it tells two, new people are predicted worse by .006 nats after 5 answers.
 
 References:
     Bovy, Hogg and Roweis, arXiv 0905.2979 (extreme deconvolution), eq. 16 and 25.

@@ -17,7 +17,7 @@ References:
     1711.04155 (deflation).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -52,12 +52,12 @@ class NumFactorsResult(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """Rows as A takes them."""
+    """Rows as A takes them; the gaps of pairs are sparse where every response is an input."""
 
     person: np.ndarray
     pair: np.ndarray
     residual: np.ndarray
-    gap: np.ndarray | sparse.csr_array
+    gap: Any
     num_people: int
 
     def matrix(self, person: np.ndarray) -> np.ndarray:
@@ -66,8 +66,8 @@ class _Shown(NamedTuple):
         value = self.residual / np.sqrt(count[person])
         shape = self.num_people, self.gap.shape[0]
         by_pair = sparse.csr_array((value, (person, self.pair)), shape=shape)
-        dense = by_pair @ self.gap
-        return dense.toarray() if sparse.issparse(dense) else np.asarray(dense)
+        product: Any = by_pair @ self.gap
+        return product.toarray() if sparse.issparse(product) else np.asarray(product)
 
 
 def choose_num_factors(

@@ -1,21 +1,26 @@
 """How uncertain a fitted head is: the variance of a reward that no answer of one person removes.
 
 At the end of a fit the curvature of the penalized likelihood in θ, diagonal in the principal axes d
-of the inputs (or in the responses, where factors are free), leaves each entry of θ, by what it is
-multiplied with in a reward, the variance
+of the inputs (or in the responses, where factors are free), gives each entry of θ the mean square
+by which the truth differs from it,
 
-    φ_dj: r_j / (r_j h_d + τ),    t_d: 1 / (h_d + τ_t),    h_d = Σ_rows w E[σ'(z)] (x_a − x_b)_d²,
+    e²(θ̂; i, τ) = 1 / (i + τ̃) + (θ̂ (τ − τ̃) / (i + τ̃))²,
+    φ_dj: i = r_j h_d,    t_d: i = h_d,    h_d = Σ_rows w E[σ'(z)] (x_a − x_b)_d².
 
-where r_j, the eigenvalues of the mean of m mᵀ over the training users, is the part of factor j that
-their answers tell: only of λ_j that is known does a row teach φ_j, and only such a factor enters
-rewards (E λ_j² = r_j, so that a factor of which nothing is known adds nothing; correlations between
-axes are left out). The reward gap of two responses is then uncertain by
+Only of λ_j that is known does a row teach φ_j: r_j are the eigenvalues of the mean of m mᵀ over the
+training users, and the factors are turned to its axes. τ is the penalty of the fit, which was
+chosen for predictions and may be far stronger than what entries of θ are like. τ̃ ≤ τ is the prior
+precision that they tell themselves: with ``θ̃ = θ̂ (i + τ) / (i + τ̃)``, what they would be under
+it, the fixed point of ``1/τ̃ = mean_d (θ̃_d² + 1/(i_d + τ̃))``; the second term is (θ̃ − θ̂)². The
+reward gap of two responses is then uncertain by
 
-    ‖ψ_a − ψ_b‖²,    ψ = x L,    L Lᵀ = diag(Σ_j r_j / (r_j h + τ) + 1 / (h + τ_t)),
+    ‖ψ_a − ψ_b‖²,    ψ = x L,    L Lᵀ = diag(Σ_j g_j q_j e²(φ_dj) + e²(t_d)),
 
-beside the variance fᵀSf of the person's weights. L is a map like the head's, so that it is saved,
-folded and applied as the head is; of more than `MOST_COLUMNS` inputs it is a random projection,
-under which squared distances stay within some 18 % of themselves (Johnson and Lindenstrauss).
+beside the variance fᵀSf of the person's weights, where q_j = E λ_j² and g_j = min(1, 4 r_j / q_j)
+leaves out factors of which answers tell nothing, so that J may be too large. Correlations between
+axes are left out. L is a map like the head's, so that it is saved, folded and applied as the head
+is; of more than `MOST_COLUMNS` inputs it is a random projection, under which squared distances stay
+within some 18 % of themselves (Johnson and Lindenstrauss).
 
 Without a personal factor r = 0 and what is left is the uncertainty of the shared utility, which is
 never 0.
@@ -33,6 +38,10 @@ from prefjax.types import Array, Penalties
 
 MOST_COLUMNS = 64
 """Columns of L."""
+TOLD_IN_FULL = 4.0
+"""1 / the part of E λ_j² from which on a factor counts in full."""
+NUM_STEPS = 30
+"""Steps to the fixed point of τ̃."""
 
 
 def input_variance(
@@ -52,10 +61,37 @@ def input_variance(
     row = em.expectation(features, offset, *posterior, rows, scale, "quadrature")
     told = _told(layout.sum_by_pair((rows.sample_weight * row.curvature)[..., None], rows), problem)
     share = layout.user_shares(rows, problem.num_users)
-    known = (share[:, None] * state.mean).T @ state.mean
-    known = jnp.clip(jnp.linalg.eigvalsh(known), 0.0, 1.0)[None, :]
-    factors = jnp.sum(known / (known * told[:, None] + penalties.factor), axis=1)
-    return factors + 1 / (told + penalties.utility)
+    known, turn = jnp.linalg.eigh((share[:, None] * state.mean).T @ state.mean)
+    known = jnp.maximum(known, 0.0)
+    square = known + jnp.diagonal(turn.T @ jnp.tensordot(share, state.covariance, 1) @ turn)
+    factors, utility = em.split(state.head)
+    error = _square_error(factors @ turn, known[None] * told[:, None], penalties.factor)
+    counted = jnp.minimum(square, TOLD_IN_FULL * known)
+    shared = _square_error(utility[:, None], told[:, None], penalties.utility)
+    return error @ counted + shared[:, 0]
+
+
+def _square_error(
+    theta: Float[Array, "input column"],
+    information: Float[Array, "input column"],
+    penalty: Float[Array, ""],
+) -> Float[jax.Array, "input column"]:
+    """``e²`` of the module's equation; inputs of which nobody said anything have the prior's."""
+    seen = information > 1e-6 * jnp.max(information, axis=0, keepdims=True)
+    count = jnp.maximum(jnp.sum(seen, axis=0), 1)
+
+    pulled = theta * (information + penalty)
+
+    def evidence(_, precision):
+        variance = 1 / (information + precision[None])
+        size = jnp.square(variance * pulled) + variance
+        return jnp.minimum(penalty, count / jnp.sum(jnp.where(seen, size, 0.0), axis=0))
+
+    start = jnp.full(theta.shape[1], penalty, theta.dtype)
+    precision = jax.lax.fori_loop(0, NUM_STEPS, evidence, start)
+    precision = jnp.where(jnp.any(seen, axis=0), precision, start)[None]
+    shrunk = theta * (penalty - precision) / (information + precision)
+    return 1 / (information + precision) + jnp.square(shrunk)
 
 
 def _told(curvature: Float[Array, "pair one"], problem: Problem) -> Float[jax.Array, " input"]:

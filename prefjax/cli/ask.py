@@ -14,7 +14,9 @@ import argparse
 import os
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefjax.cli._reading import read_pool, user_of
 
@@ -28,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--person", required=True, metavar="FILE", help="JSON file of the person")
     parser.add_argument("--user", metavar="NAME", help="start from somebody of the training data")
     parser.add_argument("--questions", type=int, default=10, help="how many in all (default: 10)")
-    parser.add_argument("--rule", default="d_optimal", help="how questions are chosen")
-    parser.add_argument("--seed", type=int, default=0, help="seed of rules that draw at random")
+    parser.add_argument("--rule", help="how questions are chosen (default: d_optimal)")
+    parser.add_argument("--seed", type=int, help="seed of rules that draw at random (default: 0)")
     parser.add_argument(
         "--reinfer", action="store_true", help="take over a person of an older model"
     )
@@ -43,9 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     pool = [(prompt, texts) for prompt, texts in read_pool(arguments.pool) if len(texts) > 1]
     if not pool:
         raise ValueError(f"{arguments.pool} has no prompt with two responses")
-    settings = {"rule": arguments.rule, "seed": arguments.seed}
+    wanted = {"rule": arguments.rule, "seed": arguments.seed}
+    settings = {name: value for name, value in wanted.items() if value is not None}
     if path.exists():
         person = model.load_person(path, reinfer=arguments.reinfer)
+        _check_same(path, person, settings, arguments.user)
         print(f"{path} has {_count(person.num_answers)}; going on.")
     elif arguments.user is not None:
         person = model.person(user_of(model, arguments.user), **settings)
@@ -69,6 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
         person.save(path)
     print(f"{_count(person.num_answers)} in {path}. prefjax rank uses it.")
     return 0
+
+
+def _check_same(path: Path, person: Any, settings: Mapping[str, Any], user: str | None) -> None:
+    """Refuses settings that the person of a file does not have."""
+    named = dict(settings) if user is None else {**settings, "user": user}
+    for name, value in named.items():
+        has = getattr(person, name)
+        if str(has) != str(value):
+            raise ValueError(
+                f"{path} was begun with {name} {has!r}, not {value!r}: leave out --{name} to go on "
+                "with it, or name another file"
+            )
 
 
 def _count(number: int) -> str:

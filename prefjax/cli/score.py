@@ -38,7 +38,6 @@ def run(arguments: argparse.Namespace) -> None:
     from prefjax.cli._tables import read_rows, write_rows
     from prefjax.model import load
     from prefjax.person.ranking import reward as rewards
-    from prefjax.types import Items
 
     model = load(arguments.model)
     table = read_rows(arguments.input)
@@ -65,9 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
             for name in set(whose[start:stop]):
                 person = people.get(name, people[""])
                 rows = [row for row in range(stop - start) if whose[start + row] == name]
-                spread = None if items.spread is None else items.spread[rows]
-                some = Items(items.features[rows], items.utility[rows], spread)
-                found = rewards(person.belief, some)
+                found = rewards(person.belief, items.at(rows))
                 places = np.array(rows) + start
                 reward[places], deviation[places] = found
             bar.update(stop - start)

@@ -21,6 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8765, help="port; 0 for any")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name that requests may give the server, beside localhost; may be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,4 +41,5 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.people,
         host=arguments.host,
         port=arguments.port,
+        allowed_hosts=arguments.allow_host,
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from prefjax.data.choices import choices_of, from_comparisons, from_rankings, group_choices
 from prefjax.data.dataset import Dataset
 from prefjax.data.merge import merge_rows
 from prefjax.data.names import index_names
@@ -96,8 +97,12 @@ __all__ = [
     "RatingsConfig",
     "SharedItemsConfig",
     "Split",
+    "choices_of",
     "dices",
     "four_cells",
+    "from_comparisons",
+    "from_rankings",
+    "group_choices",
     "index_names",
     "jester",
     "load_dataset",

@@ -25,7 +25,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binom, binomtest, norm
 
+from prefjax.data.answer_repeats import flip_rate, repeats_of
 from prefjax.data.audit import AuditConfig, FormatFinding, find_formats
+from prefjax.data.choices import shared_winners
 from prefjax.data.dataset import Dataset
 from prefjax.types import BASELINE
 
@@ -87,6 +89,8 @@ class AnswersReport(NamedTuple):
         first_interval: Its 95 % interval (Wilson).
         num_swapped: Pairs of answers of one person to a question shown in both orders.
         num_same_side: Those of them that name the same side twice, so that position decided.
+        num_shared: Rows that share a winner with another row of one choice (`shared_winners`).
+        num_choices: Such choices.
         formats: How far each mark of form predicts the label.
         leaks: Sentences, one for each mark that counts as a leak.
         caveat: What the reader of the data says of them, such as that rows share a winner.
@@ -104,6 +108,8 @@ class AnswersReport(NamedTuple):
     first_interval: tuple[float, float]
     num_swapped: int
     num_same_side: int
+    num_shared: int
+    num_choices: int
     formats: Mapping[str, FormatFinding]
     leaks: tuple[str, ...]
     caveat: str
@@ -132,17 +138,16 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
     decided = np.flatnonzero(label != 0.5)
     user, is_first = np.asarray(rows.user)[decided], label[decided] > 0.5
     is_pair = second[decided] != BASELINE
-    repeats = _repeats(user, first[decided], second[decided], is_first)
+    repeats = repeats_of(user, first[decided], second[decided], is_first)
     people = _people(user, is_first, is_pair, num_users, repeats, config)
     num_repeats, num_disagree = int(repeats.together.sum()), int(repeats.disagree.sum())
-    flip = np.nan
-    if num_repeats:
-        flip = (1 - np.sqrt(max(1 - 2 * num_disagree / num_repeats, 0.0))) / 2
+    flip = flip_rate(num_repeats, num_disagree)
     wins, pairs = int(is_first[is_pair].sum()), int(is_pair.sum())
     interval = (np.nan, np.nan)
     if pairs:
         low_high = binomtest(wins, pairs).proportion_ci(method="wilson")
         interval = (float(low_high.low), float(low_high.high))
+    num_shared, num_choices = shared_winners(dataset)
     formats, leaks = find_formats(dataset, config.formats)
     return AnswersReport(
         people=people,
@@ -150,58 +155,18 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
         num_ties=len(label) - len(decided),
         num_repeats=num_repeats,
         num_disagree=num_disagree,
-        flip=float(flip),
-        ceiling=float(1 - flip),
+        flip=flip,
+        ceiling=1 - flip,
         first_rate=wins / pairs if pairs else float("nan"),
         first_interval=interval,
         num_swapped=int(repeats.swapped.sum()),
         num_same_side=int(repeats.same_side.sum()),
+        num_shared=num_shared,
+        num_choices=num_choices,
         formats=formats,
         leaks=leaks,
         caveat=str(dataset.meta.get("caveat", "")),
         names=dataset.users,
-    )
-
-
-class _Repeats(NamedTuple):
-    """Pairs of answers to one question, counted for each person."""
-
-    user: np.ndarray
-    together: np.ndarray
-    disagree: np.ndarray
-    swapped: np.ndarray
-    same_side: np.ndarray
-
-
-def _repeats(user, first, second, is_first) -> _Repeats:
-    """Counts for each person and question.
-
-    Of n answers, a for its smaller response, n(n−1)/2 pairs can be made and a(n−a) of them
-    disagree. Of the answers in both orders, those for the first response in one order and in the
-    other name the same side twice.
-    """
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    _, question = np.unique(np.stack([user, low, high]), axis=1, return_inverse=True)
-    question = question.reshape(-1)
-    size = int(question.max(initial=-1)) + 1
-    in_order = (first <= second) | (second == BASELINE)
-
-    def count(mask):
-        return np.bincount(question, weights=mask, minlength=size)
-
-    for_low = count(np.where(second == BASELINE, is_first, is_first == (first < second)))
-    number = np.bincount(question, minlength=size)
-    # Named first or second, in one order and in the other.
-    one_first, one_second = count(in_order & is_first), count(in_order & ~is_first)
-    other_first, other_second = count(~in_order & is_first), count(~in_order & ~is_first)
-    owner = np.zeros(size, np.int64)
-    owner[question] = user
-    return _Repeats(
-        user=owner,
-        together=(number * (number - 1) // 2).astype(np.int64),
-        disagree=(for_low * (number - for_low)).astype(np.int64),
-        swapped=((one_first + one_second) * (other_first + other_second)).astype(np.int64),
-        same_side=(one_first * other_first + one_second * other_second).astype(np.int64),
     )
 
 
@@ -272,6 +237,12 @@ def describe_answers(report: AnswersReport, most: int = 20) -> str:
         low, high = report.first_interval
         lines.append(
             f"Position: first preferred in {report.first_rate:.1%} ({low:.1%}–{high:.1%})."
+        )
+    if report.num_shared:
+        lines.append(
+            f"Shared winners: {report.num_shared:,} rows are parts of {report.num_choices:,} "
+            "choices among several; counted as independent pairs they make limits too narrow "
+            "(prefjax.data.choices_of reads them as choices)."
         )
     if report.num_swapped:
         lines.append(

@@ -29,7 +29,8 @@ def assemble(raw: RawColumns, *, name: str, meta: Mapping[str, Any], seed: int =
         A data set. Rows whose two texts are the same say nothing and are left out, with a warning;
         ``meta["num_same_text"]`` counts them. ``meta["messages"]`` has the messages of prompts that
         came as such, ``meta["conversation"]`` the conversation of each response, ``meta["split"]``
-        the part of a published split in which each row lies.
+        the part of a published split in which each row lies, ``meta["observation"]`` which rows
+        are one choice among several (`prefjax.data.choices`).
 
     Raises:
         ValueError: If there is no row, a value is missing, or a text holds half a character or NUL.
@@ -72,6 +73,8 @@ def assemble(raw: RawColumns, *, name: str, meta: Mapping[str, Any], seed: int =
     if "split" in raw.texts:
         part = raw.texts["split"]
         meta["split"] = [part.values[index] for index in np.delete(part.index, same).tolist()]
+    if "observation" in meta:
+        meta["observation"] = np.delete(meta["observation"], same).tolist()
     if len(same):
         meta["num_same_text"] = len(same)
         _report_same(same, raw)

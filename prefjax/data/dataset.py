@@ -36,7 +36,8 @@ class Dataset:
         users: External name of each user, all different.
         meta: License, source, what label 1 means (``label``), ``simulated``, counts of what a
             loader left out, and whatever else the source says; JSON types. ``split``, if there,
-            names the part of a published split for each row.
+            names the part of a published split for each row, ``observation`` the choice among
+            several of which the row is a part.
 
     Raises:
         ValueError: If a row is not legal (:func:`prefjax.data.validate.validate_comparisons`) or
@@ -161,8 +162,9 @@ class Dataset:
             ValueError: If no row is selected.
         """
         meta = self.meta
-        if "split" in meta:
-            meta = {**meta, "split": np.asarray(meta["split"])[rows].tolist()}
+        for name in ("split", "observation"):
+            if name in meta:
+                meta = {**meta, name: np.asarray(meta[name])[rows].tolist()}
         return replace(
             self,
             comparisons=Comparisons(*(column[rows] for column in self.comparisons)),

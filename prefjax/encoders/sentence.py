@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
-from tokenizers import Tokenizer
 
 from prefjax.encoders import bert
 from prefjax.encoders.batches import bucketed
@@ -43,7 +42,7 @@ class SentenceEncoder(RowEncoder):
     Attributes:
         config: Sizes of the model.
         params: Its parameters, ``{name in the checkpoint: array}``.
-        tokenizer: Its tokenizer, without truncation and padding.
+        tokenizer: Its ``tokenizers.Tokenizer``, without truncation and padding.
         window: Most tokens of a text, the two special ones included.
         fingerprint: SHA-256 of the model's files and of how they are read.
         specification: What ``get_encoder`` makes the same encoder from.
@@ -52,7 +51,7 @@ class SentenceEncoder(RowEncoder):
 
     config: bert.BertConfig
     params: dict[str, Any]
-    tokenizer: Tokenizer
+    tokenizer: Any
     window: int
     fingerprint: str
     specification: str
@@ -126,7 +125,9 @@ def make_sentence_encoder(directory: Path) -> SentenceEncoder:
     return SentenceEncoder(config, params, tokenizer, window, fingerprint, specification)
 
 
-def _read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+def _read_tokenizer(path: Path, vocab_size: int) -> Any:
+    from tokenizers import Tokenizer
+
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the tokenizers library raises bare exceptions

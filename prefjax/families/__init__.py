@@ -27,15 +27,18 @@ from prefjax.families.contract import (
     Logit,
     score,
 )
+from prefjax.families.flip_noise import FLIP_NOISE
 from prefjax.families.gpm import GPM
 from prefjax.families.lore import LORE
 from prefjax.families.micro import MICRO
 from prefjax.families.p_rlhf import P_RLHF
+from prefjax.families.p_ttt import P_TTT
 from prefjax.families.pal_a import PAL_A
 from prefjax.families.pal_b import PAL_B
 from prefjax.families.per_user import PER_USER
 from prefjax.families.pref import PREF
 from prefjax.families.pref_map import PREF_MAP
+from prefjax.families.temperature import TEMPERATURE
 from prefjax.families.vpl import VPL
 
 REGISTRY = {
@@ -53,6 +56,9 @@ REGISTRY = {
         MICRO,
         GPM,
         P_RLHF,
+        P_TTT,
+        TEMPERATURE,
+        FLIP_NOISE,
     )
 }
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from prefjax import logistic
-from prefjax.basis import EMConfig, Problem, SearchConfig, fit_block, search_utility
+from prefjax.basis import EMConfig, Problem, SearchConfig, apply, fit_block, search_utility
 from prefjax.basis import fit as fit_default
 from prefjax.families.answers import Answers, clean
 from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice, make_grid
@@ -31,7 +31,7 @@ from prefjax.families.contract import Family
 from prefjax.families.shapes import Context, Input, Scalar
 from prefjax.logistic import GaussianConfig, Solver
 from prefjax.numerics import positive_inverse
-from prefjax.person.laplace import moderated_logit, predict_logit
+from prefjax.person.inference import infer, predict
 from prefjax.types import Gaussian, Penalties, PRNGKey, RewardBasis
 
 
@@ -83,17 +83,10 @@ def adapt_map(params: RewardBasis, answers: Answers) -> Gaussian:
 
 def _adapt(params: RewardBasis, answers: Answers, solver: Solver) -> Gaussian:
     answers = clean(answers)
-    kernel = params.params["out"]["kernel"]
-    described = (answers.first - answers.second) @ kernel
-    fitted = logistic.solve_under(
-        described[:, :-1],
-        answers.label,
-        answers.sample_weight,
-        prior=params.population,
-        offset=described[:, -1],
-        posterior_scale=params.posterior_scale,
-        config=solver,
-    )
+    gap = apply(params.params, answers.first).gap_to(apply(params.params, answers.second))
+    settings = {"posterior_scale": params.posterior_scale, "config": solver}
+    prior = params.population
+    fitted = infer(gap, answers.label, answers.sample_weight, prior=prior, **settings)
     return Gaussian(fitted.weights, positive_inverse(fitted.hessian))
 
 
@@ -101,9 +94,8 @@ def logit(
     params: RewardBasis, state: Gaussian, first: Input, second: Input, context: Context
 ) -> Scalar:
     """``m / √(1 + πsv/8)``, ``m = λ·f + t_a − t_b``, ``v = fᵀSf``, s the posterior scale."""
-    described = (first - second) @ params.params["out"]["kernel"]
-    mean, variance = predict_logit(state, described[:-1], described[-1])
-    return moderated_logit(mean, params.posterior_scale * variance)
+    gap = apply(params.params, first).gap_to(apply(params.params, second))
+    return predict(state, gap, params.posterior_scale)
 
 
 PREF = Family(

@@ -139,7 +139,7 @@ def _standing_of(axes: Axes, dataset: Dataset, person: Any, index: int) -> card.
         return card.standing_of(axes, [belief])
     first, second = np.asarray(rows.first)[own], np.asarray(rows.second)[own]
     label = np.asarray(rows.label)[own]
-    return card.follow_answers(axes, axes.gap(first, second), axes.offset(first, second), label)
+    return card.follow_answers(axes, axes.pair_gap(first, second), label)
 
 
 def write_report(

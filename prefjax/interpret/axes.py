@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 
 from prefjax import basis as bases
 from prefjax.person import describe
-from prefjax.types import Array, Gaussian, Items, RewardBasis
+from prefjax.types import Array, FeatureGap, Gaussian, Items, RewardBasis
 
 Rotation: TypeAlias = Literal["varimax", "canonical"]
 
@@ -88,6 +88,21 @@ class Axes(NamedTuple):
             return self.code(first, second) @ kernel[:, -1]
         utility = np.asarray(self.items.utility, np.float64)
         return utility[first] - np.where(second < 0, 0.0, utility[second])
+
+    def pair_gap(self, first: Int[Array, " pair"], second: Int[Array, " pair"]) -> FeatureGap:
+        """`gap` and `offset` of pairs, and how uncertain the reward gap is whoever answers.
+
+        Args:
+            first: First response of each pair.
+            second: Second response, or ``BASELINE``.
+        """
+        first, second = np.asarray(first), np.asarray(second)
+        variance = np.zeros(len(first), np.float32)
+        if self.code is None and self.items.spread is not None:
+            spread = np.asarray(self.items.spread)
+            psi = spread[first] - np.where(second[:, None] < 0, 0.0, spread[second])
+            variance = np.square(psi).sum(axis=1)
+        return FeatureGap(self.gap(first, second), self.offset(first, second), variance)
 
 
 def center_by_group(

@@ -20,8 +20,8 @@ from prefjax.interpret.axes import Axes
 from prefjax.interpret.figures import MAX_SHOWN, NAMED_COLOR, STYLE, UNNAMED_COLOR, drawable, plain
 from prefjax.interpret.naming import Naming
 from prefjax.person import adapt_path
-from prefjax.person.items import bucket
-from prefjax.types import Gaussian
+from prefjax.person.items import bucket, pad_rows
+from prefjax.types import FeatureGap, Gaussian
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,23 +68,20 @@ def standing_of(axes: Axes, beliefs: Sequence[Gaussian]) -> Standing:
 
 def follow_answers(
     axes: Axes,
-    features: Float[np.ndarray, "answer axis"],
-    offset: Float[np.ndarray, " answer"],
+    gap: FeatureGap,
     label: Float[np.ndarray, " answer"],
 ) -> Standing:
     """Where a new person stands after each answer, the population before the first.
 
     Args:
         axes: From `make_axes`.
-        features: Gaps of the pairs that were answered, on these axes.
-        offset: The logit that everybody shares.
+        gap: Of the pairs that were answered, from `Axes.pair_gap`.
         label: Probability that the first was preferred.
     """
     number = len(label)
     pad = bucket(number) - number
     rows = (
-        np.pad(np.asarray(features, np.float32), [(0, pad), (0, 0)])[None],
-        np.pad(np.asarray(offset, np.float32), (0, pad))[None],
+        FeatureGap(*(pad_rows(np.asarray(part, np.float32), number + pad)[None] for part in gap)),
         np.pad(np.asarray(label, np.float32), (0, pad), constant_values=0.5)[None],
         np.pad(np.ones(number, np.float32), (0, pad))[None],
     )

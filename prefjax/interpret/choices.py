@@ -29,7 +29,7 @@ from prefjax.interpret.readers import Label, Reader
 from prefjax.metrics import Interval, macro_auc, nll, paired_difference
 from prefjax.person import adapt_checked
 from prefjax.person.items import bucket
-from prefjax.types import BASELINE, Comparisons, Gaussian
+from prefjax.types import BASELINE, Comparisons, FeatureGap, Gaussian
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 NUM_PERMUTATIONS = 20_000
@@ -191,22 +191,25 @@ def _solve(
     padded: tuple[np.ndarray, ...],
     prior: Gaussian,
     shape: _Shape,
-    offset: np.ndarray | None = None,
+    gap: FeatureGap | None = None,
     posterior_scale: float = 0.0,
 ) -> np.ndarray:
-    """Weights of every person under a prior; at posterior scale 0 the ridge regression."""
+    """Weights of every person under a prior; at posterior scale 0 the ridge regression.
+
+    The features are ``padded[0]``; those of a model have the rest of their ``gap`` beside them.
+    """
     inputs, label, weight = padded
     num_users, _, num_inputs = inputs.shape
     missing = [(0, more - own) for more, own in zip(shape, inputs.shape, strict=True)]
-    rows = [np.zeros_like(label) if offset is None else offset, label, weight]
-    rows = [np.pad(one, missing[:2]).astype(np.float32) for one in rows]
+    rest = [np.zeros_like(label)] * 2 if gap is None else [gap.offset, gap.variance]
+    rows = [np.pad(one, missing[:2]).astype(np.float32) for one in (*rest, label, weight)]
     mean = np.pad(np.asarray(prior.mean), missing[2])
     covariance = np.eye(shape.inputs)
     covariance[:num_inputs, :num_inputs] = prior.covariance
     whole = Gaussian(mean.astype(np.float32), covariance.astype(np.float32))
     scale = np.asarray(posterior_scale, np.float32)
-    features = np.pad(inputs, missing)
-    fits = adapt_checked(features, *rows, prior=whole, posterior_scale=scale)
+    whole_gap = FeatureGap(np.pad(inputs, missing), *rows[:2])
+    fits = adapt_checked(whole_gap, *rows[2:], prior=whole, posterior_scale=scale)
     return np.asarray(fits.weights, np.float64)[:num_users, :num_inputs]
 
 
@@ -252,14 +255,14 @@ def _model_logit(
     """Logits of the model itself with the same answers."""
     place = np.arange(len(answers.user), dtype=np.int32)
     batch = group_by_user(answers._replace(first=place, second=place), num_users)
-    gap = axes.gap(answers.first, answers.second).astype(np.float32)[batch.first]
-    offset = axes.offset(answers.first, answers.second).astype(np.float32)[batch.first]
+    gap = axes.pair_gap(answers.first, answers.second)
+    gap = FeatureGap(*(np.asarray(part, np.float32)[batch.first] for part in gap))
     weight = np.where(batch.mask, batch.sample_weight, 0.0).astype(np.float32)
-    padded = gap, np.asarray(batch.label), weight
+    padded = np.asarray(gap.features), np.asarray(batch.label), weight
     scale = float(axes.basis.posterior_scale)
-    weights = _solve(padded, axes.basis.population, shape, offset, scale)[np.asarray(tests.user)]
-    own = np.einsum("rk,rk->r", axes.gap(tests.first, tests.second), weights)
-    return own + axes.offset(tests.first, tests.second)
+    weights = _solve(padded, axes.basis.population, shape, gap, scale)[np.asarray(tests.user)]
+    gap = axes.pair_gap(tests.first, tests.second)
+    return np.einsum("rk,rk->r", gap.features, weights) + gap.offset
 
 
 def _exchange_p(

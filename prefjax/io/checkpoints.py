@@ -164,7 +164,7 @@ class Store:
         """The newest step that is what was saved; damaged ones go to the quarantine with a warning.
 
         Args:
-            template: ``ShapeDtypeStruct``s with the placement to read into.
+            template: Leaves of ``ShapeDtypeStruct`` with the placement to read into.
 
         Returns:
             The step, or None if the folder holds none.

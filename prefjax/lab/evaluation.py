@@ -52,11 +52,14 @@ NUMBERS = (0, 1, 3, 5, 10, 20, 40)
 MOST_OF_IT = 0.8
 """Part of the gain that is called most of it."""
 CONTROLS = ("wrong-user", "shuffled-users")
+REVERSED = "reversed-answers"
+CALIBRATED = 0.9, 1.1
+"""Slopes of recalibration that are called calibrated."""
 PAYS, LITTLE, NOT = "pays", "pays a little or cannot tell", "does not pay"
 
 
 class Gain(NamedTuple):
-    """A gain in AUC over the population after some answers, with its 95 % interval."""
+    """A gain in AUC over the population, or a slope, after some answers; with a 95 % interval."""
 
     num_answers: int
     value: float
@@ -75,8 +78,17 @@ class Evaluation(NamedTuple):
         gains: Of the first family, by number of answers.
         controls: Gain of each null at the number of answers of the verdict.
         auc: AUC of the population, and of the person after the answers of the verdict.
+        calibration: Slope of the label on the predicted logit by number of answers; 1 is
+            calibrated.
         first_told: Fewest answers after which the lower limit of the gain is above 0; None if none.
         most_of_it: Fewest answers with ``MOST_OF_IT`` of the gain; None where nothing is gained.
+        hurt: Share of people whose AUC is below that of the population after the answers of the
+            verdict, and the same with another person's answers.
+        worst: AUC of the tenth of people that has the lowest, of the population and after them.
+        flipped: Share of the right predictions that reversed answers change.
+        accuracy: Share of decided comparisons that are predicted after them.
+        ceiling: Accuracy of a perfect model under the noise of repeated answers; None where nobody
+            answers twice.
         num_people: New people, over all draws.
         protocol: How people and items were divided, in words.
         rows: Tidy results.
@@ -87,8 +99,14 @@ class Evaluation(NamedTuple):
     gains: Sequence[Gain]
     controls: Mapping[str, Gain]
     auc: tuple[float, float]
+    calibration: Sequence[Gain]
     first_told: int | None
     most_of_it: int | None
+    hurt: tuple[float, float]
+    worst: tuple[float, float]
+    flipped: float
+    accuracy: float
+    ceiling: float | None
     num_people: int
     protocol: str
     rows: Sequence[Mapping[str, Any]]
@@ -123,7 +141,7 @@ def evaluate(
     record = SETS[data] if known else own_set(data)
     own = {} if known else {record.name: record}
     numbers = _numbers(record)
-    plan = Plan(families, (record.name,), (encoder,), seeds, numbers, CONTROLS)
+    plan = Plan(families, (record.name,), (encoder,), seeds, numbers, (*CONTROLS, REVERSED))
     check(plan, own)
     make = partial(make_own, own)
     cells = run_cells(plan, folder, say=say, make=make)
@@ -166,11 +184,16 @@ def judge(
     controls = {
         name: gain for name in CONTROLS for gain in gains_of(name) if gain.num_answers == at
     }
-    auc = {
-        row["num_answers"]: row["value"]
+    values = {(row["metric"], row["control"], row["num_answers"]): row["value"] for row in own}
+    auc, worst = (
+        (values[metric, None, 0], values[metric, None, at])
+        for metric in ("auc_user", "worst_decile")
+    )
+    slopes = [
+        Gain(row["num_answers"], row["value"], row["low"], row["high"])
         for row in own
-        if row["metric"] == "auc_user" and row["control"] is None
-    }
+        if row["metric"] == "calibration_slope"
+    ]
     verdict = PAYS if final.low >= WORTH else NOT if final.high < WORTH else LITTLE
     told = [gain.num_answers for gain in gains if gain.num_answers and gain.low > 0]
     enough = [g.num_answers for g in gains if g.num_answers and g.value >= MOST_OF_IT * final.value]
@@ -178,9 +201,15 @@ def judge(
         verdict=verdict,
         gains=gains,
         controls=controls,
-        auc=(auc[0], auc[at]),
+        auc=auc,
+        calibration=slopes,
         first_told=min(told) if told else None,
         most_of_it=min(enough) if enough and final.low > 0 else None,
+        hurt=(values["hurt_rate", None, at], values["hurt_rate", "wrong-user", at]),
+        worst=worst,
+        flipped=values["flip_rate", REVERSED, at],
+        accuracy=values["accuracy", None, at],
+        ceiling=values.get(("ceiling", None, None)),
         num_people=max(row["num_users"] for row in own),
         protocol=protocol,
         rows=rows,
@@ -209,6 +238,18 @@ def describe(found: Evaluation) -> str:
         lines.append(f"{answers}.")
     elif found.verdict == LITTLE:
         lines.append("More people, or more answers of each, would tell.")
+    ceiling = "nobody answers twice, so that the ceiling is not known"
+    if found.ceiling is not None:
+        ceiling = f"a perfect model could reach {found.ceiling:.3f} under the noise of repeats"
+    lines.append(
+        f"Worse off than with the population are {found.hurt[0]:.0%} of the people (with another's "
+        f"answers {found.hurt[1]:.0%}). The tenth with the lowest AUC is at {found.worst[1]:.3f}, "
+        f"without answers {found.worst[0]:.3f}. Reversed answers change {found.flipped:.0%} of the "
+        f"right predictions. The accuracy is {found.accuracy:.3f}; {ceiling}."
+    )
+    slope = next((slope for slope in found.calibration if slope.num_answers == at), None)
+    if slope is not None:
+        lines.append(_believed(slope))
     alarms = [
         f"{name.replace('-', ' ')} {gain}"
         for name, gain in found.controls.items()
@@ -223,6 +264,16 @@ def describe(found: Evaluation) -> str:
         shown = "; ".join(f"{name.replace('-', ' ')} {g}" for name, g in found.controls.items())
         lines.append(f"The controls gain nothing of it: {shown}.")
     return "\n".join(lines)
+
+
+def _believed(slope: Gain) -> str:
+    """How far the probabilities can be believed, in words."""
+    told = f"slope {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] after "
+    told += f"{_count(slope.num_answers)}, 1 is calibrated"
+    if slope.low <= CALIBRATED[1] and slope.high >= CALIBRATED[0]:
+        return f"The predicted probabilities can be taken as they are ({told})."
+    which = "too cautious" if slope.value > 1 else "too sure"
+    return f"The predicted probabilities are {which} ({told})."
 
 
 def protocol_in_words(record: NamedSet) -> str:

@@ -14,7 +14,7 @@ from prefjax.types import Array
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         **dict.fromkeys(("auc_user", "auc_pooled", "accuracy", "win_rate"), (0.0, 1.0)),
-        **dict.fromkeys(("power", "ece"), (0.0, 1.0)),
+        **dict.fromkeys(("power", "ece", "flip_rate", "hurt_rate", "ceiling"), (0.0, 1.0)),
         **dict.fromkeys(("minus_population", "minus_bradley_terry"), (-1.0, 1.0)),
         "nll": (0.0, math.inf),
     }

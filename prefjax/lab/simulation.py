@@ -142,10 +142,8 @@ class Simulation:
         """Responses to prompts as a basis describes them, as many to each prompt."""
         items = person.describe(model, self.embed([text for row in texts for text in row]))
         shape = len(texts), len(texts[0])
-        features = np.asarray(items.features).reshape(*shape, -1)
-        return ResponsePool(
-            features, np.asarray(items.utility).reshape(shape), np.ones(shape, bool)
-        )
+        items = items.at(np.arange(shape[0] * shape[1]).reshape(shape))
+        return ResponsePool(items.features, items.utility, np.ones(shape, bool), items.spread)
 
     def fit_pref(self) -> RewardBasis:
         """The default fit to what the known people chose on the seen prompts."""
@@ -187,12 +185,12 @@ class Simulation:
             model: Base rewards and the population of weights.
         """
         seen = self.world.seen
-        items, mask = person.describe(model, self._embeddings), np.ones(seen.shape, bool)
+        items, mask = person.describe(model, self._embeddings).at(seen), np.ones(seen.shape, bool)
         attributes = self.world.attributes.astype(np.float32)[seen]
         beliefs = _interview_all(
             self._key,
             model,
-            ResponsePool(items.features[seen], items.utility[seen], mask),
+            ResponsePool(items.features, items.utility, mask, items.spread),
             ResponsePool(attributes, np.zeros(seen.shape, np.float32), mask),
             self.weights,
             choice=self.config.world.choice,

@@ -27,7 +27,6 @@ import numpy as np
 from jaxtyping import DTypeLike
 
 from prefjax.lm.config import QwenConfig, RopeScaling
-from prefjax.lm.gguf_tokenizer import make_tokenizer
 from prefjax.lm.layers import scale_frequencies
 from prefjax.lm.params import layer_shapes, outer_shapes
 from prefjax.lm.weights import listed, take
@@ -105,6 +104,8 @@ def read_gguf(path: Path, dtype: DTypeLike = jnp.float32) -> GGUFModel:
         import gguf
     except ImportError as error:
         raise ImportError("GGUF files need the extra: pip install 'prefjax[gguf]'.") from error
+    from prefjax.lm.gguf_tokenizer import make_tokenizer
+
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:

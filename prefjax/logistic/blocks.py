@@ -1,8 +1,9 @@
 """The fits of one user, and the batching rule by which ``jax.vmap`` of them solves users in blocks.
 
 On a CPU a block of users fits in the first-level cache and stops when its last user has; on an
-accelerator all users are one block. Not differentiable: differentiate the optimality condition
-``g = 0`` instead.
+accelerator all users are one block. Each fit is a compiled program with its settings static, so
+that a second call from the host compiles nothing. Not differentiable: differentiate the optimality
+condition ``g = 0`` instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ Solver: TypeAlias = NewtonConfig | GaussianConfig
 """Settings of `solve`, which say by their type which posterior is meant."""
 
 
+@partial(jax.jit, static_argnames="config")
 def fit(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],
@@ -72,6 +74,7 @@ def fit(
     return _make_solver(newton.solve_block, config)(*_clean(*user, 0.0))
 
 
+@partial(jax.jit, static_argnames="config")
 def fit_gaussian(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],
@@ -119,6 +122,7 @@ def fit_gaussian(
     return _make_solver(gaussian.solve_block, config)(*_clean(*user, posterior_scale))
 
 
+@partial(jax.jit, static_argnames="config")
 def solve(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],

@@ -18,16 +18,17 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from prefjax import variational
-from prefjax.logistic import gaussian
+from prefjax.logistic import gaussian, softmax
 from prefjax.logistic.blocks import Solver, solve
 from prefjax.logistic.newton import LogisticFit
 from prefjax.numerics import logit_shrinkage, positive_inverse, precision
 from prefjax.types import Array, Gaussian, Mixture, Population
 
 
+@partial(jax.jit, static_argnames="config")
 def solve_under(
     features: Float[Array, "pair factor"],
     label: Float[Array, " pair"],
@@ -59,17 +60,88 @@ def solve_under(
     alone = partial(solve, features, label, sample_weight, offset=offset, **settings)
     if isinstance(prior, Gaussian):
         return alone(mean=prior.mean, precision=precision(prior))
-    precisions = jax.vmap(precision)(prior.components)
-    fits = jax.vmap(lambda mean, inverse: alone(mean=mean, precision=inverse))(
-        jnp.asarray(prior.components.mean), precisions
+    counted = jnp.asarray(sample_weight) > 0
+    table = jnp.where(counted[:, None], features, 0)
+    constant = jnp.where(counted, 0.0 if offset is None else offset, 0)
+    kappa = 1.0 if variance is None else logit_shrinkage(jnp.where(counted, variance, 0))
+    label, weight = jnp.where(counted, label, 0.5), jnp.where(counted, sample_weight, 0)
+
+    def expected_loss(belief):
+        logit = kappa * (table @ belief.mean + constant)
+        spread = jnp.square(kappa) * jnp.sum((table @ belief.covariance) * table, axis=1)
+        loss = variational.quadrature(logit, posterior_scale * spread).value - label * logit
+        return jnp.sum(weight * loss)
+
+    return _moments(prior, alone, expected_loss, posterior_scale)
+
+
+def fit_choices_under(
+    features: Float[Array, "choice shown factor"],
+    label: Float[Array, "choice shown"],
+    mask: Bool[Array, "choice shown"],
+    sample_weight: Float[Array, " choice"],
+    *,
+    prior: Population,
+    offset: Float[Array, "choice shown"] | None = None,
+    variance: Float[Array, " choice"] | None = None,
+    posterior_scale: Float[Array, ""] | float = 1.0,
+    config: Solver = gaussian.DEFAULT,
+) -> LogisticFit:
+    """`fit_choices` under a population, which may be a `Mixture`; ``vmap`` it over users.
+
+    Args:
+        features: As in `fit_choices`.
+        label: As in `fit_choices`.
+        mask: As in `fit_choices`.
+        sample_weight: As in `fit_choices`.
+        prior: What is known before the first answer.
+        offset: As in `fit_choices`.
+        variance: As in `fit_choices`.
+        posterior_scale: As in `fit_choices`.
+        config: Which posterior, as in `fit_choices`.
+
+    Returns:
+        As `solve_under`.
+    """
+    settings = {"variance": variance, "posterior_scale": posterior_scale, "config": config}
+    alone = partial(
+        softmax.fit_choices, features, label, mask, sample_weight, offset=offset, **settings
     )
+    if isinstance(prior, Gaussian):
+        return alone(mean=prior.mean, precision=precision(prior))
+    counted = jnp.asarray(sample_weight) > 0
+    mask = jnp.asarray(mask) | ~counted[:, None]
+    here = mask & counted[:, None]
+    kappa = 1.0 if variance is None else logit_shrinkage(jnp.where(counted, variance, 0))[:, None]
+    table = jnp.where(here[..., None], features, 0)
+    constant = jnp.where(here, 0.0 if offset is None else offset, 0)
+    label, weight = jnp.where(here, label, 0), jnp.where(counted, sample_weight, 0)
+
+    def expected_loss(belief):
+        rewards = kappa * (table @ belief.mean + constant)
+        half = jnp.linalg.cholesky(posterior_scale * belief.covariance)
+        root = jnp.asarray(kappa)[..., None] * (table @ half)
+        return jnp.sum(weight * jax.vmap(softmax.loss)(rewards, root, label, mask))
+
+    return _moments(prior, alone, expected_loss, posterior_scale)
+
+
+def _moments(prior: Mixture, alone, expected_loss, scale) -> LogisticFit:
+    """The fit under each component, weighed by r_k; see the module's equations."""
+    precisions = jax.vmap(precision)(prior.components)
+    means = jnp.asarray(prior.components.mean)
+    fits = jax.vmap(lambda mean, inverse: alone(mean=mean, precision=inverse))(means, precisions)
     beliefs = Gaussian(fits.weights, jax.vmap(positive_inverse)(fits.hessian))
-    evidence = _evidence(
-        beliefs, fits.hessian, precisions, prior.components.mean, features, label,
-        sample_weight, offset, variance, posterior_scale,
-    )  # fmt: skip
-    log_share = jax.nn.log_softmax(prior.log_weight + evidence)
-    moments = Mixture(log_share, beliefs)
+
+    def evidence(belief, hessian, inverse, mean):
+        away = belief.mean - mean
+        trace = jnp.sum(inverse * belief.covariance)
+        shrunk = jnp.linalg.slogdet(hessian)[1] - jnp.linalg.slogdet(inverse)[1]
+        divergence = scale * (trace - len(mean)) + shrunk + away @ inverse @ away
+        return -expected_loss(belief) - divergence / 2
+
+    exponent = jax.vmap(evidence)(beliefs, fits.hessian, precisions, means)
+    moments = Mixture(jax.nn.log_softmax(prior.log_weight + exponent), beliefs)
     return LogisticFit(
         weights=moments.mean,
         hessian=positive_inverse(moments.covariance),
@@ -78,26 +150,3 @@ def solve_under(
         converged=jnp.all(fits.converged),
         status=jnp.max(fits.status),
     )
-
-
-def _evidence(
-    beliefs, hessians, precisions, means, features, label, sample_weight, offset, variance, scale
-) -> Float[jax.Array, " component"]:
-    """The exponent of r_k without log π_k."""
-    counted = jnp.asarray(sample_weight) > 0
-    features = jnp.where(counted[:, None], features, 0)
-    offset = jnp.where(counted, 0.0 if offset is None else offset, 0)
-    kappa = 1.0 if variance is None else logit_shrinkage(jnp.where(counted, variance, 0))
-    label, weight = jnp.where(counted, label, 0.5), jnp.where(counted, sample_weight, 0)
-
-    def one(belief, hessian, inverse, mean):
-        logit = kappa * (features @ belief.mean + offset)
-        spread = jnp.square(kappa) * jnp.sum((features @ belief.covariance) * features, axis=1)
-        loss = variational.quadrature(logit, scale * spread).value - label * logit
-        away = belief.mean - mean
-        trace = jnp.sum(inverse * belief.covariance)
-        shrunk = jnp.linalg.slogdet(hessian)[1] - jnp.linalg.slogdet(inverse)[1]
-        divergence = scale * (trace - len(mean)) + shrunk + away @ inverse @ away
-        return -jnp.sum(weight * loss) - divergence / 2
-
-    return jax.vmap(one)(beliefs, hessians, precisions, jnp.asarray(means))

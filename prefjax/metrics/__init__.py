@@ -15,12 +15,14 @@ from prefjax.metrics.interval import (
     user_means,
 )
 from prefjax.metrics.probability import (
+    Recalibration,
     Reliability,
     brier,
     correct,
     expected_calibration_error,
     interval_coverage,
     nll,
+    recalibrate,
     reliability,
 )
 from prefjax.metrics.ranking import UserAUC, auc, macro_auc, pooled_auc, user_auc
@@ -36,6 +38,7 @@ from prefjax.metrics.win_rate import (
 __all__ = [
     "Agreement",
     "Interval",
+    "Recalibration",
     "Reliability",
     "UserAUC",
     "agreement",
@@ -53,6 +56,7 @@ __all__ = [
     "nll",
     "paired_difference",
     "pooled_auc",
+    "recalibrate",
     "reliability",
     "subspace_angles",
     "user_auc",

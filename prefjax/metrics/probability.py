@@ -10,7 +10,8 @@ label there,
 
     ECE = Σ_b (n_b / n) · |p̄_b − ȳ_b|,
 
-which noise makes positive even for a perfect model; the expected excess is taken off.
+which noise makes positive even for a perfect model; the expected excess is taken off. `recalibrate`
+says the same in two numbers, the slope and the intercept of a logistic regression of y on s.
 """
 
 from typing import NamedTuple
@@ -19,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import special, stats
+from scipy import optimize, special, stats
 
+from prefjax.metrics.interval import Interval
 from prefjax.types import Array
 
 
@@ -155,6 +157,83 @@ def expected_calibration_error(
         ratio / np.sqrt(2)
     )
     return max(0.0, float(np.average(2 * gap - folded, weights=bins.count)))
+
+
+class Recalibration(NamedTuple):
+    """Logistic regression of the label on the logit; slope 1 and intercept 0 are calibrated.
+
+    Attributes:
+        slope: Above 1 the predictions are too cautious, below 1 too sure.
+        intercept: Above 0 the first response, or a vote for, is preferred more often than said;
+            exactly 0 where the order of a pair is arbitrary.
+    """
+
+    slope: Interval
+    intercept: Interval
+
+
+def recalibrate(
+    logit: Float[Array, " pair"],
+    label: Float[Array, " pair"],
+    user: Int[Array, " pair"],
+    *,
+    mirrored: bool = True,
+    level: float = 0.95,
+) -> Recalibration:
+    """``y ~ σ(a + b s)`` by maximum likelihood, with intervals whose unit is a person.
+
+    The variance of (a, b) is ``H⁻¹ (Σ_u g_u g_uᵀ) H⁻¹ n / (n − 1)`` with g_u the gradient of
+    person u's rows and n people.
+
+    Args:
+        logit: Preference logit s.
+        label: Probability that the first is preferred.
+        user: Whose row it is.
+        mirrored: The order of a pair is arbitrary, so that there is no intercept. False for votes
+            against the zero baseline.
+        level: Coverage of the intervals.
+
+    References:
+        Cox (1958), Two further applications of a model for binary regression, Biometrika 45.
+        Liang and Zeger (1986), Longitudinal data analysis using generalized linear models.
+    """
+    logit, label = np.asarray(logit, np.float64), np.asarray(label, np.float64)
+    _, place = np.unique(np.asarray(user), return_inverse=True)
+    num = int(place.max(initial=-1)) + 1
+    inputs = logit[:, None] if mirrored else np.stack([logit, np.ones_like(logit)], axis=1)
+    size = inputs.shape[1]
+
+    def derivatives(point):
+        probability = special.expit(inputs @ point)
+        residual = inputs * (probability - label)[:, None]
+        slope = probability * (1 - probability)
+        return residual, (inputs * slope[:, None]).T @ inputs
+
+    def loss(point):
+        return np.sum(np.logaddexp(0, inputs @ point) - label * (inputs @ point))
+
+    found = optimize.minimize(
+        loss,
+        np.eye(size)[0],
+        jac=lambda point: derivatives(point)[0].sum(axis=0),
+        hess=lambda point: derivatives(point)[1],
+        method="trust-exact",
+    ).x
+    residual, hessian = derivatives(found)
+    by_user = np.stack([np.bincount(place, column, num) for column in residual.T])
+    error = np.full(size, np.nan)
+    if num > 1 and np.linalg.cond(hessian) < 1 / np.finfo(float).eps:
+        half = np.linalg.solve(hessian, by_user)
+        error = np.sqrt(np.sum(half**2, axis=1) * num / (num - 1))
+    else:
+        found = np.full(size, np.nan)
+    radius = stats.t.ppf(0.5 + level / 2, max(num - 1, 1)) * error
+    parts = [
+        Interval(*map(np.asarray, (value, value - reach, value + reach, num)))
+        for value, reach in zip(found, radius, strict=True)
+    ]
+    zero = Interval(*map(np.asarray, (0.0, 0.0, 0.0, num)))
+    return Recalibration(parts[0], zero if mirrored else parts[1])
 
 
 def interval_coverage(

@@ -141,7 +141,7 @@ class PreferenceModel:
             reader=self.reader,
             user=found.user,
         )
-        person._resume(found.answers, found.asked, found.open)
+        person._resume(found.answers, found.choices, found.asked, found.open)
         if not reinfer:
             stored.warn_of_change(found, person.belief, name)
         return person

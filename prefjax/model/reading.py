@@ -1,5 +1,6 @@
 """φ and t of texts: those of known texts are remembered, the others go through the encoder."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from threading import Lock
@@ -13,8 +14,10 @@ from prefjax.person import describe
 from prefjax.person.reading import is_texts
 from prefjax.types import Items, RewardBasis
 
-MOST_KNOWN = 65_536
-"""Texts that are remembered, the last ones used."""
+MOST_BYTES = 64 << 20
+"""Memory for what is known of texts, the last ones used; the texts themselves are not kept."""
+_ENTRY_BYTES = 320
+"""Of an entry beside its numbers: digest, array and dictionary."""
 
 
 class ModelReader:
@@ -27,7 +30,7 @@ class ModelReader:
 
     def __init__(self, basis: RewardBasis, encoder: ModelEncoder | None):
         self._basis, self._encoder = basis, encoder
-        self._known: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._known: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._lock = Lock()
 
     @property
@@ -50,24 +53,27 @@ class ModelReader:
             if self._encoder is not None:
                 self._encoder.check_embeddings(responses)
             return describe(self._basis, responses)
-        keys = self._keys(responses, prompts)
+        texts = self._texts(responses, prompts)
+        keys = [_digest(*one) for one in texts]
         with self._lock:
             known = {key: self._known[key] for key in keys if key in self._known}
-        missing = [key for key in dict.fromkeys(keys) if key not in known]
+        missing = {key: one for key, one in zip(keys, texts, strict=True) if key not in known}
         if missing:
-            known |= dict(zip(missing, self._read(missing), strict=True))
+            rows = self._read(list(missing.values()))
+            known |= {key: row.copy() for key, row in zip(missing, rows, strict=True)}
         with self._lock:
             for key, row in known.items():
                 self._known[key] = row
                 self._known.move_to_end(key)
-            while len(self._known) > MOST_KNOWN:
+            most = MOST_BYTES // (_ENTRY_BYTES + next(iter(known.values())).nbytes)
+            while len(self._known) > most:
                 self._known.popitem(last=False)
         table = np.stack([known[key] for key in keys])
         count = len(self._basis.population.mean)
         spread = table[:, count + 1 :] if "spread" in self._basis.params else None
         return Items(table[:, :count], table[:, count], spread)
 
-    def _keys(self, responses: Any, prompts: Sequence[str] | None) -> list[tuple[str, str]]:
+    def _texts(self, responses: Any, prompts: Sequence[str] | None) -> list[tuple[str, str]]:
         if self._encoder is None:
             raise ValueError(
                 "the model knows no encoder and reads no texts: pass embeddings, or fit with "
@@ -81,10 +87,17 @@ class ModelReader:
             check_text(response, f"response {place}")
         return list(zip(prompts, responses, strict=True))
 
-    def _read(self, keys: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[φ, t, ψ] of each text, in float32."""
+    def _read(self, texts: Sequence[tuple[str, str]]) -> np.ndarray:
+        """[φ, t, ψ] of each prompt with its response, in float32."""
         assert self._encoder is not None
-        embeddings = self._encoder.read([text for _, text in keys], [prompt for prompt, _ in keys])
+        prompts, responses = zip(*texts, strict=True)
+        embeddings = self._encoder.read(list(responses), list(prompts))
         items = describe(self._basis, embeddings)
         spread = [] if items.spread is None else [items.spread]
         return np.concatenate([items.features, items.utility[:, None], *spread], axis=1)
+
+
+def _digest(prompt: str, response: str) -> bytes:
+    """Of a prompt with its response; no two share one."""
+    data = prompt.encode()
+    return hashlib.sha256(b"%d:" % len(data) + data + response.encode()).digest()

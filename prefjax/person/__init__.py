@@ -28,8 +28,9 @@ from prefjax.person.answer_audit import (
     audit_answers,
     describe_audit,
 )
-from prefjax.person.answers import LoggedAnswer, Question, Shown
+from prefjax.person.answers import ChoiceShown, LoggedAnswer, LoggedChoice, Question, Shown
 from prefjax.person.checks import check_gaussian
+from prefjax.person.choices import adapt_choices, choice_gain, select_choice
 from prefjax.person.host import Person
 from prefjax.person.items import describe
 from prefjax.person.pools import (
@@ -49,11 +50,13 @@ __all__ = [
     "RULES",
     "AnswerAudit",
     "AnswerAuditConfig",
+    "ChoiceShown",
     "EmbeddingReader",
     "InterviewConfig",
     "InterviewPath",
     "InterviewState",
     "LoggedAnswer",
+    "LoggedChoice",
     "Moments",
     "PairPool",
     "Person",
@@ -67,10 +70,12 @@ __all__ = [
     "Shown",
     "adapt",
     "adapt_checked",
+    "adapt_choices",
     "adapt_path",
     "audit_answers",
     "basis_digest",
     "check_gaussian",
+    "choice_gain",
     "describe",
     "describe_audit",
     "gap_at",
@@ -85,5 +90,6 @@ __all__ = [
     "score",
     "select",
     "select_batch",
+    "select_choice",
     "split_index",
 ]

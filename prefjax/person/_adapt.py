@@ -22,7 +22,8 @@ from jaxtyping import Float, Int
 from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, Solver, Status
 from prefjax.person.checks import check_gaussian
-from prefjax.types import Array, Gaussian, Population, UserBatch
+from prefjax.person.inference import infer
+from prefjax.types import Array, FeatureGap, Gaussian, Population, UserBatch
 
 
 def ridge_prior(num_factors: int, beta: float) -> Gaussian:
@@ -43,8 +44,7 @@ def ridge_prior(num_factors: int, beta: float) -> Gaussian:
 
 
 def adapt(
-    features: Float[Array, "user pair factor"],
-    offset: Float[Array, "user pair"],
+    gap: FeatureGap,
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
@@ -55,8 +55,7 @@ def adapt(
     """Fits the weights of many new users under one prior; pure, for use inside ``jit``.
 
     Args:
-        features: Feature gaps of each user's answers, padded to one length.
-        offset: Difference of the utilities that everybody shares.
+        gap: Of each user's answers, from `Items.gap_to`, padded to one length: axes user and pair.
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
         prior: Population of a `RewardBasis`, or `ridge_prior`.
@@ -67,20 +66,14 @@ def adapt(
         A ``LogisticFit`` with a leading user axis; users without answers have the prior mean and
         ``Status.NO_DATA``.
     """
-    solve = partial(
-        logistic.solve_under,
-        prior=prior,
-        posterior_scale=posterior_scale,
-        config=config,
-    )
-    return jax.vmap(lambda f, o, y, w: solve(f, y, w, offset=o))(
-        features, offset, label, sample_weight
-    )
+    solve = partial(infer, prior=prior, posterior_scale=posterior_scale, config=config)
+    features, *rest = (jnp.asarray(part) for part in gap)
+    gap = FeatureGap(features, *(jnp.broadcast_to(part, features.shape[:-1]) for part in rest))
+    return jax.vmap(solve)(gap, jnp.asarray(label), jnp.asarray(sample_weight))
 
 
 def adapt_path(
-    features: Float[Array, "user pair factor"],
-    offset: Float[Array, "user pair"],
+    gap: FeatureGap,
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     num_answers: Int[Array, " count"],
@@ -92,8 +85,7 @@ def adapt_path(
     """`adapt` to the first n answers of every user, for each n; leading axes count and user.
 
     Args:
-        features: Feature gaps of each user's answers, padded to one length.
-        offset: Difference of the utilities that everybody shares.
+        gap: Of each user's answers, from `Items.gap_to`, padded to one length: axes user and pair.
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding.
         num_answers: Each n.
@@ -106,7 +98,7 @@ def adapt_path(
         seen = jnp.arange(label.shape[1])[None, :] < count
         weight = jnp.where(seen, sample_weight, 0.0)
         settings = {"posterior_scale": posterior_scale, "config": config}
-        return adapt(features, offset, label, weight, prior=prior, **settings)
+        return adapt(gap, label, weight, prior=prior, **settings)
 
     return jax.lax.map(after, jnp.asarray(num_answers))
 
@@ -134,9 +126,8 @@ def ridge_losses(
 
     def loss(ridge):
         prior = Gaussian(jnp.zeros(len(eye)), eye / ridge)
-        zeros = jnp.zeros_like(label)
-        solver = logistic.DEFAULT
-        fits = adapt(answer_features, zeros, label, weight, prior=prior, config=solver)
+        gap = FeatureGap(answer_features, jnp.zeros_like(label))
+        fits = adapt(gap, label, weight, prior=prior, config=logistic.DEFAULT)
         logit = jnp.einsum("upj,uj->up", test_features, fits.weights)
         losses = test_weight * metrics.nll(logit, tests.label)
         return jnp.sum(jnp.where(test_weight > 0, losses, 0.0))
@@ -153,8 +144,7 @@ def _first_bad(bad: np.ndarray) -> str:
 
 
 def adapt_checked(
-    features: Float[Array, "user pair factor"],
-    offset: Float[Array, "user pair"],
+    gap: FeatureGap,
     label: Float[Array, "user pair"],
     sample_weight: Float[Array, "user pair"],
     *,
@@ -166,8 +156,7 @@ def adapt_checked(
     """`adapt` from the host: the input is checked before and the outcome after.
 
     Args:
-        features: Feature gaps of each user's answers, padded to one length.
-        offset: Difference of the utilities that everybody shares.
+        gap: Of each user's answers, from `Items.gap_to`, padded to one length: axes user and pair.
         label: Probability that the first was preferred.
         sample_weight: Weight of each answer, 0 for padding, whatever the padding contains.
         prior: Population of a `RewardBasis`, or `ridge_prior`.
@@ -177,8 +166,8 @@ def adapt_checked(
 
     Raises:
         ValueError: A weight is negative or not finite; or, where the weight is positive, a feature
-            or offset is not finite or a label lies outside [0, 1]; or the prior is not finite,
-            symmetric and positive definite.
+            or offset is not finite, a variance is not or is negative, or a label lies outside
+            [0, 1]; or the prior is not finite, symmetric and positive definite.
         RuntimeError: ``strict`` and some user did not converge.
 
     Warns:
@@ -193,12 +182,16 @@ def adapt_checked(
     if bad.any():
         hint = " (labels in {-1, 1}? map them to {0, 1})" if (label_[bad] == -1).all() else ""
         raise ValueError(f"labels must lie in [0, 1]: {_first_bad(bad)}{hint}")
+    features, offset, variance = (np.asarray(part) for part in gap)
     bad = used & ~(np.isfinite(features).all(axis=-1) & np.isfinite(offset))
     if bad.any():
         raise ValueError(f"features and offsets must be finite: {_first_bad(bad)}")
+    bad = used & ~(np.isfinite(variance) & (variance >= 0))
+    if bad.any():
+        raise ValueError(f"variances must be finite and not negative: {_first_bad(bad)}")
     check_gaussian(prior, "the prior")
     settings = {"posterior_scale": posterior_scale, "config": config}
-    fits = _adapt_jit(features, offset, label, sample_weight, prior=prior, **settings)
+    fits = _adapt_jit(gap, label, sample_weight, prior=prior, **settings)
     status = np.asarray(fits.status)
     counts = {s: np.flatnonzero(status == s) for s in (Status.SEPARABLE, Status.NOT_CONVERGED)}
     failed = np.sort(np.concatenate(list(counts.values())))

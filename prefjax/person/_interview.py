@@ -26,8 +26,9 @@ from jaxtyping import Bool, Float, Int
 from prefjax import logistic
 from prefjax.numerics import positive_inverse, precision, symmetric_power
 from prefjax.person.acquisition import Rule, get_rule
+from prefjax.person.inference import infer
 from prefjax.person.pools import Pool, PoolQuestion, gap_at, select
-from prefjax.types import Array, Gaussian, Mixture, Population, PRNGKey
+from prefjax.types import Array, FeatureGap, Gaussian, Mixture, Population, PRNGKey
 
 Answer: TypeAlias = Callable[[PRNGKey, Int[jax.Array, ""]], Float[jax.Array, ""]]
 """The label in [0, 1] that the person gives to the question of that index."""
@@ -65,9 +66,7 @@ class InterviewState(NamedTuple):
     key: PRNGKey
     num_steps: Int[jax.Array, ""]
     chosen: Int[jax.Array, " question"]
-    features: Float[jax.Array, "question factor"]
-    offset: Float[jax.Array, " question"]
-    variance: Float[jax.Array, " question"]
+    gap: FeatureGap
     label: Float[jax.Array, " question"]
     sample_weight: Float[jax.Array, " question"]
     posterior_scale: Float[jax.Array, ""]
@@ -126,13 +125,12 @@ def init(
     mean = jnp.asarray(population.mean)
     zeros = jnp.zeros((config.num_questions,), mean.dtype)
     features = jnp.zeros((config.num_questions, mean.shape[0]), mean.dtype)
+    gap = FeatureGap(features, zeros, zeros)
     state = InterviewState(
         key=key,
         num_steps=jnp.int32(0),
         chosen=jnp.full((config.num_questions,), -1, jnp.int32),
-        features=features,
-        offset=zeros,
-        variance=zeros,
+        gap=gap,
         label=zeros + 0.5,
         sample_weight=zeros,
         posterior_scale=jnp.asarray(posterior_scale, mean.dtype),
@@ -190,9 +188,7 @@ def tell(
     state = state._replace(
         num_steps=row + 1,
         chosen=state.chosen.at[row].set(index),
-        features=state.features.at[row].set(gap.features),
-        offset=state.offset.at[row].set(gap.offset),
-        variance=state.variance.at[row].set(gap.variance),
+        gap=jax.tree.map(lambda rows, one: rows.at[row].set(one), state.gap, gap),
         label=state.label.at[row].set(jnp.where(asked, label, 0.5)),
         sample_weight=state.sample_weight.at[row].set(jnp.where(asked, 1.0, 0.0)),
     )
@@ -202,16 +198,8 @@ def tell(
 def _refit(
     state: InterviewState, population: Population, config: InterviewConfig
 ) -> InterviewState:
-    fit = logistic.solve_under(
-        state.features,
-        state.label,
-        state.sample_weight,
-        prior=population,
-        offset=state.offset,
-        variance=state.variance,
-        posterior_scale=state.posterior_scale,
-        config=config.solver,
-    )
+    settings = {"posterior_scale": state.posterior_scale, "config": config.solver}
+    fit = infer(state.gap, state.label, state.sample_weight, prior=population, **settings)
     return state._replace(fit=fit)
 
 

@@ -16,9 +16,11 @@ the first with probability ``σ(λ·f + t)``. The belief about the user is the L
 ``random``         uniform
 =================  ====================================================================
 
-Where φ and t are uncertain themselves, every rule sees the moments of `teachable` instead. A rule
-reads only the `Moments` of a question, elementwise, so the same formula scores a list of candidates
-and the grid of all pairs of a prompt. The offset enters ``m`` and never ``v``.
+Where φ and t are uncertain themselves, a rule that asks for what the answer tells of the person
+sees the moments of `teachable` instead; ``entropy`` and ``official`` are as they are written,
+whatever an answer can teach. A rule reads only the `Moments` of a question, elementwise, so the
+same formula scores a list of candidates and the grid of all pairs of a prompt. The offset enters
+``m`` and never ``v``.
 
 References:
     PReF, arXiv 2503.06358, Eq. 6–8; BALD, arXiv 1112.5745, Eq. 2.
@@ -158,24 +160,38 @@ class Rule:
         finish: Strictly increasing function from rank to score.
         ridge: When given, scores use ``H = ridge·I + Σ σ' f fᵀ`` in place of the prior's precision.
         num_random: The first ``num_random`` questions are drawn uniformly.
+        as_written: The score is of m and v themselves where φ and t are uncertain, not of
+            `teachable`.
     """
 
     rank: Callable[[Moments], jax.Array]
     finish: Callable[[jax.Array], jax.Array] = _same
     ridge: float | None = None
     num_random: int = 0
+    as_written: bool = False
+
+    def rank_of(
+        self, moments: Moments, variance: Float[Array, "*known"] | float
+    ) -> Float[Array, "*question"]:
+        """The rank of questions about responses whose rewards are uncertain themselves.
+
+        Args:
+            moments: Of the weights alone.
+            variance: C of `teachable`.
+        """
+        return self.rank(moments if self.as_written else teachable(moments, variance))
 
 
 RULES = MappingProxyType(
     {
         "eq8": Rule(eq8),
         "prob_variance": Rule(prob_variance),
-        "official": Rule(prob_variance, ridge=1e-3, num_random=1),
+        "official": Rule(prob_variance, ridge=1e-3, num_random=1, as_written=True),
         "d_optimal": Rule(_information, finish=jnp.log1p),
         "bald": Rule(bald),
         "v_optimal": Rule(v_optimal),
         "thompson": Rule(thompson),
-        "entropy": Rule(entropy),
+        "entropy": Rule(entropy, as_written=True),
         "random": Rule(random),
     }
 )
@@ -206,7 +222,7 @@ def moments_of(
     belief: Gaussian,
     target: Float[Array, "factor factor"],
 ) -> Moments:
-    """Moments of a list of candidate questions for one user.
+    """Moments of a list of candidate questions for one user, of the weights alone.
 
     Args:
         key: Drives ``thompson`` and ``random``; the other rules ignore it.
@@ -221,7 +237,7 @@ def moments_of(
     features, offset = jnp.asarray(gap.features), jnp.asarray(gap.offset)
     spread = features @ belief.covariance
     samples = features @ sample_weights(key_sample, belief).T + offset[:, None]
-    moments = Moments(
+    return Moments(
         logit=features @ belief.mean + offset,
         variance=jnp.maximum(jnp.sum(spread * features, axis=-1), 0),
         reduction=jnp.maximum(jnp.sum(spread @ target * spread, axis=-1), 0),
@@ -229,14 +245,13 @@ def moments_of(
         second_sample=samples[:, 1],
         noise=jax.random.uniform(key_noise, offset.shape, offset.dtype),
     )
-    return teachable(moments, gap.variance)
 
 
 def teachable(moments: Moments, variance: Float[Array, "*question"] | float) -> Moments:
     """What a rule may know where a part of the logit is uncertain whoever answers.
 
     With ``κ = 1 / √(1 + π c / 8)`` the answer to ``z + N(0, c)`` is nearly that to ``κ z``, so that
-    every rule sees a logit and a variance that are smaller by κ and κ²: such a question teaches
+    the logit and the variance of which it tells are smaller by κ and κ²: such a question teaches
     less of the person than one about responses whose rewards are known.
 
     Args:
@@ -288,4 +303,5 @@ def score(
     if target is None:
         target = features.T @ features / features.shape[0]
     chosen = get_rule(rule)
-    return chosen.finish(chosen.rank(moments_of(key, gap, belief, target)))
+    moments = moments_of(key, gap, belief, target)
+    return chosen.finish(chosen.rank_of(moments, gap.variance))

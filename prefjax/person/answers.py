@@ -75,6 +75,76 @@ class LoggedAnswer(NamedTuple):
         return FeatureGap(*(np.asarray(value, np.float32) for value in numbers))
 
 
+class ChoiceShown(NamedTuple):
+    """Several responses of which one was chosen, as they were passed.
+
+    Attributes:
+        prompt: Text of the prompt, None where none was given.
+        responses: All that was shown.
+    """
+
+    prompt: str | None
+    responses: tuple[Response, ...]
+
+
+class LoggedChoice(NamedTuple):
+    """What was observed of one choice among several.
+
+    Attributes:
+        features: φ of each response shown.
+        offset: t of each.
+        label: Probability that each was the chosen one, summing to 1.
+        variance: Mean variance of a gap of two rewards that no answer of the person removes.
+        shown: What was shown.
+    """
+
+    features: list[list[float]]
+    offset: list[float]
+    label: list[float]
+    variance: float
+    shown: ChoiceShown
+
+
+def choice_to_json(choice: LoggedChoice) -> dict[str, Any]:
+    """A choice in plain values, responses as `shown_to_json` writes them.
+
+    Args:
+        choice: Any.
+    """
+    prompt, responses = choice.shown
+    shown = {"prompt": prompt, "responses": [_to_json(one) for one in responses]}
+    return {**choice._asdict(), "shown": shown}
+
+
+def choice_from_json(value: Any, num_factors: int) -> LoggedChoice:
+    """The inverse of `choice_to_json`.
+
+    Args:
+        value: The JSON object.
+        num_factors: J.
+
+    Raises:
+        ValueError: It is not what `choice_to_json` gives.
+    """
+    numbers = {
+        name: np.asarray(value[name], np.float64) for name in ("features", "offset", "label")
+    }
+    features, offset, label = numbers.values()
+    variance = float(value["variance"])
+    size = len(offset)
+    legal = features.shape == (size, num_factors) and label.shape == (size,) and size > 1
+    if not (legal and all(np.isfinite(part).all() for part in numbers.values())):
+        raise ValueError(f"a choice has features of shape {features.shape} and {size} offsets")
+    if not ((label >= 0).all() and abs(label.sum() - 1) < 1e-4 and 0 <= variance < np.inf):
+        raise ValueError(f"a choice has the labels {label.tolist()} and the variance {variance}")
+    shown = value["shown"]
+    responses = tuple(_from_json(one) for one in shown["responses"])
+    if len(responses) != size or not (shown["prompt"] is None or isinstance(shown["prompt"], str)):
+        raise ValueError(f"a choice among {size} shows {len(responses)} responses")
+    plain = (part.tolist() for part in numbers.values())
+    return LoggedChoice(*plain, variance, ChoiceShown(shown["prompt"], responses))
+
+
 def shown_to_json(shown: Shown | None) -> dict[str, Any] | None:
     """Texts as they are, embeddings as the base64 of their little-endian float32 bytes."""
     if shown is None:

@@ -8,6 +8,7 @@ again: texts are known again by themselves, in whatever pool they stand, other p
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
@@ -18,6 +19,7 @@ from prefjax.person.checks import check_pool
 from prefjax.person.items import bucket
 from prefjax.person.pools import PairPool, Pool, ResponsePool
 from prefjax.person.reading import Reader, is_texts, joined
+from prefjax.types import Array
 
 Places: TypeAlias = tuple[int, int, int]
 """Prompt, first and second response of a question; a pair of a `PairPool` is (0, pair, −1)."""
@@ -243,11 +245,11 @@ def _pad(
             "be counted; ask from fewer"
         )
     mask = np.arange(shape[1])[None] < np.pad(counts, (0, shape[0] - len(counts)))[:, None]
-    features = np.zeros((*shape, items.features.shape[-1]), np.float32)
-    utility = np.zeros(shape, np.float32)
-    features[mask], utility[mask] = items.features, items.utility
-    spread = None
-    if items.spread is not None:
-        spread = np.zeros((*shape, items.spread.shape[-1]), np.float32)
-        spread[mask] = items.spread
+
+    def placed(values: Array) -> np.ndarray:
+        table = np.zeros((*shape, *np.shape(values)[1:]), np.float32)
+        table[mask] = values
+        return table
+
+    features, utility, spread = jax.tree.map(placed, items)
     return Candidates(prompts, counts, flat, ResponsePool(features, utility, mask, spread))

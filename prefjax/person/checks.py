@@ -60,7 +60,8 @@ def check_pool(pool: Pool, num_factors: int) -> None:
 
     Raises:
         ValueError: The pool has no question, another number of factors than the person, more
-            questions than a 32-bit index can name, or an unmasked row that is not finite.
+            questions than a 32-bit index can name, an unmasked row that is not finite, or an
+            uncertainty that is not one of its rows, not finite or, as a variance, negative.
     """
     factors = pool.features.shape[-1]
     if factors != num_factors:
@@ -70,9 +71,25 @@ def check_pool(pool: Pool, num_factors: int) -> None:
     mask = np.asarray(pool.mask)
     if not mask.any():
         raise ValueError("the pool has no unmasked question")
-    shared = pool.offset if isinstance(pool, PairPool) else pool.utility
-    finite = np.isfinite(np.asarray(pool.features)).all(axis=-1) & np.isfinite(np.asarray(shared))
-    bad = np.argwhere(mask & ~finite)
-    if len(bad):
-        rows = ", ".join(str(tuple(int(i) for i in row)) for row in bad[:3])
-        raise ValueError(f"{len(bad)} unmasked rows of the pool are not finite, the first: {rows}")
+    is_pairs = isinstance(pool, PairPool)
+    shared = np.asarray(pool.offset if is_pairs else pool.utility)
+    finite = np.isfinite(np.asarray(pool.features)).all(axis=-1) & np.isfinite(shared)
+    _refuse_rows(mask & ~finite, "are not finite")
+    name, learned = ("variance", pool.variance) if is_pairs else ("spread", pool.spread)
+    if learned is None:
+        return
+    table = np.asarray(learned)
+    if table.ndim != mask.ndim + (not is_pairs) or table.shape[: mask.ndim] != mask.shape:
+        wanted = mask.shape if is_pairs else (*mask.shape, "columns")
+        raise ValueError(f"the {name} of the pool has shape {table.shape}, not {wanted}")
+    finite = np.isfinite(table) if is_pairs else np.isfinite(table).all(axis=-1)
+    _refuse_rows(mask & ~finite, f"have a {name} that is not finite")
+    if is_pairs:
+        _refuse_rows(mask & (table < 0), "have a negative variance")
+
+
+def _refuse_rows(bad: np.ndarray, what: str) -> None:
+    places = np.argwhere(bad)
+    if len(places):
+        rows = ", ".join(str(tuple(int(i) for i in row)) for row in places[:3])
+        raise ValueError(f"{len(places)} unmasked rows of the pool {what}, the first: {rows}")

@@ -21,24 +21,27 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from prefjax.data.choices import from_rankings
 from prefjax.data.messages import is_messages
 from prefjax.logistic import GAUSSIAN, Solver
 from prefjax.person import stored
 from prefjax.person._interview import ask as ask_kernel
 from prefjax.person._interview import step_keys
 from prefjax.person.acquisition import get_rule
-from prefjax.person.answers import LoggedAnswer, Question, Shown
+from prefjax.person.answers import ChoiceShown, LoggedAnswer, LoggedChoice, Question, Shown
 from prefjax.person.belief import AnswerBuffer
 from prefjax.person.candidates import (
     Candidates,
     Places,
     as_prompt,
     as_response,
+    as_responses,
     make_candidates,
     prompts_of,
 )
 from prefjax.person.checks import check_population
-from prefjax.person.items import bucket
+from prefjax.person.choices import select_choice
+from prefjax.person.items import bucket, pad_rows
 from prefjax.person.pools import gap_at
 from prefjax.person.ranking import Ranking, rank, reward
 from prefjax.person.reading import EmbeddingReader, Reader
@@ -68,7 +71,8 @@ class Person:
     Attributes:
         basis: As given.
         belief: N(m, S) given the answers so far.
-        log: Every answer in order.
+        log: Every answer about a pair in order.
+        choices: Every choice among several, in order.
         user: As given.
 
     Raises:
@@ -111,6 +115,7 @@ class Person:
         self.basis, self.rule, self.seed = basis, rule, seed
         self.num_questions, self.user = num_questions, user
         self.log: list[LoggedAnswer] = []
+        self.choices: list[LoggedChoice] = []
         self.reader = EmbeddingReader(basis) if reader is None else reader
         self._buffer = AnswerBuffer(prior, basis.posterior_scale, solver)
         self._key: jax.Array | None = None
@@ -135,7 +140,7 @@ class Person:
     @property
     def num_answers(self) -> int:
         """Answers so far."""
-        return len(self.log)
+        return len(self.log) + len(self.choices)
 
     @property
     def open_question(self) -> Question | None:
@@ -234,6 +239,69 @@ class Person:
         shown = Shown(as_prompt(prompt), as_response(first), second)
         self._record(stored.gap_of(self.reader, shown), label, None, shown)
 
+    def observe_choice(self, prompt: Any, responses: Any, choice: int) -> None:
+        """Records a choice of one among several, which is one observation, not several pairs.
+
+        Args:
+            prompt: The prompt, None for none.
+            responses: All that was shown: texts, or embeddings with one row a response.
+            choice: Place of the chosen one.
+
+        Raises:
+            ValueError: Fewer than two responses were shown, or the choice is none of them.
+        """
+        shown = self._as_shown(prompt, responses)
+        size = len(shown.responses)
+        if not (isinstance(choice, int | np.integer) and 0 <= choice < size):
+            raise ValueError(f"the choice must be a place from 0 to {size - 1}, got {choice!r}")
+        self._record_choice(stored.choice_of(self.reader, shown, np.eye(size)[choice]))
+
+    def observe_ranking(self, prompt: Any, responses: Any, rank: Any) -> None:
+        """Records a ranking: the choice of the best, of the next among the rest, and so on.
+
+        Args:
+            prompt: The prompt, None for none.
+            responses: All that was ranked: texts, or embeddings with one row a response.
+            rank: Rank of each, 1 for the best; equal ones share the label of their choice.
+
+        Raises:
+            ValueError: Fewer than two responses were ranked, or there are not as many finite ranks.
+        """
+        shown = self._as_shown(prompt, responses)
+        rank = np.asarray(rank, np.float64)
+        size = len(shown.responses)
+        if rank.shape != (size,) or not np.isfinite(rank).all():
+            raise ValueError(f"a ranking of {size} responses needs as many finite ranks")
+        places = np.arange(size)[None]
+        made = from_rankings(np.zeros(1, int), places, rank[None])
+        for label, mask in zip(made.label, made.mask, strict=True):
+            some = tuple(shown.responses[place] for place in np.flatnonzero(mask))
+            part = ChoiceShown(shown.prompt, some)
+            self._record_choice(stored.choice_of(self.reader, part, label[mask]))
+
+    def ask_choice(self, prompt: Any, candidates: Any = None, num_shown: int = 4) -> list[int]:
+        """Places of the responses whose choice tells most, found greedily from the best pair.
+
+        The answer is recorded by `observe_choice`.
+
+        Args:
+            prompt: The prompt, with ``candidates``; or, alone, what would be the candidates.
+            candidates: Texts, or embeddings with one row a response.
+            num_shown: How many are shown.
+
+        Raises:
+            ValueError: There are not as many candidates, or fewer than two are to be shown.
+        """
+        prompts, responses, _ = prompts_of(prompt, candidates)
+        items = self.reader(responses, prompts)
+        size = len(items.utility)
+        if not 2 <= num_shown <= size:
+            raise ValueError(f"{num_shown} of {size} responses cannot be shown; show 2 to {size}")
+        padded = bucket(size)
+        table = pad_rows(items.features, padded), pad_rows(items.utility, padded)
+        chosen, _ = select_choice(self.belief, *table, np.arange(padded) < size, num_shown)
+        return [int(place) for place in chosen]
+
     def rank(self, prompt: Any, candidates: Any = None) -> Ranking:
         """Orders responses for this person, with win probabilities and their uncertainty.
 
@@ -263,7 +331,11 @@ class Person:
 
     def to_dict(self) -> dict[str, Any]:
         """Answers and belief in plain values, for JSON; `PreferenceModel.load_person` reads it."""
-        return stored.to_dict(self, self._asked, self._open)
+        return self.state_to_dict() | {"answers": list(map(stored.answer_to_json, self.log))}
+
+    def state_to_dict(self) -> dict[str, Any]:
+        """All but the answers, for whoever keeps these one by one; see `to_dict`."""
+        return stored.state_to_dict(self, self._asked, self._open)
 
     def save(self, path: str | Path) -> None:
         """Writes answers and belief into a JSON file that appears whole or not at all.
@@ -278,13 +350,27 @@ class Person:
     def _resume(
         self,
         answers: list[LoggedAnswer],
+        choices: list[LoggedChoice],
         asked: dict[str, list[Places]],
         opened: stored.OpenQuestion | None,
     ) -> None:
         """Takes a stored log over."""
         for answer in answers:
             self._buffer.add(answer.gap, answer.label)
-        self.log, self._asked, self._open = list(answers), asked, opened
+        for choice in choices:
+            self._buffer.add_choice(choice)
+        self.log, self.choices, self._asked, self._open = list(answers), choices, asked, opened
+
+    @staticmethod
+    def _as_shown(prompt: Any, responses: Any) -> ChoiceShown:
+        responses = as_responses(responses)
+        if len(responses) < 2:
+            raise ValueError(f"a choice needs two responses, got {len(responses)}")
+        return ChoiceShown(as_prompt(prompt), tuple(map(as_response, responses)))
+
+    def _record_choice(self, choice: LoggedChoice) -> None:
+        self._buffer.add_choice(choice)
+        self.choices.append(choice)
 
     def _places_asked(self, found: Candidates) -> list[Places]:
         """Questions of a pool that were answered."""

@@ -26,7 +26,7 @@ from jax import lax
 from jaxtyping import Bool, Float, Int
 
 from prefjax.numerics import logit_shrinkage
-from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights, teachable
+from prefjax.person.acquisition import Moments, Rule, moments_of, sample_weights
 from prefjax.types import Array, FeatureGap, Gaussian, PRNGKey
 
 
@@ -236,7 +236,7 @@ def _search_pairs(key, pool, belief, asked, rule, target) -> PoolQuestion:
         offset=jnp.where(pool.mask, pool.offset, 0),
         variance=0.0 if pool.variance is None else jnp.where(pool.mask, pool.variance, 0),
     )
-    scores = rule.rank(moments_of(key, gap, belief, target))
+    scores = rule.rank_of(moments_of(key, gap, belief, target), gap.variance)
     usable = jnp.asarray(pool.mask).at[asked].set(False, mode="drop") & ~jnp.isnan(scores)
     scores = jnp.where(usable, scores, -jnp.inf)
     index = jnp.argmax(scores).astype(jnp.int32)
@@ -267,10 +267,11 @@ def _search_responses(key, pool, belief, asked, rule, target) -> PoolQuestion:
                 jax.random.fold_in(key_noise, prompt), (size, size), logit.dtype
             ),
         )
+        learned = 0.0
         if spread:
             eye = jnp.eye(spread[0].shape[-1], dtype=logit.dtype)
-            moments = teachable(moments, _pairwise(_cleared(spread[0], mask), eye))
-        scores = rule.rank(moments)
+            learned = _pairwise(_cleared(spread[0], mask), eye)
+        scores = rule.rank_of(moments, learned)
         usable = upper & mask[:, None] & mask[None, :] & ~jnp.isnan(scores)
         scores = jnp.where(usable, scores, -jnp.inf).reshape(-1)
         start = prompt * size * size

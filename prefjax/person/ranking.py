@@ -9,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax import variational
 from prefjax.person import laplace
+from prefjax.person.inference import limits, predict
 from prefjax.person.items import bucket, pad_rows
 from prefjax.types import Array, Gaussian, Items, RewardBasis
 
-LIMIT = 1.959964
-"""Standard deviations of the limits of a 95 % interval."""
 BATCHES = (1, 8, 64)
 """Numbers of lists that are ranked together: few, since each is a program of its own."""
 MOST_ROWS = 16_384
@@ -28,8 +26,7 @@ class Ranking(NamedTuple):
     Attributes:
         order: Places of the responses, best first.
         reward: Expected reward of each response.
-        win_probability: Probability that the person prefers it to ``reference``: E σ over the
-            weights, their covariance times the posterior scale of the basis.
+        win_probability: Probability that the person prefers it to ``reference``, from `predict`.
         low: Lower limit of a 95 % interval of σ(reward gap), as weights, φ and t are uncertain.
         high: Upper limit.
         reference: The response that the population likes best.
@@ -46,31 +43,16 @@ class Ranking(NamedTuple):
 @jax.jit
 @partial(jax.vmap, in_axes=(0, 0, 0, None))
 def _compare(items, belief, reference, posterior_scale):
-    features = items.features - items.features[reference][None]
-    offset = items.utility - items.utility[reference]
-    mean, variance = laplace.predict_logit(belief, features, offset)
-    shared = learned_variance(items.spread, reference)
-    # The scale was chosen for probabilities without what φ and t leave open; limits have it.
-    probability = variational.quadrature(mean, posterior_scale * variance).slope
-    deviation = jnp.sqrt(variance + shared)
-    limits = (jax.nn.sigmoid(mean + sign * LIMIT * deviation) for sign in (-1, 1))
-    return items.features @ belief.mean + items.utility, probability, *limits
+    gap = items.gap_to(items.at(reference[None]))
+    parts = predict(belief, gap, posterior_scale), *limits(belief, gap)
+    return items.features @ belief.mean + items.utility, *map(jax.nn.sigmoid, parts)
 
 
 @jax.jit
 def _predict(items, belief):
-    mean, variance = laplace.predict_logit(belief, items.features, items.utility)
-    shared = 0.0 if items.spread is None else jnp.sum(jnp.square(items.spread), axis=1)
-    return mean, jnp.sqrt(variance + shared)
-
-
-def learned_variance(
-    spread: Float[Array, "response column"] | None, reference: Int[Array, ""]
-) -> Float[Array, "*response"]:
-    """``‖ψ − ψ_reference‖²`` of every response, 0 where φ and t are taken as known."""
-    if spread is None:
-        return jnp.zeros(())
-    return jnp.sum(jnp.square(spread - spread[reference][None]), axis=1)
+    gap = items.gap_to()
+    mean, variance = laplace.predict_logit(belief, gap.features, gap.offset)
+    return mean, jnp.sqrt(variance + gap.variance)
 
 
 def reward(

@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from prefjax.io import write_json
 from prefjax.person.answers import (
+    ChoiceShown,
     LoggedAnswer,
+    LoggedChoice,
     Question,
+    Response,
     Shown,
+    choice_from_json,
+    choice_to_json,
     shown_from_json,
     shown_to_json,
 )
@@ -56,6 +62,7 @@ class StoredPerson(NamedTuple):
         prior: What was known before the first answer.
         belief: What the answers said when it was stored.
         answers: The log.
+        choices: Choices among several.
         asked: Questions of pools that are not of texts.
         open: The open question.
     """
@@ -69,6 +76,7 @@ class StoredPerson(NamedTuple):
     prior: Population
     belief: Gaussian
     answers: list[LoggedAnswer]
+    choices: list[LoggedChoice]
     asked: dict[str, list[Places]]
     open: OpenQuestion | None
 
@@ -88,21 +96,56 @@ def gap_of(reader: Reader, shown: Shown) -> FeatureGap:
         items = reader(pair, [shown.prompt or ""] * len(pair))
     else:
         items = reader(joined(pair, np.stack))
-    parts = [np.asarray(part) for part in items if part is not None]
-    if len(pair) == 2:
-        parts = [part[:1] - part[1:] for part in parts]
-    features, utility, *spread = (part[0] for part in parts)
-    variance = np.asarray(np.square(spread[0]).sum() if spread else 0, np.float32)
-    return FeatureGap(features, utility, variance)
+    first, *second = (items.at(place) for place in range(len(pair)))
+    return first.gap_to(*second)
 
 
-def to_dict(
-    person: "Person", asked: dict[str, list[Places]], opened: OpenQuestion | None
-) -> dict[str, Any]:
-    """A person in plain values.
+def choice_of(
+    reader: Reader, shown: ChoiceShown, label: Float[np.ndarray, " shown"]
+) -> LoggedChoice:
+    """A choice among several as a basis describes it.
 
     Args:
-        person: Whose log and belief are written.
+        reader: Gives φ and t.
+        shown: All responses.
+        label: Probability that each was chosen.
+    """
+    responses = list(shown.responses)
+    are_texts = [isinstance(part, str) for part in responses]
+    if any(are_texts) != all(are_texts):
+        raise ValueError("some responses of a choice are texts and others embeddings")
+    if all(are_texts):
+        items = reader(responses, [shown.prompt or ""] * len(responses))
+    else:
+        items = reader(joined(responses, np.stack))
+    variance = 0.0
+    if items.spread is not None:  # the mean over pairs of ‖ψ_a − ψ_b‖²
+        spread = np.asarray(items.spread)
+        centered = np.square(spread - spread.mean(axis=0)).sum()
+        variance = float(2 * centered / (len(spread) - 1))
+    plain = (np.asarray(part, np.float64).tolist() for part in (items.features, items.utility))
+    return LoggedChoice(*plain, np.asarray(label).tolist(), variance, shown)
+
+
+def answer_to_json(answer: LoggedAnswer) -> dict[str, Any]:
+    """One answer in plain values."""
+    return {
+        "features": answer.features,
+        "offset": answer.offset,
+        "variance": answer.variance,
+        "label": answer.label,
+        "asked": _question_to_json(answer.asked),
+        "shown": shown_to_json(answer.shown),
+    }
+
+
+def state_to_dict(
+    person: "Person", asked: dict[str, list[Places]], opened: OpenQuestion | None
+) -> dict[str, Any]:
+    """All of a person but the answers, in plain values.
+
+    Args:
+        person: Whose belief is written.
         asked: Questions of pools that are not of texts.
         opened: The open question.
     """
@@ -116,17 +159,7 @@ def to_dict(
         "num_questions": person.num_questions,
         "prior": _population_to_json(person.prior),
         "belief": _gaussian_to_json(person.belief),
-        "answers": [
-            {
-                "features": answer.features,
-                "offset": answer.offset,
-                "variance": answer.variance,
-                "label": answer.label,
-                "asked": _question_to_json(answer.asked),
-                "shown": shown_to_json(answer.shown),
-            }
-            for answer in person.log
-        ],
+        "choices": [choice_to_json(choice) for choice in person.choices],
         "asked": {name: [list(places) for places in some] for name, some in asked.items()},
         "open": opened
         and {
@@ -185,6 +218,7 @@ def from_dict(values: Any, name: str) -> StoredPerson:
             prior=prior,
             belief=_gaussian_from_json(values["belief"]),
             answers=[_answer_from_json(one, num_factors) for one in values["answers"]],
+            choices=[choice_from_json(one, num_factors) for one in values.get("choices", [])],
             asked={
                 str(key): [_places_from_json(places) for places in some]
                 for key, some in values["asked"].items()
@@ -216,13 +250,16 @@ def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson
                 "describe; only what was asked or observed as texts or embeddings can be inferred "
                 "again"
             )
+        check_encoder(shown.first, what)
+        return gap_of(reader, shown)
+
+    def check_encoder(response: Response, what: str) -> None:
         both = (person.encoder, reader.fingerprint)
-        if not isinstance(shown.first, str) and None not in both and both[0] != both[1]:
+        if not isinstance(response, str) and None not in both and both[0] != both[1]:
             raise ValueError(
                 f"{name}: {what} was about embeddings of the encoder {both[0]!r}; this model has "
                 f"{both[1]!r}, to which they mean something else"
             )
-        return gap_of(reader, shown)
 
     answers = []
     for place, answer in enumerate(person.answers):
@@ -233,7 +270,11 @@ def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson
     opened = person.open
     if opened is not None:
         opened = opened._replace(gap=again(opened.shown, "the open question"))
-    return person._replace(answers=answers, open=opened)
+    choices = []
+    for choice in person.choices:
+        check_encoder(choice.shown.responses[0], "a choice among several")
+        choices.append(choice_of(reader, choice.shown, np.asarray(choice.label)))
+    return person._replace(answers=answers, choices=choices, open=opened)
 
 
 def check_same_basis(person: StoredPerson, basis: RewardBasis, reader: Reader, name: str) -> None:

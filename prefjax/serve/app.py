@@ -8,6 +8,7 @@ An error is never a reward.
 import asyncio
 import hmac
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -28,8 +29,9 @@ from starlette.routing import Route as WebRoute
 from prefjax.model import PreferenceModel
 from prefjax.serve.batching import TextBatcher
 from prefjax.serve.description import describe_api
+from prefjax.serve.known_people import UnreadablePersonError
 from prefjax.serve.routes import ROUTES, Route, Server
-from prefjax.serve.service import PeopleService, StaleQuestionError, UnreadablePersonError
+from prefjax.serve.service import PeopleService, StaleQuestionError
 from prefjax.serve.store import (
     ConflictError,
     ExistingPersonError,
@@ -52,6 +54,8 @@ class ServerConfig(NamedTuple):
         body_seconds: Seconds in which a body must have come.
         work_seconds: Seconds after which a client is told to ask again; what was begun is finished.
         is_shared: Other servers write the same store.
+        hosts: What the Host header may name, without the port, so that no page of another site
+            reaches the server under a name of its own; None for anything.
     """
 
     token: str | None = None
@@ -59,6 +63,7 @@ class ServerConfig(NamedTuple):
     body_seconds: float = 15.0
     work_seconds: float = 60.0
     is_shared: bool = False
+    hosts: tuple[str, ...] | None = None
 
 
 DEFAULT = ServerConfig()
@@ -104,6 +109,10 @@ def make_app(
         return Response(generate_latest(metrics.registry), media_type="text/plain; version=0.0.4")
 
     async def description(request: Request) -> Response:
+        try:
+            _check_host(request, config.hosts)
+        except HTTPException as error:
+            return _http_error(request, error)
         return Response(described, media_type="application/json")
 
     fixed = {"/health": health, "/metrics": numbers}
@@ -138,6 +147,7 @@ def _endpoint(
     async def answer(request: Request) -> Response:
         start = time.perf_counter()
         try:
+            _check_host(request, config.hosts)
             if route.path != "/health":
                 _check_token(request, config.token)
             if fixed is not None:
@@ -205,6 +215,17 @@ def _check_token(request: Request, token: str | None) -> None:
     given = request.headers.get("authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
         raise HTTPException(401, "the header Authorization: Bearer … is missing or wrong")
+
+
+def _check_host(request: Request, hosts: tuple[str, ...] | None) -> None:
+    if hosts is None:
+        return
+    name = re.sub(r":\d*$", "", request.headers.get("host", "")).lower().strip("[]")
+    if name not in hosts:
+        raise HTTPException(
+            421,
+            f"the server does not answer for the host {name[:200]!r}: prefjax serve --allow-host",
+        )
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -26,6 +26,7 @@ _MEANING = {
     "409": "The id is taken, another question is open, or this model cannot take the person over.",
     "413": "The body is too large.",
     "415": "The body is not declared to be application/json.",
+    "421": "The server does not answer for the host of the request.",
     "422": "The id or something in the body is not legal.",
     "503": "The store is busy or cannot be reached, or the request takes long.",
 }
@@ -74,7 +75,7 @@ def _operation(route: Route) -> dict[str, Any]:
         )
     responses |= {
         code: {"description": _MEANING[code], "content": error}
-        for code in dict.fromkeys((*codes, "401", "408", "503"))
+        for code in dict.fromkeys((*codes, "401", "408", "421", "503"))
     }
     operation: dict[str, Any] = {
         "operationId": route.name,

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from prefjax.person import Ranking
 from prefjax.serve import answers, bodies
 from prefjax.serve.batching import Batcher, TextBatcher
+from prefjax.serve.ranking import RankRequest
 from prefjax.serve.rewards import split_queries
-from prefjax.serve.service import PeopleService, RankRequest
+from prefjax.serve.service import PeopleService
 
 MOST_RANKED = 4_096
 """Candidates that are ranked together, so that none waits long for the others."""

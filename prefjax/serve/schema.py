@@ -2,15 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DatabaseError
 
-VERSION = 1
-"""Number of the layout; a database of another one is migrated or refused."""
+VERSION = 2
+"""Number of the layout; a database of an older one is brought to it, of a newer one refused."""
+MIGRATIONS = {1: ("ALTER TABLE answers ADD COLUMN given FLOAT",)}
+"""Statements that bring a database of some layout to the next one."""
+_LOCK = 0x70726566
+"""Of PostgreSQL, for whoever prepares a database: several servers may start at once."""
 
 _metadata = sql.MetaData()
 
@@ -38,6 +42,7 @@ TABLES = Tables(
         sql.Column("person", sql.Text, primary_key=True),
         sql.Column("place", sql.Integer, primary_key=True),
         sql.Column("body", sql.Text, nullable=False),
+        sql.Column("given", sql.Float),  # seconds since 1970; unknown in layout 1
     ),
     receipts=sql.Table(
         "receipts",
@@ -58,7 +63,11 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
         busy_seconds: How long a writer waits for another one.
     """
     if isinstance(place, str) and re.match(r"[a-z0-9+]+://", place):
-        return sql.create_engine(place, pool_pre_ping=True, pool_size=10)
+        settings: dict[str, Any] = {}
+        if sql.make_url(place).get_backend_name() == "postgresql":
+            wait = f"-c lock_timeout={busy_seconds * 1e3:g}"
+            settings = {"connect_timeout": int(busy_seconds), "options": wait}
+        return sql.create_engine(place, pool_pre_ping=True, pool_size=10, connect_args=settings)
     engine = sql.create_engine(f"sqlite:///{place}", connect_args={"timeout": busy_seconds})
 
     @event.listens_for(engine, "connect")
@@ -79,28 +88,43 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     return engine
 
 
+def reading(engine: Engine) -> Engine:
+    """The same engine for transactions that only read, each as of one moment."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(only_reads=True)
+    return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
 def prepare(engine: Engine, name: str) -> None:
-    """Makes the tables where they are not there, and checks the number of the layout.
+    """Makes the tables where they are not there, and brings an older layout to this one.
 
     Args:
         engine: Of the database.
         name: What the message calls it.
 
     Raises:
-        ValueError: It is no database, or of another layout.
+        ValueError: It is no database, cannot be reached, or is of a newer layout.
     """
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            found = None
+            if sql.inspect(connection).has_table(_layout.name):
+                found = connection.execute(sql.select(_layout.c.version)).scalar_one_or_none()
             _metadata.create_all(connection)
-            found = connection.execute(sql.select(_layout.c.version)).scalar_one_or_none()
             if found is None:
                 connection.execute(_layout.insert().values(version=VERSION))
-                found = VERSION
+            elif found < VERSION:
+                for before in range(found, VERSION):
+                    for statement in MIGRATIONS[before]:
+                        connection.execute(sql.text(statement))
+                connection.execute(_layout.update().values(version=VERSION))
     except DatabaseError as error:
         raise ValueError(
             f"{name} cannot be opened as a database of people: {error.orig}"
         ) from error
-    if found != VERSION:
+    if found is not None and found > VERSION:
         raise ValueError(
             f"{name} has layout {found}, this version of prefjax knows {VERSION}: open it with the "
             "version that wrote it, or name another file"

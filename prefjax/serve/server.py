@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,6 +17,8 @@ from prefjax.serve.store import PeopleStore
 
 TOKEN_VARIABLE = "PREFJAX_TOKEN"
 """Environment variable with the bearer token."""
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+"""Hosts that a request without a token may name: a page of another site cannot take these names."""
 MOST_CONNECTIONS = 1_024
 SHUTDOWN_SECONDS = 30
 
@@ -27,6 +30,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8765,
     config: ServerConfig = DEFAULT,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serves a model until SIGTERM or Ctrl-C, after which running requests are answered.
 
@@ -36,7 +40,9 @@ def serve(
             other servers may write as well.
         host: Address to listen on. Beyond the loopback interface a token is needed.
         port: Port; 0 for any, which is printed.
-        config: Limits; the token is taken from ``PREFJAX_TOKEN`` if none is given.
+        config: Limits; the token is taken from ``PREFJAX_TOKEN`` if none is given. Without a token
+            requests must name the loopback interface as their host.
+        allowed_hosts: Names that the Host header may have beside those.
 
     Raises:
         ValueError: The address can be reached from elsewhere and there is no token.
@@ -51,6 +57,9 @@ def serve(
             f"{host} can be reached from elsewhere: set {TOKEN_VARIABLE} to a secret of your own "
             "(and put a proxy with TLS before the server), or listen on 127.0.0.1"
         )
+    if not config.token:
+        names = (host, *LOOPBACK_NAMES, *allowed_hosts)
+        config = config._replace(hosts=tuple(name.lower().strip("[]") for name in names))
     if people.startswith("sqlite:"):
         raise ValueError(f"{people}: name the file itself, which is then locked and kept safely")
     if "://" in people:

@@ -2,34 +2,28 @@
 
 Every change is computed on a `prefjax.person.Person` in memory and committed to the store before it
 is returned; where the store has a newer version (another replica wrote), the person is read again
-and the change computed from there. People of the training data are known by their names until
-something is stored of them.
+and the change computed from there.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from prefjax.io import digest_json
 from prefjax.model import PreferenceModel
-from prefjax.person import Person, Ranking, basis_digest, rank_many
-from prefjax.person.reading import joined
+from prefjax.person import Person, Ranking, stored
+from prefjax.serve.known_people import KnownPeople
+from prefjax.serve.ranking import RankRequest, rank
 from prefjax.serve.rewards import reward_of
 from prefjax.serve.store import (
     ConflictError,
-    ExistingPersonError,
     PeopleStore,
     UnknownPersonError,
     check_name,
 )
-from prefjax.types import Gaussian, Items
+from prefjax.types import Gaussian
 
-MOST_CACHED = 10_000
-"""People kept in memory, the last ones used."""
 TRIES = 20
 """Times that a change is computed again because another writer was first."""
 Result = TypeVar("Result")
@@ -43,34 +37,6 @@ class ReusedKeyError(ValueError):
     """The idempotency key belongs to another request."""
 
 
-class UnreadablePersonError(RuntimeError):
-    """What is stored of somebody means nothing to this model."""
-
-
-class RankRequest(NamedTuple):
-    """Candidates to be ranked for one person.
-
-    Attributes:
-        belief: What is known of the person.
-        prompt: Text of the prompt; None where the candidates are embeddings.
-        candidates: Texts, or embeddings with one row a response.
-    """
-
-    belief: Gaussian
-    prompt: str | None
-    candidates: Any
-
-
-class _Entry:
-    """A person in memory, its version in the store (−1: nothing is stored), and its lock."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.person: Person | None = None
-        self.version = -1
-        self.num_users = 0
-
-
 class PeopleService:
     """People who are asked and served by one model.
 
@@ -81,11 +47,8 @@ class PeopleService:
     """
 
     def __init__(self, model: PreferenceModel, store: PeopleStore, *, is_shared: bool = False):
-        self.model, self.store, self._is_shared = model, store, is_shared
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._lock = threading.Lock()
-        self._users = {str(name): name for name in model.users}
-        self._basis = basis_digest(model.basis)
+        self.model, self.store = model, store
+        self._people = KnownPeople(model, store, is_shared=is_shared)
 
     def create(
         self,
@@ -111,15 +74,15 @@ class PeopleService:
             UnknownPersonError: There is no training user of that name.
             ValueError: The id or the rule is not legal.
         """
-        if like is not None and like not in self._users:
+        if like is not None and like not in self._people.users:
             raise UnknownPersonError(like)
         if like is None:
             made = self.model.new_person(rule=rule, seed=seed)
         else:
-            made = self.model.person(self._users[like], rule=rule, seed=seed)
+            made = self.model.person(self._people.users[like], rule=rule, seed=seed)
         made.num_questions = num_questions
-        with self._use(person) as entry:
-            entry.version = self.store.create(person, _split(made)[0])
+        with self._people.use(person) as entry:
+            entry.version = self.store.create(person, made.state_to_dict())
             entry.person = made
         return self.describe(person)
 
@@ -129,8 +92,8 @@ class PeopleService:
         Raises:
             UnknownPersonError: There is no such person.
         """
-        with self._use(person) as entry:
-            entry.person, entry.version = None, -1
+        with self._people.use(person) as entry:
+            entry.forget()
             self.store.delete(person)
 
     def describe(self, person: str) -> dict[str, Any]:
@@ -251,52 +214,12 @@ class PeopleService:
 
     def belief_at_hand(self, person: str) -> Gaussian | None:
         """What is known of somebody in memory, without waiting; None where `belief` must look."""
-        if self._is_shared or not self._lock.acquire(blocking=False):
-            return None
-        try:
-            entry = self._entries.get(person)
-            if entry is None or not entry.lock.acquire(blocking=False):
-                return None
-            try:
-                self._entries.move_to_end(person)
-                return None if entry.person is None else entry.person.belief
-            finally:
-                entry.lock.release()
-        finally:
-            self._lock.release()
+        found = self._people.at_hand(person)
+        return None if found is None else found.belief
 
     def rank(self, requests: Sequence[RankRequest]) -> list[Ranking]:
-        """Candidates of each request in the order that its person is expected to like them.
-
-        Args:
-            requests: Any number of them, of texts or of embeddings.
-
-        Raises:
-            ValueError: A candidate is not legal; the message does not say of which request.
-        """
-        items: dict[int, Items] = {}
-        for are_texts in (False, True):
-            places = [i for i, one in enumerate(requests) if (one.prompt is not None) == are_texts]
-            if places:
-                items |= zip(places, self._read([requests[i] for i in places]), strict=True)
-        beliefs = [one.belief for one in requests]
-        return rank_many(self.model.basis, beliefs, [items[i] for i in range(len(requests))])
-
-    def _read(self, requests: Sequence[RankRequest]) -> list[Items]:
-        """φ and t of the candidates of each request, all texts or all embeddings, read at once."""
-        counts = [len(one.candidates) for one in requests]
-        if requests[0].prompt is None:
-            items = self.model.reader(joined([one.candidates for one in requests], np.concatenate))
-        else:
-            texts = [text for one in requests for text in one.candidates]
-            prompts = [one.prompt for one in requests for _ in one.candidates]
-            items = self.model.reader(texts, prompts)
-        stops = np.cumsum(counts)[:-1]
-        parts = [
-            [None] * len(counts) if part is None else np.split(np.asarray(part), stops)
-            for part in items
-        ]
-        return [Items(*one) for one in zip(*parts, strict=True)]
+        """`prefjax.serve.ranking.rank` by this model."""
+        return rank(self.model, requests)
 
     def rewards(
         self, people: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
@@ -322,8 +245,8 @@ class PeopleService:
         Raises:
             UnknownPersonError: There is no such person.
         """
-        with self._use(person) as entry:
-            return use(self._current(person, entry))
+        with self._people.use(person) as entry:
+            return use(self._people.current(person, entry))
 
     def _change(
         self,
@@ -337,7 +260,7 @@ class PeopleService:
         if key is not None:
             check_name(key, "an idempotency key")
             digest = digest_json(request)
-        with self._use(person) as entry:
+        with self._people.use(person) as entry:
             for _ in range(TRIES):
                 if key is not None:
                     known = self.store.receipt(person, key)
@@ -345,116 +268,35 @@ class PeopleService:
                         raise ReusedKeyError(f"the key {key!r} belongs to another request")
                     if known is not None:
                         return known["answer"]
-                one = self._stored_now(person, entry)
+                one = self._people.stored_now(person, entry)
                 num_before = one.num_answers
                 try:
                     result, is_changed = change(one)
                     if not is_changed and key is None:
                         return result
-                    state, answers = _split(one)
                     new = None
-                    if len(answers) > num_before:
-                        new = answers[num_before] | {"basis": self._basis}
+                    if one.num_answers > num_before:
+                        new = stored.answer_to_json(one.log[num_before]) | {
+                            "basis": self._people.basis
+                        }
                     receipt = {"request": digest, "answer": result}
                     self.store.commit(
-                        person, entry.version, state, answer=new, key=key, receipt=receipt
+                        person,
+                        entry.version,
+                        one.state_to_dict(),
+                        answer=new,
+                        key=key,
+                        receipt=receipt,
                     )
                 except ConflictError:
-                    entry.person, entry.version = None, -1
+                    entry.forget()
                 except BaseException:  # what is in memory may differ from what is stored
-                    entry.person, entry.version = None, -1
+                    entry.forget()
                     raise
                 else:
                     entry.version += 1
                     return result
         raise ConflictError(f"{person!r} is being changed by others all the time: try again")
-
-    @contextmanager
-    def _use(self, person: str):
-        """The entry of somebody, for this thread alone; of the empty string, somebody unknown."""
-        if person:
-            check_name(person, "the id")
-        with self._lock:
-            entry = self._entries.setdefault(person, _Entry())
-            entry.num_users += 1
-            self._entries.move_to_end(person)
-        try:
-            with entry.lock:
-                yield entry
-        finally:
-            with self._lock:
-                entry.num_users -= 1
-                if entry.person is None and not entry.num_users:
-                    self._entries.pop(person, None)
-                self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        """Keeps the number of people in memory bounded; nobody in use is dropped."""
-        excess = len(self._entries) - MOST_CACHED
-        if excess > 0:
-            unused = [name for name, entry in self._entries.items() if not entry.num_users]
-            for name in unused[:excess]:
-                del self._entries[name]
-
-    def _current(self, person: str, entry: _Entry) -> Person:
-        """Somebody as stored, or as the training data know them."""
-        if entry.person is not None and not self._is_shared:
-            return entry.person
-        try:
-            return self._stored(person, entry)
-        except UnknownPersonError:
-            if entry.version >= 0:  # deleted by another server
-                entry.person, entry.version = None, -1
-            if person and person not in self._users:
-                raise
-        if entry.person is None:
-            entry.person = self._unstored(person)
-        return entry.person
-
-    def _unstored(self, person: str) -> Person:
-        """Somebody of the training data, or, for the empty string, somebody unknown."""
-        return self.model.person(self._users[person]) if person else self.model.new_person()
-
-    def _stored_now(self, person: str, entry: _Entry) -> Person:
-        """Somebody as stored; somebody of the training data is stored by the first change."""
-        try:
-            return self._stored(person, entry)
-        except UnknownPersonError:
-            if person not in self._users:
-                raise
-        one = self._unstored(person)
-        with suppress(ExistingPersonError):  # another replica was first
-            self.store.create(person, _split(one)[0])
-        return self._stored(person, entry)
-
-    def _stored(self, person: str, entry: _Entry) -> Person:
-        """Somebody as stored.
-
-        Raises:
-            UnknownPersonError: Nothing is stored of that id.
-        """
-        is_known = entry.person is not None and entry.version >= 0
-        if is_known and self._is_shared:
-            is_known = self.store.version(person) == entry.version
-        if is_known and entry.person is not None:
-            return entry.person
-        found = self.store.read(person)
-        values = found.state | {"answers": found.answers}
-        bases = {found.state["basis"], *(answer["basis"] for answer in found.answers)}
-        try:
-            one = self.model.load_person(values, reinfer=bases != {self._basis})
-        except ValueError as error:
-            raise UnreadablePersonError(
-                f"this model cannot take {person!r} over from the one before: {error}"
-            ) from error
-        entry.person, entry.version = one, found.version
-        return one
-
-
-def _split(one: Person) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All but the answers, whose number grows, and the answers."""
-    values = one.to_dict()
-    return values, values.pop("answers")
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ synchronization; any other database goes by the URL of SQLAlchemy.
 import json
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,20 @@ class StoredState(NamedTuple):
     answers: list[dict[str, Any]]
 
 
+class StoredAnswer(NamedTuple):
+    """One answer of one person.
+
+    Attributes:
+        person: The id.
+        given: When, in seconds since 1970; None in what was stored by the first versions.
+        body: The answer, as `prefjax.person.Person.to_dict` gives it.
+    """
+
+    person: str
+    given: float | None
+    body: dict[str, Any]
+
+
 class PeopleStore:
     """People in a database.
 
@@ -73,7 +88,7 @@ class PeopleStore:
 
         self._sql, self._tables = sql, schema.TABLES
         self._engine = schema.open_engine(place, BUSY_SECONDS)
-        self._reading = self._engine.execution_options(only_reads=True)
+        self._reading = schema.reading(self._engine)
         schema.prepare(self._engine, str(place))
 
     def close(self) -> None:
@@ -201,8 +216,8 @@ class PeopleStore:
                         raise UnknownPersonError(person)
                     raise ConflictError(f"{person!r} is at version {known}, not {version}")
                 if answer is not None:
-                    row = {"person": person, "place": version, "body": _dump(answer)}
-                    connection.execute(answers.insert().values(row))
+                    row = {"person": person, "place": version, "given": time.time()}
+                    connection.execute(answers.insert().values(row | {"body": _dump(answer)}))
                 if key is not None:
                     row = {"person": person, "key": key, "body": _dump(receipt or {})}
                     connection.execute(receipts.insert().values(row))
@@ -221,6 +236,14 @@ class PeopleStore:
                 raise UnknownPersonError(person)
             connection.execute(answers.delete().where(answers.c.person == person))
             connection.execute(receipts.delete().where(receipts.c.person == person))
+
+    def answers(self) -> Iterator[StoredAnswer]:
+        """Every answer of everybody, person by person and in order, as of one moment."""
+        table = self._tables.answers
+        wanted = self._sql.select(table).order_by(table.c.person, table.c.place)
+        with self._reading.begin() as connection:
+            for row in connection.execution_options(yield_per=1_000).execute(wanted):
+                yield StoredAnswer(row.person, row.given, json.loads(row.body))
 
     def count(self) -> int:
         """Number of people."""

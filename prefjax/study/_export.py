@@ -109,6 +109,8 @@ def export(materials: Materials, store: Store, out: str | Path, *, overwrite: bo
         "features": list(np.asarray(materials.items.features, np.float32)),
         "utility": np.asarray(materials.items.utility, np.float32),
     }
+    if materials.items.spread is not None:
+        items["spread"] = list(np.asarray(materials.items.spread, np.float32))
     with atomic_folder(Path(out), overwrite=overwrite, is_ours=_is_export) as target:
         write_folder(dataset, target / CHOICES)
         pq.write_table(pa.Table.from_pylist(trials, _TRIAL_SCHEMA), target / TRIALS)
@@ -133,12 +135,15 @@ def read_export(folder: str | Path) -> StudyExport:
     if study.get("format") != _FORMAT:
         raise ValueError(f"{folder} is of format {study.get('format')}; this reads {_FORMAT}.")
     items = pq.read_table(folder / ITEMS)
+    known = items.column_names
     return StudyExport(
         dataset=read_folder(folder / CHOICES),
         trials=pq.read_table(folder / TRIALS).to_pylist(),
         participants=pq.read_table(folder / PARTICIPANTS).to_pylist(),
         items=Items(
-            np.array(items["features"].to_pylist(), np.float32), items["utility"].to_numpy()
+            np.array(items["features"].to_pylist(), np.float32),
+            items["utility"].to_numpy(),
+            np.array(items["spread"].to_pylist(), np.float32) if "spread" in known else None,
         ),
         study=study,
     )

@@ -20,10 +20,11 @@ from scipy import stats
 
 from prefjax import metrics
 from prefjax.metrics import Agreement, Interval
-from prefjax.person import laplace
+from prefjax.person.inference import predict
 from prefjax.study._export import COMPARED, StudyExport
 from prefjax.study.config import PowerConfig
 from prefjax.study.design import ARMS
+from prefjax.types import Gaussian
 
 MOST_PEOPLE = 100_000
 """Where the search for the number of people that is needed ends."""
@@ -252,8 +253,7 @@ def _learning_curve(
         own = [row for row in tests if row["participant"] == name]
         left, right = (np.array([row[side] for row in own]) for side in ("left", "right"))
         label = np.array([row["label"] for row in own])
-        gap = study.items.features[left] - study.items.features[right]
-        offset = study.items.utility[left] - study.items.utility[right]
+        gap = study.items.at(left).gap_to(study.items.at(right))
         beliefs = [
             (row["mean"], row["covariance"])
             for row in study.trials
@@ -263,9 +263,9 @@ def _learning_curve(
         means = np.array([mean for mean, _ in beliefs], np.float64)
         spread = np.array([covariance for _, covariance in beliefs], np.float64)
         spread = spread.reshape(*means.shape, -1)
-        mean = means @ gap.T + offset[None]
-        variance = np.einsum("tj,njk,tk->nt", gap, spread, gap)
-        logit = np.asarray(laplace.moderated_logit(mean, scale * np.maximum(variance, 0)))
+        logit = np.stack(
+            [predict(Gaussian(*belief), gap, scale) for belief in zip(means, spread, strict=True)]
+        )
         # A tie is neither predicted nor missed; a prediction of exactly 0 is half right.
         is_right = np.where(logit == 0, 0.5, (logit > 0) == (label > 0.5)[None])
         accuracy.append(np.where(label[None] == 0.5, 0.5, is_right).mean(axis=1))

@@ -154,5 +154,4 @@ class _Lookup:
         """See `prefjax.person.Reader`."""
         del prompts
         place = np.asarray(responses)[..., 0].astype(int)
-        features, utility, spread = self._items
-        return Items(features[place], utility[place], None if spread is None else spread[place])
+        return self._items.at(place)

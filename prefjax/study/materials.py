@@ -96,7 +96,7 @@ class Pool:
     Attributes:
         prompt: Each prompt.
         response: Its responses, −1 for padding.
-        pool: Their φ and t.
+        pool: Their φ, t and ψ.
     """
 
     prompt: Int[np.ndarray, " prompt"]
@@ -105,7 +105,7 @@ class Pool:
 
 
 def make_pool(materials: Materials, prompts: Int[np.ndarray, " prompt"]) -> Pool:
-    """φ and t of the responses to some prompts."""
+    """φ, t and ψ of the responses to some prompts."""
     rows = [materials.responses_of(int(prompt)) for prompt in prompts]
     response = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, row in enumerate(rows):
@@ -113,7 +113,10 @@ def make_pool(materials: Materials, prompts: Int[np.ndarray, " prompt"]) -> Pool
     mask = response >= 0
     features = np.where(mask[:, :, None], materials.items.features[response], 0)
     utility = np.where(mask, materials.items.utility[response], 0)
-    pool = ResponsePool(features.astype(np.float32), utility.astype(np.float32), mask)
+    spread = materials.items.spread
+    if spread is not None:
+        spread = np.where(mask[:, :, None], spread[response], 0).astype(np.float32)
+    pool = ResponsePool(features.astype(np.float32), utility.astype(np.float32), mask, spread)
     return Pool(np.asarray(prompts), response, pool)
 
 

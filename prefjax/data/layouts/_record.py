@@ -147,6 +147,8 @@ class Builder:
         self._label: list[float] = []
         self._weight: list[float] = []
         self._rows: list[int] = []
+        self._observation: list[int] = []
+        self._num_lists = 0
         self._messages: dict[str, Sequence[dict[str, str]]] = {}
         self._shown: list[tuple[str, str]] = []
         self.meta: dict[str, Any] = {}
@@ -166,13 +168,14 @@ class Builder:
         self.meta[reason] = self.meta.get(reason, 0) + 1
 
     def show(self, prompt: Prompt, responses: Sequence[str]) -> None:
-        """Notes in which order responses stood, where judgments of pairs would lose it.
+        """Notes what was shown at once, whose pairs follow, and in which order.
 
         Args:
             prompt: Their prompt.
             responses: The responses as they were shown.
         """
         self._shown += [(prompt.text, response) for response in responses]
+        self._num_lists += 1
 
     def add(
         self,
@@ -212,6 +215,7 @@ class Builder:
         self._label.append(label)
         self._weight.append(weight)
         self._rows.append(row)
+        self._observation.append(self._num_lists)
 
     def build(self, *, is_ordered: bool = True, note: str = "") -> RawColumns:
         """The judgments.
@@ -228,6 +232,8 @@ class Builder:
             del self._columns["conversation"]
         if None in self._columns["split"]:
             del self._columns["split"]
+        if len(rows) > self._num_lists > 0:
+            self.meta["observation"] = self._observation
         conversational = "conversational" if self._has_messages else ""
         return RawColumns(
             num_rows=len(rows),

@@ -7,7 +7,8 @@ A choice of one among k becomes the pairs of the chosen and every other,
 and a ranking all pairs of its responses. If people choose with probability softmax(r), each of
 these pairs by itself follows σ(r_i − r_j), so the estimate is consistent; but the pairs of one row
 are not independent, so limits computed from them are too narrow. (Pairs of neighbors in a ranking
-would not do: that two responses are neighbors depends on all rewards.)
+would not do: that two responses are neighbors depends on all rewards.) `prefjax.data.choices_of`
+gives the choices and rankings themselves.
 
 References:
     C. Varin, N. Reid, D. Firth, "An overview of composite likelihood methods", Statistica Sinica 21

@@ -1,7 +1,7 @@
 """Named data sets of real people, one module each: how it is read, how it is split, what 1 means.
 
-A module with a record ``SET`` of type `NamedSet` in this folder is a named set; nothing else has
-to be told of it.
+A module with a record ``SET`` of type `NamedSet` in this folder is a named set, or with ``SETS``
+several of one schema; nothing else has to be told of it.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ from prefjax.data.sets._record import NamedSet, Protocol
 
 
 def _find_sets() -> dict[str, NamedSet]:
-    names = sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_")
-    records = (import_module(f"{__name__}.{name}").SET for name in names)
-    return {record.name: record for record in records}
+    names = (module.name for module in iter_modules(__path__) if module.name[0] != "_")
+    records: list[NamedSet] = []
+    for module in (import_module(f"{__name__}.{name}") for name in names):
+        records += getattr(module, "SETS", None) or (module.SET,)
+    return {record.name: record for record in sorted(records, key=lambda record: record.name)}
 
 
 SETS: Mapping[str, NamedSet] = MappingProxyType(_find_sets())

@@ -2,8 +2,9 @@
 
 A row of the source is a conversation; each turn shows four answers, of which the preferred one is
 what the model said when the next turn begins. A choice becomes the pairs of the chosen answer with
-every other one (`prefjax.data.layouts.lists`). First prompts that many people were given join
-their conversations to one group. CC BY 4.0, Meta.
+every other one (`prefjax.data.layouts.lists`); `prefjax.data.choices_of` gives the choices
+themselves. First prompts that many people were given join their conversations to one group. CC BY
+4.0, Meta.
 
 References:
     arXiv 2507.09650.

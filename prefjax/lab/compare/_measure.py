@@ -4,8 +4,17 @@ The settings are among those of `Family.config_grid`, at most eight, from weak t
 one whose AUC for held-out training people, averaged over all numbers of answers, cannot be told
 from the best (one standard error of the difference, over people). The family is then fitted to all
 training people, and with the same settings to the nulls of `prefjax.lab.compare.cases`, and scored
-by ``wrong-user``: the state that another new person's answers make. Without answers every family is
-its own population model; `per-user` has none and is indifferent.
+by two controls that need no fit:
+
+    wrong-user          the state that another new person's answers make
+    reversed-answers    the state that the opposite of a person's answers makes; the share of right
+                        predictions that it changes (``flip_rate``) says how much of a prediction
+                        comes from the person
+
+Without answers every family is its own population model; `per-user` has none and is indifferent.
+
+References:
+    arXiv 2609.35109, reversed answers.
 """
 
 from typing import Any
@@ -18,10 +27,18 @@ from jaxtyping import Float
 from prefjax.families import Family
 from prefjax.lab.compare.cases import NULLS, Case, Cases
 from prefjax.lab.compare.questions import RECORDED
-from prefjax.lab.compare.scoring import Measured, diagnose, fit, scores_of, states_of
+from prefjax.lab.compare.scoring import (
+    Measured,
+    diagnose,
+    fit,
+    flip_rate_of,
+    scores_of,
+    states_of,
+)
 from prefjax.types import Array, PRNGKey
 
-CONTROLS = ("wrong-user", *NULLS)
+REVERSED = "reversed-answers"
+CONTROLS = ("wrong-user", *NULLS, REVERSED)
 
 
 def another(states: Any, num_users: int) -> Any:
@@ -107,7 +124,7 @@ def measure(
         num_answers: After how many answers new people are scored.
         controls: Which of ``CONTROLS`` to run.
         questions: Rules by which new people are asked; one that the family cannot be asked by is
-            left out. Under rules that choose, labels are not shuffled.
+            left out. Under rules that choose, labels are neither shuffled nor reversed.
 
     Returns:
         Scores by rule and control, the family's own under the control ``""``; and what a cell
@@ -118,17 +135,30 @@ def measure(
 
     def add(control: str, params: Any, case: Case) -> None:
         for rule in questions:
-            if control == "shuffled-labels" and rule != RECORDED:
+            if control in ("shuffled-labels", REVERSED) and rule != RECORDED:
                 continue
             states = states_of(
                 key, family, params, case, num_answers, config=config, questions=rule
             )
             if states is None:
                 continue
-            results[rule, control] = scores_of(family, params, states, case, num_answers)
+            results[rule, control] = scores_of(
+                family, params, states, case, num_answers, keep_logits=control == ""
+            )
             if control == "" and "wrong-user" in controls:
                 wrong = another(states, case.num_users)
                 results[rule, "wrong-user"] = scores_of(family, params, wrong, case, num_answers)
+            if control == "" and rule == RECORDED and REVERSED in controls:
+                results[rule, REVERSED] = reverse(states)
+
+    def reverse(states: Any) -> Measured:
+        case = cases.outer
+        answers = case.answers._replace(label=1 - case.answers.label)
+        others = states_of(
+            key, family, params, case._replace(answers=answers), num_answers, config=config
+        )
+        rate = flip_rate_of(family, params, states, others, case, num_answers)
+        return scores_of(family, params, others, case, num_answers)._replace(flip_rate=rate)
 
     params = fit(key, family, cases.outer.data, config)
     add("", params, cases.outer)
@@ -139,6 +169,7 @@ def measure(
     about = {
         "config_grid": tuned,
         "config": repr(config),
+        "votes": bool(cases.outer.votes),
         "diagnostics": {name: float(value) for name, value in diagnostics.items()},
     }
     return results, about

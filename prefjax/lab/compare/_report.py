@@ -1,4 +1,4 @@
-"""A comparison in Markdown: scores, what answers bring, whether nulls are null, diagnostics."""
+"""A comparison in Markdown: controls, scores, what answers bring, nulls, diagnostics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,11 +26,18 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"## {dataset}, {encoder}",
             f"{people} new people over {len(seeds)} draws; intervals are 95 %, over people."
             + (" The people are simulated." if dataset in DRAWN_ANEW else ""),
+            f"After {number} answers. Hurt: people whose AUC is below that of the fit without "
+            "answers, and the same with another's answers. Worst tenth: AUC of those who have the "
+            "lowest, without answers and after them. Flipped: right predictions that reversed "
+            "answers change. Ceiling: accuracy of a perfect model under the noise of the answers"
+            + (", of the true weights." if dataset in DRAWN_ANEW else ", where people repeat."),
+            _controls(some, number),
             "AUC (mean over people) by number of answers.",
             _curves(some),
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
             _differences(some, number),
+            *_calibration(some),
             *_diagnostics([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
         ]
     failed = [cell for cell in cells if "error" in cell.about]
@@ -71,6 +78,11 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     wanted = [row for row in rows if row["metric"] == "auc_user" and row["control"] is None]
+    return _by_number(wanted, "{value:.3f} ± {half:.3f}")
+
+
+def _by_number(wanted: Sequence[Mapping[str, Any]], form: str) -> str:
+    """A table of methods by numbers of answers."""
     numbers = sorted({row["num_answers"] for row in wanted})
     lines = [
         "| method | people | " + " | ".join(map(str, numbers)) + " |",
@@ -79,9 +91,49 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     at = {(_name(row), row["num_answers"]): row for row in wanted}
     for name in dict.fromkeys(map(_name, wanted)):
         some = [at[name, number] for number in numbers]
-        cells = (f"{row['value']:.3f} ± {(row['high'] - row['low']) / 2:.3f}" for row in some)
+        cells = (form.format(**row, half=(row["high"] - row["low"]) / 2) for row in some)
         people = max(row["num_users"] for row in some)
         lines.append(f"| {name} | {people} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _controls(rows: Sequence[Mapping[str, Any]], number: int) -> str:
+    names = (
+        "method",
+        "accuracy",
+        "ceiling",
+        "personal − own population",
+        "hurt",
+        "hurt by another's",
+        "worst tenth, without",
+        "worst tenth",
+        "flipped",
+    )
+    at = {
+        (row["method"], row["metric"], row["control"], row["num_answers"]): row
+        for row in rows
+        if row["questions"] in (None, RECORDED)
+    }
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+
+        def shown(
+            metric: str, control: str | None = None, after: int | None = number, *, of: str = method
+        ) -> str:
+            row = at.get((of, metric, control, after))
+            return "–" if row is None else f"{row['value']:.3f}"
+
+        cells = (
+            shown("accuracy"),
+            shown("ceiling", after=None),
+            _interval(at.get((method, "minus_population", None, number)), 0.0),
+            shown("hurt_rate"),
+            shown("hurt_rate", "wrong-user"),
+            shown("worst_decile", after=0),
+            shown("worst_decile"),
+            shown("flip_rate", "reversed-answers"),
+        )
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -102,11 +154,25 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
         for row in rows
         if row["num_answers"] == number
     }
-    for method in dict.fromkeys(map(_name, rows)):
+    for method in dict.fromkeys(name for name, *_ in at):
         found = [(at.get((method, metric, control)), metric) for _, metric, control in COLUMNS]
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def _calibration(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Slopes of recalibration by number of answers; nothing where no logits were kept."""
+    parts = []
+    for name, said in (
+        ("slope", "Calibration: slope of the label on the logit by number of answers. 1 is "
+         "calibrated, above it predictions are too cautious, below it too sure."),
+        ("intercept", "The intercept of the same: above 0 people are more often for than said."),
+    ):  # fmt: skip
+        wanted = [row for row in rows if row["metric"] == f"calibration_{name}"]
+        if any(row["value"] for row in wanted):
+            parts += [said, _by_number(wanted, "{value:.2f} [{low:.2f}, {high:.2f}]")]
+    return parts
 
 
 COLLAPSED = {

@@ -3,7 +3,8 @@
 The draws of several seeds of one set are padded to one shape, so that they share their programs.
 The nulls are
 
-    shuffled-users     training rows, and answers of new people, dealt out to people at random
+    shuffled-users     training rows, and answers of new people, dealt out to people at random;
+                       every question to a simulated person is answered by another one
     shuffled-labels    training labels, and labels of the answers, permuted among the rows
 """
 
@@ -147,8 +148,11 @@ def make_cases(
 
     answers, tests = largest(lambda draw: draw.answers), largest(lambda draw: draw.tests)
 
-    def case(number: int, source: Source) -> Case:
+    def case(number: int, source: Source, null: str = "") -> Case:
         draw = draws[number]
+        people = None if draw is source.inner else source.people
+        if people is not None and null == "shuffled-users":
+            people = people._replace(dealt=True)
         problem = jax.tree.map(lambda leaf: leaf[number], data)
         if draw.embeddings is None:
             inputs = np.eye(len(draw.split.group), dtype=np.float32)
@@ -163,12 +167,13 @@ def make_cases(
             tests=part(pad_batch(draw.tests, *tests)),
             num_users=len(draw.split.new_users),
             votes=source.votes,
-            people=None if draw is source.inner else source.people,
+            people=people,
         )
 
     size = 2 + len(names)
     cases = []
     for start, source in zip(range(0, len(draws), size), sources, strict=True):
-        outer, inner, *nulls = (case(start + place, source) for place in range(size))
+        outer, inner = (case(start + place, source) for place in range(2))
+        nulls = [case(start + 2 + place, source, name) for place, name in enumerate(names)]
         cases.append(Cases(outer, inner, dict(zip(names, nulls, strict=True))))
     return cases

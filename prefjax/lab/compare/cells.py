@@ -193,6 +193,7 @@ def run_families(
         for seed, source, case in zip(seeds, sources, cases, strict=True):
             key, users = jax.random.key(seed), source.draw.split.new_users
             scores, about = measure(key, family, case, num_answers, controls, questions)
+            about = {**about, **_ceiling(source)}
             cells.append(Cell(dataset, encoder, seed, family.name, users, scores, about))
     return cells
 
@@ -225,6 +226,7 @@ def _table(
                     cases[is_blind] = make_cases(views, plan.seeds, plan.controls)
                 users = sources[place].draw.split.new_users
                 scores, about = _attempt(plan, family, seed, cases[is_blind][place])
+                about = {**about, **_ceiling(sources[place])}
             about = {"settings": settings, "commit": commit, **about}
             cell = Cell(dataset, encoder, seed, method, users, scores, about)
             save_cell(folder, cell)
@@ -245,6 +247,11 @@ def _attempt(plan: Plan, family: Family, seed: int, cases: Cases) -> tuple[dict,
     except Exception as error:
         return {}, {"error": _reason(error)}
     return scores, {"seconds": time.perf_counter() - began, **about}
+
+
+def _ceiling(source: Source) -> dict[str, float]:
+    """Accuracy of a perfect model; nothing where it is not known."""
+    return {} if np.isnan(source.ceiling) else {"ceiling": source.ceiling}
 
 
 def _reason(error: Any) -> str:

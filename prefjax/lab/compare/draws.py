@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from prefjax import metrics
 from prefjax.data import (
     Dataset,
     SharedItemsConfig,
@@ -64,6 +65,8 @@ class SimulatedPeople(NamedTuple):
         attributes: What the judge measures in every response.
         weights: True weights of every new person.
         choice: Noise of their answers.
+        dealt: Whether each question to a person is answered by a random one of them, as in the
+            null of shuffled users.
     """
 
     dataset: Dataset
@@ -72,6 +75,7 @@ class SimulatedPeople(NamedTuple):
     attributes: Float[np.ndarray, "response attribute"]
     weights: Float[np.ndarray, "user attribute"]
     choice: ChoiceConfig
+    dealt: bool = False
 
 
 def simulated_people(world: World, new_users: Array) -> SimulatedPeople:
@@ -91,6 +95,19 @@ def simulated_people(world: World, new_users: Array) -> SimulatedPeople:
     )
 
 
+def true_accuracy(people: SimulatedPeople, tests: UserBatch) -> float:
+    """Accuracy of the true weights on what simulated people said: what no model can exceed.
+
+    Args:
+        people: New people, with their weights.
+        tests: What they are scored on.
+    """
+    gap = people.attributes[tests.first] - people.attributes[tests.second]
+    logit = np.einsum("upa,ua->up", gap, people.weights)
+    right = np.asarray(metrics.correct(logit, tests.label))
+    return float(np.nanmean(np.where(tests.mask, right, np.nan)))
+
+
 class Source(NamedTuple):
     """One data set, encoder and seed.
 
@@ -102,6 +119,9 @@ class Source(NamedTuple):
         embed: Embeddings from training rows, where these enter; nulls are embedded anew by it, or
             the true labels would be read from the embeddings.
         people: The new people of a simulated world, None where people are real.
+        ceiling: Accuracy of a perfect model under the noise of the answers: of simulated people
+            that of their true weights on their tests, of real ones that of their repeats
+            (`prefjax.data.answer_repeats.noise_ceiling`); NaN where nobody repeats a question.
         described: Digest of the texts and of the encoder that the embeddings are made of; empty
             where they are made of neither.
     """
@@ -112,6 +132,7 @@ class Source(NamedTuple):
     votes: bool
     embed: Callable[[Comparisons], Float[np.ndarray, "response input"] | None] | None = None
     people: SimulatedPeople | None = None
+    ceiling: float = float("nan")
     described: str = ""
 
 

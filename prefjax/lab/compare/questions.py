@@ -56,20 +56,25 @@ def as_basis(params: Any) -> RewardBasis | None:
     return None
 
 
-@partial(jax.jit, static_argnames=("choice", "config"))
+@partial(jax.jit, static_argnames=("choice", "config", "dealt"))
 def _ask_simulated(
     key: PRNGKey,
     basis: RewardBasis,
     inputs: Float[Array, "prompt response input"],
     attributes: Float[Array, "prompt response attribute"],
     weights: Float[Array, "user attribute"],
+    num_users: Int[Array, ""],
     choice: ChoiceConfig,
     config: InterviewConfig,
+    dealt: bool,
 ) -> Gaussian:
-    """Beliefs about simulated people after 0, 1, … answers: axes user and answers."""
+    """Beliefs about simulated people after 0, 1, … answers: axes user and answers.
+
+    ``weights`` are those of ``num_users`` people and of padding behind them.
+    """
     mask = jnp.ones(inputs.shape[:2], bool)
     items: Items = apply(basis.params, inputs)
-    pool = ResponsePool(items.features, items.utility, mask)
+    pool = ResponsePool(items.features, items.utility, mask, items.spread)
     truth = ResponsePool(attributes, jnp.zeros(mask.shape), mask)
 
     def one(user: Int[Array, ""], weights: Float[Array, " attribute"]) -> Gaussian:
@@ -78,12 +83,16 @@ def _ask_simulated(
         def answer(_: PRNGKey, index: Int[Array, ""]) -> Float[jax.Array, ""]:
             # Noise of the person and the question, so that every method hears the same answer.
             noise = jax.random.fold_in(answer_key, index)
-            return choose(noise, gap_at(truth, index).features @ weights, choice)
+            own = weights
+            if dealt:
+                own = everybody[jax.random.randint(jax.random.fold_in(noise, 1), (), 0, num_users)]
+            return choose(noise, gap_at(truth, index).features @ own, choice)
 
         return interview(
             ask_key, pool, answer, basis.population, config, basis.posterior_scale
         ).beliefs
 
+    everybody = weights
     return jax.vmap(one)(jnp.arange(len(weights)), weights)
 
 
@@ -95,8 +104,8 @@ def _ask_recorded(
 
     def one(key: PRNGKey, answers: Answers) -> Gaussian:
         first, second = (apply(basis.params, part) for part in (answers.first, answers.second))
-        gap = jax.tree.map(jnp.subtract, first, second)
-        pool = PairPool(gap.features, gap.utility, answers.sample_weight > 0)
+        gap = first.gap_to(second)
+        pool = PairPool(gap.features, gap.offset, answers.sample_weight > 0, gap.variance)
         answer = make_recorded(answers.label)
         return interview(key, pool, answer, basis.population, config, basis.posterior_scale).beliefs
 
@@ -134,8 +143,9 @@ def adaptive_states(
         padding = (0, len(case.answers.label) - len(people.weights)), (0, 0)
         weights = np.pad(people.weights, padding)
         config = InterviewConfig(num_questions=most, rule=rule)
-        told = inputs, attributes, weights
-        beliefs = _ask_simulated(key, basis, *told, choice=people.choice, config=config)
+        told = inputs, attributes, weights, np.int32(len(people.weights))
+        static = {"choice": people.choice, "config": config, "dealt": people.dealt}
+        beliefs = _ask_simulated(key, basis, *told, **static)
     else:
         most = min(most, case.answers.label.shape[1])
         config = InterviewConfig(num_questions=most, rule=rule)

@@ -33,12 +33,21 @@ class Measured(NamedTuple):
         win_rate: How often the judge prefers what the person is served to the default; None for
             real people.
         served: Response that the person is served to each new prompt; None for real people.
+        accuracy: Share of the decided comparisons that are predicted.
+        flip_rate: Of the decided comparisons that are predicted from a person's answers, the share
+            that is not after the control; only of reversed answers.
+        logit: Logits of the comparisons that are scored; None where they are not kept.
+        label: What was said of them, NaN for padding.
     """
 
     auc: Float[np.ndarray, "answers user"]
     nll: Float[np.ndarray, "answers user"]
     win_rate: Float[np.ndarray, "answers user"] | None = None
     served: Int[np.ndarray, "answers user prompt"] | None = None
+    accuracy: Float[np.ndarray, "answers user"] | None = None
+    flip_rate: Float[np.ndarray, "answers user"] | None = None
+    logit: Float[np.ndarray, "answers user pair"] | None = None
+    label: Float[np.ndarray, "user pair"] | None = None
 
 
 @partial(jax.jit, static_argnames=("family",))
@@ -63,18 +72,36 @@ def _adapt(
 @partial(jax.jit, static_argnames=("family", "votes", "num_answers"))
 def _score(
     params: Any, states: Any, tests: Answers, *, family: Family, votes: bool, num_answers: int
-) -> tuple[jax.Array, jax.Array]:
-    """AUC and mean loss under the states after each number of answers."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """AUC, mean loss, accuracy and logits under the states after each number of answers."""
     auc = jax.vmap(partial(metrics.auc, mirrored=not votes))
     mask = tests.sample_weight > 0
 
-    def after(place_and_states: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
+    def after(place_and_states: tuple[jax.Array, Any]) -> tuple[jax.Array, ...]:
         logit = score(family, params, place_and_states[1], tests)
         loss = jnp.where(mask, metrics.nll(logit, tests.label), 0.0)
         mean = jnp.sum(loss, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
-        return auc(logit, tests.label, mask), mean
+        right = jnp.where(mask, metrics.correct(logit, tests.label), jnp.nan)
+        return auc(logit, tests.label, mask), mean, jnp.nanmean(right, axis=1), logit
 
     return jax.lax.map(after, (jnp.arange(num_answers), states))
+
+
+@partial(jax.jit, static_argnames=("family", "num_answers"))
+def _flip_rate(
+    params: Any, states: Any, others: Any, tests: Answers, *, family: Family, num_answers: int
+) -> Float[jax.Array, "answers user"]:
+    """Share of the right predictions of ``states`` that ``others`` do not make."""
+
+    def after(place_and_states: tuple[jax.Array, Any, Any]) -> jax.Array:
+        own, other = (
+            metrics.correct(score(family, params, some, tests), tests.label)
+            for some in place_and_states[1:]
+        )
+        right = (tests.sample_weight > 0) & (own == 1)  # a tie is NaN
+        return jnp.nanmean(jnp.where(right, other < 1, jnp.nan), axis=1)
+
+    return jax.lax.map(after, (jnp.arange(num_answers), states, others))
 
 
 @partial(jax.jit, static_argnames=("family", "shape"))
@@ -142,7 +169,13 @@ def states_of(
 
 
 def scores_of(
-    family: Family, params: Any, states: Any, case: Case, num_answers: tuple[int, ...]
+    family: Family,
+    params: Any,
+    states: Any,
+    case: Case,
+    num_answers: tuple[int, ...],
+    *,
+    keep_logits: bool = False,
 ) -> Measured:
     """Scores of the new people of a case.
 
@@ -152,15 +185,21 @@ def scores_of(
         states: From `states_of`.
         case: Whose new people are scored.
         num_answers: After how many answers the states are.
+        keep_logits: Keep the logits and the labels, from which calibration is read.
     """
     number = len(num_answers)
     static = {"family": family, "votes": case.votes, "num_answers": number}
-    auc, nll = (
+    auc, nll, accuracy, logit = (
         np.asarray(part)[:, : case.num_users]
         for part in _score(params, states, case.tests, **static)
     )
+    measured = Measured(auc, nll, accuracy=accuracy)
+    if keep_logits:
+        counted = np.asarray(case.tests.sample_weight)[: case.num_users] > 0
+        label = np.where(counted, np.asarray(case.tests.label)[: case.num_users], np.nan)
+        measured = measured._replace(logit=logit, label=label)
     if case.people is None:
-        return Measured(auc, nll)
+        return measured
     unseen, attributes, weights = case.people.unseen, case.people.attributes, case.people.weights
     default, candidates = unseen[:, 0], unseen[:, 1 : 1 + NUM_CANDIDATES]
     shape = number, len(case.answers.label)
@@ -171,7 +210,25 @@ def scores_of(
     gained = attributes[served] - attributes[default][None, None]
     gap = np.einsum("nupa,ua->nup", gained, weights)
     win_rate = np.asarray(expected_label(gap, case.people.choice)).mean(axis=2)
-    return Measured(auc, nll, win_rate, served)
+    return measured._replace(win_rate=win_rate, served=served)
+
+
+def flip_rate_of(
+    family: Family, params: Any, states: Any, others: Any, case: Case, num_answers: tuple[int, ...]
+) -> Float[np.ndarray, "answers user"]:
+    """Of each person's right predictions, the share that other states do not make.
+
+    Args:
+        family: Which.
+        params: From `fit`.
+        states: From `states_of`.
+        others: The same of other answers.
+        case: Whose new people are scored.
+        num_answers: After how many answers the states are.
+    """
+    told = {"family": family, "num_answers": len(num_answers)}
+    rate = _flip_rate(params, states, others, case.tests, **told)
+    return np.asarray(rate)[:, : case.num_users]
 
 
 @partial(jax.jit, static_argnames=("family",))

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from prefjax.data import SETS, Dataset, NamedSet, SharedItemsConfig, Split
+from prefjax.data.answer_repeats import noise_ceiling
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.encoders import (
     SumEncoder,
@@ -32,6 +33,7 @@ from prefjax.lab.compare.draws import (
     cut_prompts,
     hold_out_people,
     simulated_people,
+    true_accuracy,
 )
 from prefjax.lab.compare.represent import item_block, text_block
 from prefjax.types import BASELINE, Array, Comparisons
@@ -176,7 +178,9 @@ def attributes(
     is_new = np.sort(order[: round(new_users * num_users)])
     sizes = {"num_inputs": num_inputs, "max_answers": max_answers}
     source = unseen_prompts(made.dataset, is_new, is_test, prompt_index, encoder, seed, **sizes)
-    return source._replace(people=simulated_people(made, is_new))
+    people = simulated_people(made, is_new)
+    ceiling = true_accuracy(people, source.draw.tests)
+    return source._replace(people=people, ceiling=ceiling)
 
 
 @lru_cache(maxsize=2)
@@ -210,10 +214,12 @@ def real(
         FileNotFoundError: The files are not there; the message says where to put them.
     """
     dataset, outer = _divided(record, seed, folder)
+    ceiling = noise_ceiling(dataset.comparisons)
     if outer.is_new_response.any():
-        return unseen_prompts(
+        source = unseen_prompts(
             dataset, outer.new_users, outer.is_new_response, outer.group, encoder, seed
         )
+        return source._replace(ceiling=ceiling)
     # Ratings are of responses; a published split has new responses and does not come here.
     protocol = record.protocol
     kind = protocol.group if isinstance(protocol, SharedItemsConfig) else "response"
@@ -240,6 +246,7 @@ def real(
         log_words(dataset.responses),
         votes=bool((outer.train.second == BASELINE).all()),
         embed=partial(table, num_users=len(outer.known_users)),
+        ceiling=ceiling,
         described=described(dataset, encoder, view if is_free else f"{view}, {num_inputs} inputs"),
     )
 

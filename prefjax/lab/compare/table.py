@@ -7,6 +7,20 @@ seed draws its own simulated people, nobody is in two seeds. Metrics
     win_rate                  of what simulated people are served, over the default
     minus_population          AUC minus that of the same fit without answers, person by person
     minus_bradley_terry       AUC minus that of one reward for everybody, person by person
+    accuracy                  share of the decided comparisons that are predicted
+    flip_rate                 share of the right predictions that reversed answers change
+    hurt_rate                 share of people whose AUC is below that of the fit without answers; of
+                              differences that are all noise it would be a half
+    worst_decile              mean AUC of the tenth of people that has the lowest
+    ceiling                   accuracy of a perfect model under the noise of the answers, from draws
+
+The interval of the worst decile is that of the mean of ``q + min(x − q, 0) / 0.1``, q the quantile
+of .1, which is its value.
+
+References:
+    R. T. Rockafellar and S. Uryasev, "Optimization of conditional value-at-risk", Journal of Risk 2
+    (2000), for the worst decile. PREFDISCO for the hurt rate.
+    calibration_slope, calibration_intercept    see `prefjax.lab.compare.calibration`
 """
 
 from collections import defaultdict
@@ -16,12 +30,14 @@ from typing import Any
 
 import numpy as np
 
+from prefjax.lab.compare.calibration import calibration_rows
 from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.scoring import Measured
 from prefjax.lab.compare.store import Cell
-from prefjax.lab.rows import curve, interval_of
+from prefjax.lab.rows import curve, interval_of, row
 
 BASE = "bradley-terry"
+WORST = 0.1
 DRAWN_ANEW = frozenset({"attributes", "planted", "prism-shaped"})
 """Simulated sets of which every seed has its own people."""
 
@@ -76,12 +92,30 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
             for metric, of in METRICS.items():
                 values = by_person(group, partial(_read, of, kind, base))
                 if values is not None:
+                    if metric in OVER_PEOPLE:
+                        values = OVER_PEOPLE[metric](values)
                     about = {"questions": kind[0], "control": kind[1] or None, "encoder": encoder}
                     found = interval_of(metric, values)
                     some = curve(method, dataset, metric, num_answers, found, **about)
                     counts = found.num.tolist()
                     rows += [{**one, "num_users": n} for one, n in zip(some, counts, strict=True)]
+        ceilings = [cell.about["ceiling"] for cell in group if "ceiling" in cell.about]
+        if ceilings and kinds:
+            interval = interval_of("ceiling", np.array(ceilings))
+            one = row(method, dataset, "ceiling", interval, encoder=encoder)
+            rows.append({**one, "num_users": len({u for c in group for u in c.users.tolist()})})
+        for questions in dict.fromkeys(rule for rule, control in kinds if control == ""):
+            told = {"drawn_anew": dataset in DRAWN_ANEW, "columns": {"encoder": encoder}}
+            rows += calibration_rows(group, questions, num_answers, **told)
     return rows
+
+
+def tail(values: np.ndarray) -> np.ndarray:
+    """Numbers of people whose mean is that of the worst tenth, ``[user, answers]``; see above."""
+    counted = ~np.isnan(values).all(axis=0)
+    quantile = np.full(values.shape[1], np.nan)
+    quantile[counted] = np.nanquantile(values[:, counted], WORST, axis=0)
+    return quantile + np.minimum(values - quantile, 0) / WORST
 
 
 METRICS: Mapping[str, Callable[[Measured, np.ndarray | None], np.ndarray | None]] = {
@@ -90,8 +124,19 @@ METRICS: Mapping[str, Callable[[Measured, np.ndarray | None], np.ndarray | None]
     "win_rate": lambda measured, _: measured.win_rate,
     "minus_population": lambda measured, _: measured.auc - measured.auc[:1],
     "minus_bradley_terry": lambda measured, base: None if base is None else measured.auc - base,
+    "accuracy": lambda measured, _: measured.accuracy,
+    "flip_rate": lambda measured, _: measured.flip_rate,
+    "hurt_rate": lambda measured, _: measured.auc - measured.auc[:1],
+    "worst_decile": lambda measured, _: measured.auc,
 }
 """Numbers of a cell, ``[answers, user]``, or None; ``base`` is the AUC of Bradley–Terry."""
+
+
+OVER_PEOPLE: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hurt_rate": lambda gain: np.where(np.isnan(gain), np.nan, gain < 0),
+    "worst_decile": tail,
+}
+"""What becomes of a person's numbers once they are means over seeds."""
 
 
 def _read(of: Callable, kind: tuple[str, str], base: Mapping, cell: Cell) -> np.ndarray | None:

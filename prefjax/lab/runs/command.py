@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tyro
 from matplotlib.figure import Figure
 
 from prefjax.io.atomic import write_atomically
@@ -38,6 +37,8 @@ def main(
     Raises:
         OSError: If the run folder cannot be written, before anything is computed.
     """
+    import tyro
+
     argv = sys.argv[1:] if argv is None else list(argv)
     module = _module_name(plot)
     experiment = module.rpartition(".")[2]

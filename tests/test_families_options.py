@@ -1,0 +1,154 @@
+"""Options of families: what each is identical to, and the world in which it must win."""
+
+from dataclasses import replace
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from prefjax import metrics
+from prefjax.basis import make_problem, standardize
+from prefjax.families import Answers, gather, get_family, no_answers, p_ttt, score
+from prefjax.families.flip_noise import noisy_logit
+from prefjax.families.temperature import Params as Temperature
+from prefjax.numerics import softplus_loss
+from prefjax.types import Comparisons, UserBatch
+
+INPUTS, RESPONSES, OLD, NEW, ROWS, TESTS = 8, 400, 100, 60, 40, 60
+
+
+def answers(seed, count=7):
+    rng = np.random.default_rng(seed)
+    first, second = rng.normal(size=(2, count, INPUTS))
+    label = rng.integers(2, size=count).astype(float)
+    return Answers(first, second, np.zeros((count, 0)), label, np.ones(count))
+
+
+def test_one_step_is_the_step_of_the_logistic_loss_from_zero():
+    some, step = answers(0), np.random.default_rng(1).normal(size=(3, INPUTS))
+    params = p_ttt.Params(jnp.zeros(INPUTS), jnp.asarray(step))
+    features = (some.first - some.second) @ step.T
+
+    def loss(weights):
+        return jnp.sum(softplus_loss(features @ weights, some.label))
+
+    slope = jax.grad(loss)(jnp.zeros(3))
+    state = p_ttt.adapt(params, some, p_ttt.Config())
+    chex.assert_trees_all_close(state, -2 * slope, rtol=1e-5)
+
+
+def test_a_temperature_that_does_not_differ_is_bradley_terry():
+    family, some = get_family("temperature"), answers(2)
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=INPUTS))
+    pooled = Temperature(weights, jnp.zeros(()), jnp.full((), 1e-6))
+    state = family.adapt(pooled, some, family.config)
+    chex.assert_trees_all_close(state, 1.0, atol=1e-3)
+    shifted = Temperature(weights, jnp.log(jnp.asarray(2.0)), jnp.ones(()))
+    nothing = family.adapt(shifted, no_answers(INPUTS), family.config)
+    chex.assert_trees_all_close(nothing, 2.0, rtol=1e-5)
+
+
+def test_without_flips_the_logit_is_the_score_and_with_them_it_is_bounded():
+    score = jnp.linspace(-50.0, 50.0, 11)
+    chex.assert_trees_all_close(noisy_logit(score, jnp.zeros(())), score, rtol=1e-5)
+    flip = jnp.asarray(0.1)
+    probability = 0.1 + 0.8 * jax.nn.sigmoid(score)
+    exact = jnp.log(probability) - jnp.log1p(-probability)
+    chex.assert_trees_all_close(noisy_logit(score, flip), exact, atol=1e-5)
+
+
+def make_world(seed, weights_of, sharpness_of, flip=0.0):
+    """A problem of old people, and answers and tests of new ones."""
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(RESPONSES, INPUTS)).astype(np.float32)
+    weights, sharp = weights_of(rng, OLD + NEW), sharpness_of(rng, OLD + NEW)
+
+    def draw(people, count):
+        user = np.repeat(people, count)
+        first = rng.integers(RESPONSES, size=len(user))
+        second = (first + rng.integers(1, RESPONSES, size=len(user))) % RESPONSES
+        gap = embeddings[first] - embeddings[second]
+        chance = expit(sharp[user] * np.einsum("rd,rd->r", gap, weights[user]))
+        label = rng.random(len(user)) < flip + (1 - 2 * flip) * chance
+        columns = (user, first, second, label.astype(np.float32), np.ones(len(user), np.float32))
+        return Comparisons(*columns)
+
+    def batch(count):
+        rows = draw(np.arange(OLD, OLD + NEW), count)
+        columns = (column.reshape(NEW, count) for column in rows[1:])
+        return UserBatch(*columns, mask=np.ones((NEW, count), bool))
+
+    problem = make_problem(draw(np.arange(OLD), ROWS), embeddings, num_users=OLD)
+    inputs = standardize(problem.standardizer, embeddings)
+    return problem, gather(inputs, batch(ROWS)), gather(inputs, batch(TESTS))
+
+
+def measured(family, world):
+    """AUC and mean loss of every new person after their answers."""
+    problem, asked, tests = world
+    params = jax.jit(family.fit)(jax.random.key(0), problem, family.config)
+    adapt = jax.jit(jax.vmap(partial(family.adapt, config=family.config), in_axes=(None, 0)))
+    logit = score(family, params, adapt(params, asked), tests)
+    auc = jax.vmap(metrics.auc)(logit, tests.label, tests.sample_weight > 0)
+    return np.asarray(auc), np.asarray(metrics.nll(logit, tests.label).mean(axis=1))
+
+
+def alike(rng, count):
+    weight = rng.normal(size=INPUTS)
+    return np.tile(weight / np.linalg.norm(weight), (count, 1))
+
+
+def different(rng, count):
+    return rng.normal(size=(count, 2)) @ rng.normal(size=(2, INPUTS)) / 2
+
+
+def opposite(rng, count):
+    return alike(rng, count) * np.where(np.arange(count) % 2, 1.0, -1.0)[:, None]
+
+
+def one(rng, count):
+    return np.full(count, 1.5)
+
+
+def many(rng, count):
+    return np.exp(rng.normal(size=count))
+
+
+def strong(rng, count):
+    return np.full(count, 4.0)
+
+
+PARENT = {"p-ttt": "bradley-terry", "temperature": "bradley-terry", "flip-noise": "bradley-terry"}
+WORLDS = {
+    "p-ttt": (different, one, 0.0),
+    "temperature": (alike, many, 0.0),
+    "flip-noise": (alike, strong, 0.2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_option_wins_in_the_world_that_is_planted_from_it(name):
+    weights, sharp, flip = WORLDS[name]
+    gains = []
+    for seed in range(2):
+        world = make_world(seed, weights, sharp, flip)
+        own, parent = (measured(get_family(some), world) for some in (name, PARENT[name]))
+        gains.append(own[0] - parent[0] if name == "p-ttt" else parent[1] - own[1])
+    found = metrics.mean_interval(np.concatenate(gains))
+    assert found.low > 0
+
+
+def test_without_its_penalty_the_swap_term_is_absent():
+    vpl = get_family("vpl")
+    short = replace(vpl.config, num_steps=5, batch=4, hidden=4, size=2)
+    world = make_world(0, opposite, one)
+    key = jax.random.key(0)
+    plain, zero = (
+        jax.jit(vpl.fit)(key, world[0], replace(short, swap=swap)) for swap in (None, 0.0)
+    )
+    chex.assert_trees_all_close(plain, zero, rtol=1e-5)
