@@ -27,8 +27,8 @@ from scipy.stats import binom, binomtest, norm
 
 from prefjax.data.answer_repeats import flip_rate, repeats_of
 from prefjax.data.audit import AuditConfig, FormatFinding, find_formats
-from prefjax.data.choices import shared_winners
 from prefjax.data.dataset import Dataset
+from prefjax.data.observations import shared_winners
 from prefjax.types import BASELINE
 
 
