@@ -230,28 +230,37 @@ def _without_scratch(one: Instruction) -> str:
     return re.sub(r"(?:, )?[su]8\[\d+\](?:\{0\})?\)$", ")", one.shape)
 
 
+_THROUGH = frozenset(
+    ("bitcast", "reshape", "convert", "copy", "transpose", "broadcast", "reduce", "add", "subtract",
+     "multiply", "divide", "maximum", "minimum", "select", "compare", "negate", "exponential")
+)  # fmt: skip
+
+
 def _fusion_reads(body: list[Instruction]) -> list[int]:
-    """Bytes that a fusion reads of each of its parameters."""
+    """Bytes that a fusion reads of each of its parameters: it computes only what a result needs."""
     users: dict[str, list[Instruction]] = {}
     for one in body:
         for name in set(one.operands):
             users.setdefault(name, []).append(one)
 
-    def read(name: str, whole: int) -> int:
-        total = 0
-        for user in users.get(name, []):
-            first = user.operands[0] == name and name not in user.operands[1:]
+    def needed(one: Instruction) -> float:
+        """The part of a value that results need."""
+        total = 1.0 if one.is_root else 0.0
+        for user in users.get(one.name, []):
+            first = user.operands[0] == one.name and one.name not in user.operands[1:]
             if user.opcode in _SLICES and first:
-                total += num_bytes(user.shape)
-            elif user.opcode in _UPDATES and first:
-                total += num_bytes(_updated(user, body)) if user.opcode == "scatter" else 0
-            elif user.opcode in ("bitcast", "reshape"):
-                total += read(user.name, whole)
+                total += needed(user) * num_bytes(user.shape) / max(num_bytes(one.shape), 1)
+            elif user.opcode == "scatter" and first:
+                total += num_bytes(_updated(user, body)) / max(num_bytes(one.shape), 1)
+            elif user.opcode == "dynamic-update-slice" and first:
+                continue  # written in place
             else:
-                return whole
-        return min(total, whole)
+                total += needed(user) if user.opcode in _THROUGH else 1.0
+            if total >= 1:
+                return 1.0
+        return total
 
-    return [read(one.name, num_bytes(one.shape)) for one in body if one.opcode == "parameter"]
+    return [round(needed(one) * num_bytes(one.shape)) for one in body if one.opcode == "parameter"]
 
 
 def _updated(user: Instruction, body: list[Instruction]) -> str:

@@ -273,7 +273,7 @@ def programs(num_layers: int) -> dict[str, Callable[[], Program]]:
         "embed 256x128": partial(embed, num_layers, 256, 128),
         "prefill 64x128": partial(prefill, num_layers),
         "decode 64": partial(decode, num_layers),
-        "decode 8": partial(decode, num_layers, 8),
+        "decode 1": partial(decode, num_layers, 1),
         "decode 64, value head": partial(steer, num_layers, "value"),
         "decode 64, advantage head": partial(steer, num_layers, "advantage"),
         "best of n": best,

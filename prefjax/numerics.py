@@ -33,7 +33,8 @@ def softplus_loss(logit: Float[Array, "*shape"], label: Float[Array, "*shape"]) 
         0.6931471824645996
     """
     score = jnp.asarray(logit)
-    return (1 - label) * jax.nn.softplus(score) + label * jax.nn.softplus(-score)
+    said = jnp.asarray(label)
+    return (1 - said) * jax.nn.softplus(score) + said * jax.nn.softplus(-score)
 
 
 def solve_positive(

@@ -107,6 +107,20 @@ def test_every_stored_program_exists():
     assert names <= set(programs(LAYERS))
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_devices_exchange_the_gradient_of_the_head_and_nothing_else(key):
+    stored = json.loads(STORED.read_text())[key]
+    num_devices = int(key.rpartition(":")[2])
+    exchanged = {"all-reduce": 4 * (1024 * 17 + 17 + 3)}  # of kernel and bias, and three sums
+    is_training = key.startswith("training step") and num_devices > 1
+    assert stored["once"]["exchanged"] == (exchanged if is_training else {})
+    assert "round" not in stored or not stored["round"]["exchanged"]
+    one = json.loads(STORED.read_text()).get(key.replace(f":{num_devices}", ":1"))
+    if one and num_devices > 1 and not key.startswith("decode"):  # weights are whole on each
+        for name in one.keys() & {"once", "round"}:
+            assert stored[name]["bytes"] <= 1.1 / num_devices * one[name]["bytes"]
+
+
 def test_a_program_may_be_traced_for_another_platform():
     assert platform() == "cpu"
     with tracing_for("cuda"):

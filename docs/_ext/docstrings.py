@@ -70,6 +70,27 @@ def process(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: 
     lines[:] = as_literal(lines)
 
 
+BOTH = re.compile(r"(\w+)\[Array, ('[^']*')\] \| \1\[ndarray, \2\]")
+
+
+def shorten(annotation: str) -> str:
+    """Types as they are written: an array of either library is an ``Array``.
+
+    >>> shorten("jaxtyping.Int[jaxlib._jax.Array, 'pair'] | jaxtyping.Int[ndarray, 'pair']")
+    "Int[Array, 'pair']"
+    """
+    for long, short in (("jaxtyping.", ""), ("jaxlib._jax.", ""), ("numpy.", "")):
+        annotation = annotation.replace(long, short)
+    return BOTH.sub(r"\1[Array, \2]", annotation)
+
+
+def process_signature(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str, returned: str
+) -> tuple[str, str] | None:
+    """Shortens the types of a signature."""
+    return (signature and shorten(signature), returned and shorten(returned))
+
+
 def escape(lines: list[str]) -> list[str]:
     r"""Keeps stars and bars of running text, and sets types with their shapes as code.
 
@@ -82,7 +103,7 @@ def escape(lines: list[str]) -> list[str]:
             literal = False
         typed = re.match(r"^(:(?:vartype|type) [^:]+:) (.*)$", line)
         if typed:
-            line = f"{typed[1]} ``{typed[2]}``"
+            line = f"{typed[1]} ``{shorten(typed[2])}``"
         elif not literal and not line.lstrip().startswith((">>>", "...", "..")):
             parts = re.split(r"(``.*?``|`[^`]*`|^:\w+ [^:]*:)", line)
             parts[::2] = [re.sub(r"(\*(?=\S)|\|)", r"\\\1", part) for part in parts[::2]]
@@ -127,6 +148,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("autodoc-process-docstring", process_late, priority=900)
+    app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-skip-member", skip)
     app.add_directive("package-docstring", PackageDocstring)
     app.connect(

@@ -12,7 +12,16 @@ from prefjax.basis import control, em, heads, mixture, svd, uncertainty
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import DEFAULT, EMConfig, EMState
-from prefjax.types import Array, FitInfo, Gaussian, Mixture, Penalties, PRNGKey, RewardBasis
+from prefjax.types import (
+    Array,
+    FitInfo,
+    Gaussian,
+    Mixture,
+    Penalties,
+    Population,
+    PRNGKey,
+    RewardBasis,
+)
 
 JITTER = 1e-5
 
@@ -137,7 +146,7 @@ def finish(
     return heads.to_raw(basis, problem.standardizer), people, info
 
 
-def as_mixture(key: PRNGKey, state: EMState, problem: Problem, population: Gaussian) -> Mixture:
+def as_mixture(key: PRNGKey, state: EMState, problem: Problem, population: Population) -> Mixture:
     """A mixture in the place of the population of `finish`, in the same gauge.
 
     Args:

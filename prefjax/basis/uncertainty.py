@@ -91,7 +91,7 @@ def _square_error(
     precision = jax.lax.fori_loop(0, NUM_STEPS, evidence, start)
     precision = jnp.where(jnp.any(seen, axis=0), precision, start)[None]
     shrunk = theta * (penalty - precision) / (information + precision)
-    return 1 / (information + precision) + jnp.square(shrunk)
+    return jnp.asarray(1 / (information + precision) + jnp.square(shrunk))
 
 
 def _told(curvature: Float[Array, "pair one"], problem: Problem) -> Float[jax.Array, " input"]:

@@ -25,8 +25,10 @@ def noise_ceiling(rows: Comparisons) -> float:
     """
     label = np.asarray(rows.label)
     decided = np.flatnonzero(label != 0.5)
-    ids = (np.asarray(column)[decided] for column in (rows.user, rows.first, rows.second))
-    repeats = repeats_of(*ids, label[decided] > 0.5)
+    user, first, second = (
+        np.asarray(column)[decided] for column in (rows.user, rows.first, rows.second)
+    )
+    repeats = repeats_of(user, first, second, label[decided] > 0.5)
     return 1 - flip_rate(int(repeats.together.sum()), int(repeats.disagree.sum()))
 
 

@@ -86,11 +86,11 @@ def follow_answers(
         np.pad(np.ones(number, np.float32), (0, pad))[None],
     )
     population = axes.basis.population
-    prior = Gaussian(*(np.asarray(part, np.float32) for part in population))
+    prior = jax.tree.map(lambda part: np.asarray(part, np.float32), population)
     steps = np.arange(1, number + pad + 1)
     scale = np.asarray(axes.basis.posterior_scale, np.float32)
     fits = _adapt_path(*rows, steps, prior=prior, posterior_scale=scale)
-    beliefs = [population]
+    beliefs = [Gaussian(population.mean, population.covariance)]
     hessian = np.asarray(fits.hessian)[:number, 0]
     for weights, curvature in zip(np.asarray(fits.weights)[:number, 0], hessian, strict=True):
         beliefs.append(Gaussian(weights, np.linalg.inv(curvature)))

@@ -29,7 +29,7 @@ from prefjax.interpret.readers import Label, Reader
 from prefjax.metrics import Interval, macro_auc, nll, paired_difference
 from prefjax.person import adapt_checked
 from prefjax.person.items import bucket
-from prefjax.types import BASELINE, Comparisons, FeatureGap, Gaussian
+from prefjax.types import BASELINE, Comparisons, FeatureGap, Gaussian, Population
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 NUM_PERMUTATIONS = 20_000
@@ -189,7 +189,7 @@ class _Shape(NamedTuple):
 
 def _solve(
     padded: tuple[np.ndarray, ...],
-    prior: Gaussian,
+    prior: Population,
     shape: _Shape,
     gap: FeatureGap | None = None,
     posterior_scale: float = 0.0,
@@ -203,14 +203,24 @@ def _solve(
     missing = [(0, more - own) for more, own in zip(shape, inputs.shape, strict=True)]
     rest = [np.zeros_like(label)] * 2 if gap is None else [gap.offset, gap.variance]
     rows = [np.pad(one, missing[:2]).astype(np.float32) for one in (*rest, label, weight)]
-    mean = np.pad(np.asarray(prior.mean), missing[2])
-    covariance = np.eye(shape.inputs)
-    covariance[:num_inputs, :num_inputs] = prior.covariance
-    whole = Gaussian(mean.astype(np.float32), covariance.astype(np.float32))
+    if isinstance(prior, Gaussian):
+        whole = _widened(prior, shape.inputs)
+    else:
+        whole = prior._replace(components=_widened(prior.components, shape.inputs))
     scale = np.asarray(posterior_scale, np.float32)
     whole_gap = FeatureGap(np.pad(inputs, missing), *rows[:2])
     fits = adapt_checked(whole_gap, *rows[2:], prior=whole, posterior_scale=scale)
     return np.asarray(fits.weights, np.float64)[:num_users, :num_inputs]
+
+
+def _widened(gaussian: Gaussian, num_inputs: int) -> Gaussian:
+    """More inputs, of which nothing is known but that they have variance 1."""
+    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
+    *leading, num = mean.shape
+    whole = np.tile(np.eye(num_inputs, dtype=np.float32), (*leading, 1, 1))
+    whole[..., :num, :num] = covariance
+    missing = [(0, 0)] * len(leading) + [(0, num_inputs - num)]
+    return Gaussian(np.pad(mean, missing).astype(np.float32), whole)
 
 
 def _around(center: np.ndarray, ridge: float) -> Gaussian:

@@ -32,6 +32,7 @@ from prefjax.types import (
     FitInfo,
     Gaussian,
     Items,
+    Population,
     PRNGKey,
     RewardBasis,
 )
@@ -168,7 +169,7 @@ def sparse_axes(
     factors, utility = kernel[:, :-1], kernel[:, -1:]
     num = len(kernel)
 
-    def to_features(people: Gaussian) -> Gaussian:
+    def to_features(people: Population) -> Gaussian:
         mean = np.asarray(people.mean) @ factors.T
         covariance = factors @ np.asarray(people.covariance) @ factors.T
         return Gaussian(mean, covariance.astype(np.float32))

@@ -2,9 +2,9 @@
 
 The equations, the stopping rule and the safeguard are those of that module, but the bound of a step
 is ``D = Σ_j max_i |f_ij| |d_j| ≥ max_i |f_i·d|``, which needs no second look at the answers. Every
-number of the algebra is one vector over the users, so that XLA makes three kernels of a step: the
-sums over the answers, the solve, and the step control. Sums that no step changes are formed beside
-the others rather than stored. On a CPU, where a block of users stays in the cache, that only costs.
+number of the algebra is one vector over the users, so that XLA forms all sums over the answers in
+one kernel and makes few of what follows. Sums that no step changes are formed beside the others
+rather than stored. On a CPU, where a block of users stays in the cache, that only costs.
 """
 
 import functools

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from prefjax import logistic, metrics
 from prefjax.logistic import LogisticFit, Solver, Status
-from prefjax.person.checks import check_gaussian
+from prefjax.person.checks import check_population
 from prefjax.person.inference import infer
 from prefjax.types import Array, FeatureGap, Gaussian, Population, UserBatch
 
@@ -189,7 +189,7 @@ def adapt_checked(
     bad = used & ~(np.isfinite(variance) & (variance >= 0))
     if bad.any():
         raise ValueError(f"variances must be finite and not negative: {_first_bad(bad)}")
-    check_gaussian(prior, "the prior")
+    check_population(prior, "the prior")
     settings = {"posterior_scale": posterior_scale, "config": config}
     fits = _adapt_jit(gap, label, sample_weight, prior=prior, **settings)
     status = np.asarray(fits.status)

@@ -304,4 +304,4 @@ def score(
         target = features.T @ features / features.shape[0]
     chosen = get_rule(rule)
     moments = moments_of(key, gap, belief, target)
-    return chosen.finish(chosen.rank_of(moments, gap.variance))
+    return chosen.finish(jnp.asarray(chosen.rank_of(moments, gap.variance)))

@@ -141,8 +141,13 @@ def choice_from_json(value: Any, num_factors: int) -> LoggedChoice:
     responses = tuple(_from_json(one) for one in shown["responses"])
     if len(responses) != size or not (shown["prompt"] is None or isinstance(shown["prompt"], str)):
         raise ValueError(f"a choice among {size} shows {len(responses)} responses")
-    plain = (part.tolist() for part in numbers.values())
-    return LoggedChoice(*plain, variance, ChoiceShown(shown["prompt"], responses))
+    return LoggedChoice(
+        features.tolist(),
+        offset.tolist(),
+        label.tolist(),
+        variance,
+        ChoiceShown(shown["prompt"], responses),
+    )
 
 
 def shown_to_json(shown: Shown | None) -> dict[str, Any] | None:

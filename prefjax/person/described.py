@@ -60,8 +60,10 @@ def choice_of(
         spread = np.asarray(items.spread)
         centered = np.square(spread - spread.mean(axis=0)).sum()
         variance = float(2 * centered / (len(spread) - 1))
-    plain = (np.asarray(part, np.float64).tolist() for part in (items.features, items.utility))
-    return LoggedChoice(*plain, np.asarray(label).tolist(), variance, shown)
+    features, utility = (
+        np.asarray(part, np.float64).tolist() for part in (items.features, items.utility)
+    )
+    return LoggedChoice(features, utility, np.asarray(label).tolist(), variance, shown)
 
 
 def infer_again(person: StoredPerson, reader: Reader, name: str) -> StoredPerson:

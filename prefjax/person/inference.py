@@ -88,4 +88,4 @@ def limits(
     """
     mean, variance = laplace.predict_logit(belief, gap.features, gap.offset)
     radius = LIMIT * jnp.sqrt(variance + gap.variance)
-    return mean - radius, mean + radius
+    return jnp.asarray(mean - radius), jnp.asarray(mean + radius)

@@ -124,9 +124,12 @@ def _rank_alike(
             whole[place, : len(part)] = part
         return whole
 
-    parts = (None if part[0] is None else stacked(part, size) for part in zip(*items, strict=True))
+    features = stacked([one.features for one in items], size)
+    utility = stacked([one.utility for one in items], size)
+    spreads = [one.spread for one in items if one.spread is not None]
+    spread = stacked(spreads, size) if spreads else None
     belief = Gaussian(*(stacked(part, len(mean)) for part in zip(*beliefs, strict=True)))
-    numbers = _compare(Items(*parts), belief, references, basis.posterior_scale)
+    numbers = _compare(Items(features, utility, spread), belief, references, basis.posterior_scale)
     table = [np.asarray(part) for part in numbers]
     rankings = []
     for place, count in enumerate(counts):

@@ -50,7 +50,7 @@ def _read(model: PreferenceModel, requests: Sequence[RankRequest]) -> list[Items
         items = model.reader(joined([one.candidates for one in requests], np.concatenate))
     else:
         texts = [text for one in requests for text in one.candidates]
-        prompts = [one.prompt for one in requests for _ in one.candidates]
+        prompts = [one.prompt or "" for one in requests for _ in one.candidates]
         items = model.reader(texts, prompts)
     counts = [len(one.candidates) for one in requests]
     stops = np.cumsum(counts)[:-1]

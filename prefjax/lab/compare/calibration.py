@@ -35,20 +35,24 @@ def calibration_rows(
         columns: Further columns of the rows.
     """
     found = [(cell, cell.scores.get((questions, ""))) for cell in cells]
-    kept = [(cell, own) for cell, own in found if own is not None and own.logit is not None]
+    kept = [
+        (cell, own.logit, own.label)
+        for cell, own in found
+        if own is not None and own.logit is not None and own.label is not None
+    ]
     if not kept:
         return []
-    mask = [~np.isnan(own.label) for _, own in kept]
-    owners = [cell.users + ((cell.seed << 32) if drawn_anew else 0) for cell, _ in kept]
+    mask = [~np.isnan(label) for _, _, label in kept]
+    owners = [cell.users + ((cell.seed << 32) if drawn_anew else 0) for cell, *_ in kept]
     user = np.concatenate(
         [np.broadcast_to(whose[:, None], m.shape)[m] for whose, m in zip(owners, mask, strict=True)]
     )
-    label = np.concatenate([own.label[m] for (_, own), m in zip(kept, mask, strict=True)])
-    mirrored = not any(cell.about.get("votes") for cell, _ in kept)
+    label = np.concatenate([said[m] for (_, _, said), m in zip(kept, mask, strict=True)])
+    mirrored = not any(cell.about.get("votes") for cell, *_ in kept)
     about = {"questions": questions, "num_users": len(np.unique(user)), **columns}
     rows = []
     for place, number in enumerate(num_answers):
-        parts = [own.logit[place][m] for (_, own), m in zip(kept, mask, strict=True)]
+        parts = [logit[place][m] for (_, logit, _), m in zip(kept, mask, strict=True)]
         fitted = recalibrate(np.concatenate(parts), label, user, mirrored=mirrored)
         for name, interval in fitted._asdict().items():
             told = {**about, "num_answers": int(number)}

@@ -105,7 +105,9 @@ def _ask_recorded(
     def one(key: PRNGKey, answers: Answers) -> Gaussian:
         first, second = (apply(basis.params, part) for part in (answers.first, answers.second))
         gap = first.gap_to(second)
-        pool = PairPool(gap.features, gap.offset, answers.sample_weight > 0, gap.variance)
+        pool = PairPool(
+            gap.features, gap.offset, answers.sample_weight > 0, jnp.asarray(gap.variance)
+        )
         answer = make_recorded(answers.label)
         return interview(key, pool, answer, basis.population, config, basis.posterior_scale).beliefs
 

@@ -72,7 +72,7 @@ def _adapt(
 @partial(jax.jit, static_argnames=("family", "votes", "num_answers"))
 def _score(
     params: Any, states: Any, tests: Answers, *, family: Family, votes: bool, num_answers: int
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, ...]:
     """AUC, mean loss, accuracy and logits under the states after each number of answers."""
     auc = jax.vmap(partial(metrics.auc, mirrored=not votes))
     mask = tests.sample_weight > 0
@@ -82,7 +82,7 @@ def _score(
         loss = jnp.where(mask, metrics.nll(logit, tests.label), 0.0)
         mean = jnp.sum(loss, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
         right = jnp.where(mask, metrics.correct(logit, tests.label), jnp.nan)
-        return auc(logit, tests.label, mask), mean, jnp.nanmean(right, axis=1), logit
+        return auc(logit, tests.label, mask), mean, jnp.nanmean(right, axis=1), jnp.asarray(logit)
 
     return jax.lax.map(after, (jnp.arange(num_answers), states))
 
