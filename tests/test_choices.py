@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import chex
 import jax
@@ -13,11 +14,19 @@ from scipy.special import logsumexp
 
 from prefjax import logistic, person
 from prefjax.basis.heads import linear_params
-from prefjax.data import choices_of, from_comparisons, from_rankings, group_choices, read
+from prefjax.data import (
+    choices_of,
+    from_comparisons,
+    from_rankings,
+    group_choices,
+    read,
+    weigh_choices,
+)
 from prefjax.data.answers import describe_answers, inspect_answers
-from prefjax.data.choices import independent_pairs, shared_winners, validate_choices
+from prefjax.data.choices import independent_pairs, validate_choices
+from prefjax.data.observations import shared_winners
 from prefjax.logistic import GaussianConfig, NewtonConfig, softmax
-from prefjax.types import BASELINE, Choices, Gaussian, RewardBasis
+from prefjax.types import BASELINE, Choices, FeatureGap, Gaussian, RewardBasis
 
 PRIOR = {"mean": jnp.array([0.2, -0.1, 0.0]), "precision": 0.5 * jnp.eye(3)}
 SOLVERS = (NewtonConfig(), GaussianConfig(tolerance=1e-6, max_steps=200))
@@ -275,11 +284,58 @@ def test_intervals_of_planted_people_cover_under_the_choice_and_not_under_its_pa
     gap = (features[:, :, :1] - features[:, :, 1:]).reshape(users, -1, factors)
     shared = (offset[:, :, :1] - offset[:, :, 1:]).reshape(users, -1)
     ones = np.ones(shared.shape, np.float32)
-    pairs = jax.jit(lambda *told: person.adapt(*told, prior=prior))(gap, shared, ones, ones)
+    adapt = jax.jit(lambda gap, *told: person.adapt(gap, *told, prior=prior))
+    pairs, weighed = (adapt(FeatureGap(gap, shared), ones, w * ones) for w in (1.0, 0.5))
 
     def coverage(fit):
         deviation = np.sqrt(np.diagonal(np.linalg.inv(fit.hessian), axis1=1, axis2=2))
         return np.mean(np.abs(fit.weights - weights) < 1.96 * deviation)
 
     assert 0.93 < coverage(chosen) < 0.97
+    assert 0.93 < coverage(weighed) < 0.97
     assert coverage(pairs) < 0.90
+
+
+def test_pairs_of_a_choice_weigh_as_much_as_the_choice_tells():
+    """With equal rewards the weighted pairs have its score and its information."""
+    rng = np.random.default_rng(0)
+    for ranks, shown in itertools.product(([1, 2, 2, 2], [3, 1, 2, 4], [1, 1, 2, 3]), (2, 3, 4)):
+        rank = ranks[:shown]
+        row = {"choice": 0} if ranks[1:] == [2, 2, 2] else {"rank": rank}
+        told = {"user": "u", "prompt": "p", "responses": list("abcd")[:shown], **row}
+        more = {"user": "v", "prompt": "q", "responses": list("efg")}
+        more |= {"choice": 1} if "choice" in row else {"rank": [1, 2, 3]}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = read([told, more], layout="best-of-k" if "choice" in row else "ranking")
+        features = rng.normal(size=(data.num_responses, 5))
+        rows, made = weigh_choices(data), choices_of(data)
+        is_u = rows.user == data.users.index("u")
+        gap = (features[rows.first] - features[rows.second])[is_u]
+        weight, label = rows.sample_weight[is_u], rows.label[is_u]
+        exact, information = np.zeros(5), 0.0
+        for who, some, said, mask, _ in zip(*made, strict=True):
+            if who == data.users.index("u"):
+                seen = features[some[mask]]
+                exact += (said[mask] - 1 / mask.sum()) @ seen
+                information += 1 - 1 / mask.sum()  # trace of diag p − p pᵀ
+        score = (weight * (label - 0.5)) @ gap
+        np.testing.assert_allclose(score, exact, atol=1e-6)
+        # Each pair (i, j) has the trace w (e_i − e_j)ᵀ(e_i − e_j) / 4 = w / 2, the winner of a
+        # choice being each of k in turn.
+        np.testing.assert_allclose(weight.sum() / 2, information, rtol=1e-6)
+
+
+def test_pairs_asked_one_by_one_and_choices_of_two_keep_their_weight():
+    rows = [
+        {"user": "u", "prompt": "p", "responses": ["a", "b"], "choice": 0},
+        {"user": "u", "prompt": "q", "responses": ["a", "b", "c"], "choice": 1},
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = read(rows, layout="best-of-k")
+    np.testing.assert_allclose(weigh_choices(data).sample_weight, [1, 2 / 3, 2 / 3])
+    two = data.select(np.array([0]))
+    chex.assert_trees_all_equal(weigh_choices(two), two.comparisons)
+    untold = replace(data, meta={})
+    assert weigh_choices(untold) is untold.comparisons

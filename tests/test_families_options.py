@@ -1,6 +1,5 @@
 """Options of families: what each is identical to, and the world in which it must win."""
 
-from dataclasses import replace
 from functools import partial
 
 import chex
@@ -106,10 +105,6 @@ def different(rng, count):
     return rng.normal(size=(count, 2)) @ rng.normal(size=(2, INPUTS)) / 2
 
 
-def opposite(rng, count):
-    return alike(rng, count) * np.where(np.arange(count) % 2, 1.0, -1.0)[:, None]
-
-
 def one(rng, count):
     return np.full(count, 1.5)
 
@@ -141,14 +136,3 @@ def test_an_option_wins_in_the_world_that_is_planted_from_it(name):
         gains.append(own[0] - parent[0] if name == "p-ttt" else parent[1] - own[1])
     found = metrics.mean_interval(np.concatenate(gains))
     assert found.low > 0
-
-
-def test_without_its_penalty_the_swap_term_is_absent():
-    vpl = get_family("vpl")
-    short = replace(vpl.config, num_steps=5, batch=4, hidden=4, size=2)
-    world = make_world(0, opposite, one)
-    key = jax.random.key(0)
-    plain, zero = (
-        jax.jit(vpl.fit)(key, world[0], replace(short, swap=swap)) for swap in (None, 0.0)
-    )
-    chex.assert_trees_all_close(plain, zero, rtol=1e-5)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from prefjax.data.choices import choices_of, from_comparisons, from_rankings, group_choices
+from prefjax.data.choices import from_comparisons, from_rankings, group_choices
 from prefjax.data.dataset import Dataset
 from prefjax.data.merge import merge_rows
 from prefjax.data.names import index_names
+from prefjax.data.observations import choices_of, weigh_choices
 from prefjax.data.reading import read
 from prefjax.data.sets import (
     SETS,
@@ -119,5 +120,6 @@ __all__ = [
     "to_table",
     "ukpconvarg",
     "value_portrait",
+    "weigh_choices",
     "write",
 ]

@@ -3,18 +3,13 @@
     repeats    D = share of pairs of answers to one question by one person that disagree;
                if an answer is flipped with probability ε, D = 2 ε (1 − ε), so
                ε = (1 − √(1 − 2 D)) / 2, and no model can be right more often than 1 − ε
-    side       answers for the first response, of n, against Binomial(n, ½)
-    pattern    runs of equal sides in the order of the rows, against their normal limit
+    side       the first response always, and runs (`prefjax.data.answer_sides`)
     position   questions that a person answered in both orders: the same side twice, or the same
                response twice
 
 Nothing is removed: the report has numbers and tables, and flags those whose p-value, times the
 number of people tested, is below ``max_p``. Who answers at random leaves no trace here; that takes
 a model (`prefjax.person.audit_answers`).
-
-References:
-    A. Wald and J. Wolfowitz, "On a test whether two samples are from the same population", Annals
-    of Mathematical Statistics 11 (1940).
 """
 
 from collections.abc import Mapping
@@ -22,13 +17,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy.stats import binom, binomtest, norm
+from jaxtyping import Int
+from scipy.stats import binomtest
 
 from prefjax.data.answer_repeats import flip_rate, repeats_of
+from prefjax.data.answer_sides import People, Sides, count_people
 from prefjax.data.audit import AuditConfig, FormatFinding, find_formats
-from prefjax.data.choices import shared_winners
 from prefjax.data.dataset import Dataset
+from prefjax.data.observations import shared_winners
 from prefjax.types import BASELINE
 
 
@@ -46,32 +42,6 @@ class AnswersConfig:
     min_rows: int = 10
     max_p: float = 0.05
     formats: AuditConfig = field(default_factory=AuditConfig)
-
-
-class People(NamedTuple):
-    """Figures of every person; NaN where there is nothing to count.
-
-    Attributes:
-        num_rows: Decided answers.
-        first_rate: Share of pairs in which the first response is preferred; of votes, the share of
-            agreement.
-        side_p: p-value of that share against ½; of votes never tested, since one may agree with
-            much.
-        pattern_p: p-value of the number of runs of equal sides, two-sided; of pairs only.
-        num_repeats: Pairs of answers to the same question.
-        num_disagree: Those of them that disagree.
-        is_one_sided: Flagged for the side.
-        is_patterned: Flagged for the runs.
-    """
-
-    num_rows: Int[np.ndarray, " user"]
-    first_rate: Float[np.ndarray, " user"]
-    side_p: Float[np.ndarray, " user"]
-    pattern_p: Float[np.ndarray, " user"]
-    num_repeats: Int[np.ndarray, " user"]
-    num_disagree: Int[np.ndarray, " user"]
-    is_one_sided: Bool[np.ndarray, " user"]
-    is_patterned: Bool[np.ndarray, " user"]
 
 
 class AnswersReport(NamedTuple):
@@ -139,7 +109,8 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
     user, is_first = np.asarray(rows.user)[decided], label[decided] > 0.5
     is_pair = second[decided] != BASELINE
     repeats = repeats_of(user, first[decided], second[decided], is_first)
-    people = _people(user, is_first, is_pair, num_users, repeats, config)
+    sides = Sides(user, is_first, is_pair)
+    people = count_people(sides, num_users, repeats, config.min_rows, config.max_p)
     num_repeats, num_disagree = int(repeats.together.sum()), int(repeats.disagree.sum())
     flip = flip_rate(num_repeats, num_disagree)
     wins, pairs = int(is_first[is_pair].sum()), int(is_pair.sum())
@@ -168,51 +139,6 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
         caveat=str(dataset.meta.get("caveat", "")),
         names=dataset.users,
     )
-
-
-def _people(user, is_first, is_pair, num_users, repeats, config: AnswersConfig) -> People:
-    num_rows = np.bincount(user, minlength=num_users)
-    wins = np.bincount(user, weights=is_first, minlength=num_users)
-    with np.errstate(invalid="ignore"):
-        first_rate = np.where(num_rows > 0, wins / num_rows, np.nan)
-    pairs = np.bincount(user[is_pair], minlength=num_users)
-    pair_wins = np.bincount(user[is_pair], weights=is_first[is_pair], minlength=num_users)
-    tested = pairs >= max(config.min_rows, 1)
-    extreme = np.minimum(pair_wins, pairs - pair_wins)
-    side_p = np.where(tested, np.minimum(2 * binom.cdf(extreme, pairs, 0.5), 1.0), np.nan)
-    pattern_p = np.where(
-        tested, _runs_p(user[is_pair], is_first[is_pair], pairs, pair_wins), np.nan
-    )
-    limit = config.max_p / max(int(tested.sum()), 1)
-
-    def total(values):
-        return np.bincount(repeats.user, weights=values, minlength=num_users).astype(np.int64)
-
-    return People(
-        num_rows=num_rows,
-        first_rate=first_rate,
-        side_p=side_p,
-        pattern_p=pattern_p,
-        num_repeats=total(repeats.together),
-        num_disagree=total(repeats.disagree),
-        is_one_sided=np.nan_to_num(side_p, nan=1.0) <= limit / 2,
-        is_patterned=np.nan_to_num(pattern_p, nan=1.0) <= limit / 2,
-    )
-
-
-def _runs_p(user, is_first, pairs, wins) -> np.ndarray:
-    """p-value of the number of runs of each person, given how often each side was named."""
-    order = np.argsort(user, kind="stable")
-    who, side = user[order], is_first[order]
-    starts = np.ones(len(who), dtype=bool)
-    starts[1:] = (who[1:] != who[:-1]) | (side[1:] != side[:-1])
-    runs = np.bincount(who[starts], minlength=len(pairs))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        both = 2.0 * wins * (pairs - wins)
-        mean = both / pairs + 1
-        variance = both * (both - pairs) / (pairs**2 * (pairs - 1.0))
-        distance = np.maximum(np.abs(runs - mean) - 0.5, 0) / np.sqrt(variance)
-    return np.where(variance > 0, 2 * norm.sf(distance), 1.0)
 
 
 def describe_answers(report: AnswersReport, most: int = 20) -> str:

@@ -1,12 +1,8 @@
-"""Choices of one among several: made from rankings and pairs, checked, and found in a data set.
+"""Choices of one among several: made from rankings and pairs, checked, and grouped by user.
 
 A ranking of k responses is k − 1 choices (Plackett–Luce): the best among all, the next among the
 rest, and so on. Responses of equal rank share the label of their choice, which is exact for two
-shown and an approximation beyond.
-
-A data set holds pairs. Those that stand for one choice, or for one ranking, are told by
-``meta["observation"]``, which the layouts with lists write, or else are the rows of one person on
-one of several prompts: `choices_of` puts them together again.
+shown and an approximation beyond. `prefjax.data.observations` finds the choices in a data set.
 
 References:
     Plackett (1975), The analysis of permutations.
@@ -18,11 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from prefjax.data.dataset import Dataset
 from prefjax.types import BASELINE, Array, Choices, Comparisons
-
-OTHERS = 1e9
-"""Rank of what was shown and not chosen, where nothing is said of its place."""
 
 
 class ChoiceBatch(NamedTuple):
@@ -200,118 +192,3 @@ def group_choices(choices: Choices, num_users: int) -> ChoiceBatch:
     fills = (BASELINE, 0, False, 0)
     columns = choices.shown, choices.label, choices.mask, choices.sample_weight
     return ChoiceBatch(*(pad(column, fill) for column, fill in zip(columns, fills, strict=True)))
-
-
-class _Observations(NamedTuple):
-    """Rows that belong together: ``order[start[n]:start[n + 1]]`` are those of observation n."""
-
-    order: np.ndarray
-    start: np.ndarray
-
-
-def _observations(dataset: Dataset) -> _Observations:
-    rows = dataset.comparisons
-    told = dataset.meta.get("observation")
-    prompt = dataset.prompt_index[rows.first]
-    if told is not None and len(told) != len(rows.user):
-        raise ValueError(
-            f"meta['observation'] of {dataset.name!r} has {len(told)} entries for "
-            f"{len(rows.user)} rows"
-        )
-    keys = [rows.user, prompt] if told is None else [np.asarray(told)]
-    if told is None and dataset.num_prompts == 1:  # nothing says what was shown at once
-        keys = [np.arange(len(rows.user))]
-    _, index = np.unique(np.stack(keys), axis=1, return_inverse=True)
-    index = index.reshape(-1)
-    order = np.argsort(index, kind="stable")
-    return _Observations(order, np.append(0, np.cumsum(np.bincount(index))))
-
-
-def shared_winners(dataset: Dataset) -> tuple[int, int]:
-    """How many rows share a winner with another row of one observation, and in how many of these.
-
-    Such rows are one choice among several, and not independent: limits that count them as pairs
-    come out too narrow.
-
-    Args:
-        dataset: Any.
-    """
-    rows = dataset.comparisons
-    order, start = _observations(dataset)
-    owner = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    label = rows.label[order]
-    winner = np.where(label > 0.5, rows.first[order], rows.second[order])
-    is_pair = (label != 0.5) & (rows.second[order] != BASELINE)
-    _, index, count = np.unique(
-        np.stack([owner[is_pair], winner[is_pair]]), axis=1, return_inverse=True, return_counts=True
-    )
-    shared = count[index.reshape(-1)] > 1
-    return int(shared.sum()), len(np.unique(owner[is_pair][shared]))
-
-
-def choices_of(dataset: Dataset) -> Choices:
-    """The choices and rankings that the pairs of a data set stand for.
-
-    The rows of one observation are a choice where each has the same winner, a ranking where they
-    are all pairs of its responses and agree on an order; rows that are neither stay pairs.
-
-    Args:
-        dataset: Pairs or votes.
-    """
-    rows = dataset.comparisons
-    order, start = _observations(dataset)
-    pairs: list[np.ndarray] = []
-    users, shown, ranks, weights = [], [], [], []
-    for begin, end in zip(start[:-1].tolist(), start[1:].tolist(), strict=True):
-        some = order[begin:end]
-        ranked = None if end - begin == 1 else _rank(rows, some)
-        if ranked is None:
-            pairs.append(some)
-            continue
-        users.append(rows.user[some[0]])
-        shown.append(ranked[0])
-        ranks.append(ranked[1])
-        weights.append(rows.sample_weight[some[0]])
-    parts = []
-    if users:
-        most = max(map(len, shown))
-        table = np.full((len(users), most), BASELINE, np.int32)
-        rank = np.full((len(users), most), np.nan)
-        for place, (ids, values) in enumerate(zip(shown, ranks, strict=True)):
-            table[place, : len(ids)], rank[place, : len(ids)] = ids, values
-        is_choice = np.nanmax(rank, axis=1) == OTHERS
-        if is_choice.any():
-            parts.append(_best_of(np.array(users), table, rank, np.array(weights), is_choice))
-        if (~is_choice).any():
-            kept = (np.array(users), table, rank, np.array(weights, np.float32))
-            parts.append(from_rankings(*(column[~is_choice] for column in kept)))
-    if pairs:
-        index = np.concatenate(pairs)
-        parts.append(from_comparisons(Comparisons(*(column[index] for column in rows))))
-    return validate_choices(concatenate(parts), dataset.num_users, dataset.num_responses)
-
-
-def _best_of(user, shown, rank, weight, is_choice) -> Choices:
-    shown, rank = shown[is_choice], rank[is_choice]
-    label = (rank == 1).astype(np.float32)
-    return Choices(user[is_choice], shown, label, np.isfinite(rank), weight[is_choice])
-
-
-def _rank(rows: Comparisons, some: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Responses of some rows and their ranks; None where they are neither choice nor ranking."""
-    first, second, label = rows.first[some], rows.second[some], rows.label[some]
-    if (second == BASELINE).any() or len(np.unique(rows.sample_weight[some])) > 1:
-        return None
-    ids = np.unique(np.concatenate([first, second]))
-    if np.isin(label, (0, 1)).all() and len(ids) == len(some) + 1:
-        winners = np.unique(np.where(label == 1, first, second))
-        if len(winners) == 1:
-            return ids, np.where(ids == winners[0], 1.0, OTHERS)
-    if len(some) != len(ids) * (len(ids) - 1) // 2 or not np.isin(label, (0, 0.5, 1)).all():
-        return None
-    wins = np.zeros(len(ids))
-    np.add.at(wins, np.searchsorted(ids, first), label)
-    np.add.at(wins, np.searchsorted(ids, second), 1 - label)
-    one, other = (wins[np.searchsorted(ids, side)] for side in (first, second))
-    implied = 0.5 * (1 + np.sign(one - other))
-    return (ids, -wins) if np.array_equal(implied, label) else None

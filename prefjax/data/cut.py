@@ -30,6 +30,8 @@ CELLS: tuple[Cell, ...] = ("train", "validation", "calibration", "test")
 class Split(NamedTuple):
     """Comparisons of known and new users on seen and new groups of responses.
 
+    The pairs of one choice among several weigh together what it tells (`weigh_choices`).
+
     Attributes:
         train: Rows of known users on seen groups; ``user`` indexes ``known_users``.
         validation: Rows of known users on new groups; no row where the items are shared.

@@ -14,6 +14,7 @@ import numpy as np
 
 from prefjax.data.cut import Split, select_rows, split_new_prompts
 from prefjax.data.dataset import Dataset
+from prefjax.data.observations import weigh_choices
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def split_published(dataset: Dataset, config: PublishedConfig, *, seed: int = 0)
             f"{len(is_test)}; the parts are {', '.join(sorted(set(parts)))}."
         )
     rng = np.random.default_rng(seed)
-    rows, group = dataset.comparisons, dataset.group
+    rows, group = weigh_choices(dataset), dataset.group
     tested, others = np.unique(rows.user[is_test]), np.unique(rows.user[~is_test])
     by_row = np.intersect1d(tested, others)
     if len(by_row):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from prefjax.data.cut import Split, first_rows, select_rows
 from prefjax.data.dataset import Dataset
+from prefjax.data.observations import weigh_choices
 from prefjax.data.same_text import GroupKind, group_responses
 from prefjax.data.votes import check_scale, ratings_table, ratings_to_comparisons
 from prefjax.types import BASELINE, Comparisons
@@ -88,7 +89,7 @@ def split_shared_items(dataset: Dataset, config: SharedItemsConfig, *, seed: int
             ``by_label`` is asked of rows that are not votes.
     """
     rng = np.random.default_rng(seed)
-    rows = dataset.comparisons
+    rows = weigh_choices(dataset)
     if config.by_label and (rows.second != BASELINE).any():
         raise ValueError("by_label divides votes; the rows must be against the zero baseline.")
     group = group_responses(dataset, config.group)

@@ -17,6 +17,7 @@ from jaxtyping import Shaped
 
 from prefjax.data.cut import CELLS, Split, check_group, split_new_prompts
 from prefjax.data.dataset import Dataset
+from prefjax.data.observations import weigh_choices
 from prefjax.data.same_text import GroupKind, describe_group, group_responses
 from prefjax.types import BASELINE
 
@@ -85,7 +86,7 @@ def four_cells(
         if not 0.0 < share < 1.0:
             raise ValueError(f"{name} must lie inside (0, 1), got {share}.")
     rng = np.random.default_rng(seed)
-    rows = dataset.comparisons
+    rows = weigh_choices(dataset)
     what = f"groups of one {group}" if isinstance(group, str) else "groups"
     table = (
         group_responses(dataset, group)

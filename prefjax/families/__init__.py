@@ -36,6 +36,7 @@ from prefjax.families.p_ttt import P_TTT
 from prefjax.families.pal_a import PAL_A
 from prefjax.families.pal_b import PAL_B
 from prefjax.families.per_user import PER_USER
+from prefjax.families.pool import pool_preferences
 from prefjax.families.pref import PREF
 from prefjax.families.pref_map import PREF_MAP
 from prefjax.families.temperature import TEMPERATURE
@@ -111,5 +112,6 @@ __all__ = [
     "get_family",
     "make_answers",
     "no_answers",
+    "pool_preferences",
     "score",
 ]

@@ -9,15 +9,11 @@ Contexts are random parts, of random size, of one person's rows. β_t rises from
 cosine in the first half of each cycle. Without answers μ = 0, the mean of the prior. An unsure
 label y mixes the token of both orders; an answer of weight 2 is an answer heard twice.
 
-``swap`` γ adds ``γ ‖μ(answers) + μ(opposite answers)‖²``: whoever says the opposite of everything
-is the opposite person (SPL; its code was not at hand). The family with it is named
-``prefjax.families.vpl:SPL``; that it gains anything has not been shown.
-
 The published code fixes the size of the context, concatenates μ to a language model's embedding and
 tunes the scale of r by hand for offline reinforcement learning.
 
 References:
-    arXiv 2408.10075, eq. 3 and section 4. arXiv 2603.12595, the swap term.
+    arXiv 2408.10075, eq. 3 and section 4.
     Fu et al. (arXiv 1903.10145), cyclical annealing.
 """
 
@@ -60,7 +56,6 @@ class Config(FamilyConfig):
         penalty: Prior precision of one response's reward.
         beta: β.
         learning_rate: Of Adam.
-        swap: γ of the swap term; None leaves it out.
         size: Z, dimension of z.
         hidden: Hidden units of encoder and reward.
         context: Longest context in training.
@@ -73,7 +68,6 @@ class Config(FamilyConfig):
     penalty: Number = 3.0
     beta: Number = 0.01
     learning_rate: Number = 0.01
-    swap: Number | None = None
     size: int = integer(8)
     hidden: int = integer(32)
     context: int = integer(24)
@@ -186,25 +180,20 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
         given = jnp.where(asked, weight, 0.0)
         context = [part[: config.context] for part in (first, second, label, given)]
         latent = encode(params.encoder, *context)
-        squared = jnp.zeros(())
-        if config.swap is not None:
-            opposite = encode(params.encoder, context[0], context[1], 1 - context[2], context[3])
-            squared = config.swap * jnp.sum(jnp.square(latent.mean + opposite.mean))
         noise = jax.random.normal(noise_key, latent.mean.shape)
         z = latent.mean + jnp.exp(0.5 * latent.log_variance) * noise
         code = jnp.broadcast_to(z, (len(label), len(z)))
         logit = reward_gap(params.network, first, second, code)
         target = jnp.where(asked, 0.0, weight)
-        return target @ softplus_loss(logit, label), jnp.sum(target), divergence(latent), squared
+        return target @ softplus_loss(logit, label), jnp.sum(target), divergence(latent)
 
     def loss(params, key, progress):
-        losses, count, kl, swapped = jax.vmap(one, in_axes=(None, 0))(
-            params, jax.random.split(key, config.batch)
-        )
+        keys = jax.random.split(key, config.batch)
+        losses, count, kl = jax.vmap(one, in_axes=(None, 0))(params, keys)
         read = params.network.straight, params.network.inward, params.encoder["winner"]
         squares = sum_of_squares((*read, params.encoder["loser"]))
         beta = config.beta * annealed(progress, config.cycles)
-        bound = jnp.sum(losses) + beta * jnp.sum(kl) + jnp.sum(swapped)
+        bound = jnp.sum(losses) + beta * jnp.sum(kl)
         bound = bound / jnp.maximum(jnp.sum(count), 1e-12)
         return bound + 0.5 * config.penalty / total * squares
 
@@ -255,9 +244,4 @@ VPL = Family(
     logit,
     make_grid(penalty=(0.3, 1.0, 3.0, 10.0), beta=(0.003, 0.03)),
     diagnostics,
-)
-SPL = VPL._replace(
-    name="spl",
-    config=Config(swap=1.0),
-    config_grid=make_grid(penalty=(1.0, 3.0), swap=(0.3, 3.0)),
 )

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from prefjax import basis, metrics
 from prefjax.basis import EMConfig
-from prefjax.data import Dataset, Split, split_new_prompts
+from prefjax.data import Dataset, Split, split_new_prompts, weigh_choices
 from prefjax.data.same_text import group_responses
 from prefjax.encoders import SumEncoder, encode_candidates
 from prefjax.families import Answers, Family, gather, get_family, score
@@ -132,7 +132,7 @@ def _divide(data: Dataset, group: np.ndarray, num_groups: int, seed: int) -> Spl
     num_new = max(2, round(NEW_USERS * data.num_users))
     is_new = np.isin(group, groups[: max(1, round(NEW_GROUPS * num_groups))])
     return split_new_prompts(
-        data.comparisons,
+        weigh_choices(data),
         known_users=users[num_new:],
         new_users=users[:num_new],
         is_new_response=is_new,

@@ -50,7 +50,9 @@ def fit(
     Args:
         data: Who preferred which response to which: a data set, a file or a table of one, which are
             read as `prefjax.data` reads them; or comparisons, with ``embeddings``. Users of
-            comparisons may have any names or numbers; responses are rows of ``embeddings``.
+            comparisons may have any names or numbers; responses are rows of ``embeddings``. The
+            pairs of a row that says which of several was chosen, or ranks them, weigh together as
+            much as it tells (`prefjax.data.weigh_choices`).
         embeddings: One frozen embedding a response, in order of response id. For a data set they
             are made by the encoder if they are not given.
         encoder: How the model reads texts: a name for `prefjax.encoders.get_encoder` or an encoder.

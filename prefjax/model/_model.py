@@ -18,8 +18,9 @@ from prefjax.model import files
 from prefjax.model.card import CARD, model_card
 from prefjax.model.encoder import ModelEncoder
 from prefjax.model.reading import ModelReader
-from prefjax.person import Person, stored
+from prefjax.person import Person, described, stored
 from prefjax.person.candidates import as_prompt, as_responses, prompts_of
+from prefjax.person.reading import basis_digest
 from prefjax.types import Gaussian, Items, RewardBasis
 
 
@@ -120,9 +121,9 @@ class PreferenceModel:
         found = stored.from_dict(values, name)
         belief = found.prior
         if not reinfer:
-            stored.check_same_basis(found, self.basis, self.reader, name)
+            described.check_same_basis(found, self.basis, self.reader, name)
         else:
-            found = stored.infer_again(found, self.reader, name)
+            found = described.infer_again(found, self.reader, name)
             belief = self.basis.population
             if found.user is not None:
                 if found.user not in self._places:
@@ -143,7 +144,7 @@ class PreferenceModel:
         )
         person._resume(found.answers, found.choices, found.asked, found.open)
         if not reinfer:
-            stored.warn_of_change(found, person.belief, name)
+            described.warn_of_change(found, person.belief, name)
         return person
 
     def score(
@@ -234,7 +235,7 @@ class PreferenceModel:
             return mean[np.array([self._index_of(name) for name in people], int)]
         for place, one in enumerate(people):
             if isinstance(one, Person) and one.basis is not self.basis:
-                digests = {stored.basis_digest(basis) for basis in (one.basis, self.basis)}
+                digests = {basis_digest(basis) for basis in (one.basis, self.basis)}
                 if len(digests) > 1:
                     raise ValueError(f"people[{place}] belongs to a model with another basis")
         return np.stack(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data import Dataset, read
+from prefjax.data import Dataset, read, weigh_choices
 from prefjax.data.names import report_near_equal
 from prefjax.data.validate import validate_embeddings
 from prefjax.encoders import Encoder, encode_responses, fit_encoder, get_encoder
@@ -26,7 +26,7 @@ class Training(NamedTuple):
     """Everything that enters a fit.
 
     Attributes:
-        comparisons: Users counted from 0.
+        comparisons: Users counted from 0; the pairs of one choice weigh as much as the choice.
         embeddings: One row a response.
         users: What the users were called.
         group: Group of each response, None where people share responses.
@@ -80,7 +80,7 @@ def prepare(
     if group is None and len(np.unique(dataset.group)) > 1:
         group = dataset.group
     table = validate_embeddings(np.asarray(embeddings)).values
-    return Training(dataset.comparisons, table, dataset.users, group, made)
+    return Training(weigh_choices(dataset), table, dataset.users, group, made)
 
 
 def _shown(progress: bool | None) -> bool:

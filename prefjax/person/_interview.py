@@ -16,6 +16,7 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -172,6 +173,32 @@ def ask(
         hessian = told + rule.ridge * eye
     belief = Gaussian(fit.weights, positive_inverse(hessian))
     return select(key, pool, belief, asked, searched)
+
+
+@partial(jax.jit, static_argnames="rule")
+def ask_live(
+    key: PRNGKey,
+    fit: logistic.LogisticFit,
+    pool: Pool,
+    asked: Int[Array, " asked"],
+    num_answers: Int[Array, ""],
+    population: Population,
+    rule: str,
+) -> tuple[Int[Array, ""], FeatureGap]:
+    """The place of the question of `ask` and its gap, with the keys of an interview.
+
+    Args:
+        key: Of the interview as a whole.
+        fit: As of `ask`.
+        pool: As of `ask`.
+        asked: As of `ask`.
+        num_answers: As of `ask`.
+        population: As of `ask`.
+        rule: Name of the rule, static.
+    """
+    ask_key, _ = step_keys(key, num_answers)
+    index = ask(ask_key, fit, pool, asked, num_answers, population, get_rule(rule)).index
+    return index, gap_at(pool, index)
 
 
 def tell(

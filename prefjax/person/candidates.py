@@ -191,6 +191,21 @@ def prompts_of(prompt: Any, responses: Any) -> tuple[list[str] | None, Any, str 
     return None, responses, prompt
 
 
+def one_or_several(prompt: Any, response: Any) -> tuple[list[str] | None, Any, bool]:
+    """Prompts and responses as of `prompts_of`, and whether it was one response, not a list.
+
+    Args:
+        prompt: A prompt, or the response where ``response`` is None.
+        response: One text or embedding, or several.
+    """
+    prompts, responses, _ = prompts_of(prompt, response)
+    one = prompt if response is None else response
+    is_one = isinstance(one, str) or is_messages(one) or (prompts is None and np.ndim(one) == 1)
+    if is_one and prompts is None:
+        responses = np.asanyarray(responses)[None]
+    return prompts, responses, is_one
+
+
 def _is_pairs(pool: Any) -> bool:
     """Whether it lists prompts with their responses."""
     return (

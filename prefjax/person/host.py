@@ -7,13 +7,11 @@
     person.rank(prompt, candidates).order[0]      # what to show this person
 
 Responses are texts where the model has an encoder, and embeddings everywhere; these need no prompt.
-Prompts and texts may be lists of messages, ``{"role", "content"}``, which are read as by
-`prefjax.data.read`.
-The kernels are those of `prefjax.person`: with the same seed, pool and answers the same questions
-are asked as by `interview`. Everything here checks its input and raises.
+Prompts and texts may be lists of messages, as `prefjax.data.read` reads them.
+Choices among several and rankings are heard by `prefjax.person.host_choices`. With the same seed,
+pool and answers the same questions are asked as by `interview`. Input is checked and refused.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,41 +19,30 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.data.choices import from_rankings
-from prefjax.data.messages import is_messages
 from prefjax.logistic import GAUSSIAN, Solver
-from prefjax.person import stored
-from prefjax.person._interview import ask as ask_kernel
-from prefjax.person._interview import step_keys
+from prefjax.person import described, stored
+from prefjax.person._interview import ask_live
 from prefjax.person.acquisition import get_rule
-from prefjax.person.answers import ChoiceShown, LoggedAnswer, LoggedChoice, Question, Shown
+from prefjax.person.answers import LoggedAnswer, LoggedChoice, Question, Shown
 from prefjax.person.belief import AnswerBuffer
 from prefjax.person.candidates import (
     Candidates,
     Places,
     as_prompt,
     as_response,
-    as_responses,
     make_candidates,
+    one_or_several,
     prompts_of,
 )
 from prefjax.person.checks import check_population
-from prefjax.person.choices import select_choice
-from prefjax.person.items import bucket, pad_rows
-from prefjax.person.pools import gap_at
+from prefjax.person.host_choices import Chooser
+from prefjax.person.items import bucket
 from prefjax.person.ranking import Ranking, rank, reward
 from prefjax.person.reading import EmbeddingReader, Reader
 from prefjax.types import FeatureGap, Gaussian, Population, RewardBasis
 
 
-@partial(jax.jit, static_argnames="rule")
-def _choose(key, fit, pool, asked, num_answers, prior, rule):
-    ask_key, _ = step_keys(key, num_answers)
-    index = ask_kernel(ask_key, fit, pool, asked, num_answers, prior, get_rule(rule)).index
-    return index, gap_at(pool, index)
-
-
-class Person:
+class Person(Chooser):
     """One person: the answers so far and what they say of the weights.
 
     Args:
@@ -174,7 +161,7 @@ class Person:
         asked[: len(before)] = [found.index(places) for places in before]
         if self._key is None:
             self._key = jax.random.key(self.seed)
-        index, gap = _choose(
+        index, gap = ask_live(
             self._key,
             self._buffer.fit,
             found.pool,
@@ -237,70 +224,7 @@ class Person:
         first, second, label = choice[-3:]
         second = None if second is None else as_response(second)
         shown = Shown(as_prompt(prompt), as_response(first), second)
-        self._record(stored.gap_of(self.reader, shown), label, None, shown)
-
-    def observe_choice(self, prompt: Any, responses: Any, choice: int) -> None:
-        """Records a choice of one among several, which is one observation, not several pairs.
-
-        Args:
-            prompt: The prompt, None for none.
-            responses: All that was shown: texts, or embeddings with one row a response.
-            choice: Place of the chosen one.
-
-        Raises:
-            ValueError: Fewer than two responses were shown, or the choice is none of them.
-        """
-        shown = self._as_shown(prompt, responses)
-        size = len(shown.responses)
-        if not (isinstance(choice, int | np.integer) and 0 <= choice < size):
-            raise ValueError(f"the choice must be a place from 0 to {size - 1}, got {choice!r}")
-        self._record_choice(stored.choice_of(self.reader, shown, np.eye(size)[choice]))
-
-    def observe_ranking(self, prompt: Any, responses: Any, rank: Any) -> None:
-        """Records a ranking: the choice of the best, of the next among the rest, and so on.
-
-        Args:
-            prompt: The prompt, None for none.
-            responses: All that was ranked: texts, or embeddings with one row a response.
-            rank: Rank of each, 1 for the best; equal ones share the label of their choice.
-
-        Raises:
-            ValueError: Fewer than two responses were ranked, or there are not as many finite ranks.
-        """
-        shown = self._as_shown(prompt, responses)
-        rank = np.asarray(rank, np.float64)
-        size = len(shown.responses)
-        if rank.shape != (size,) or not np.isfinite(rank).all():
-            raise ValueError(f"a ranking of {size} responses needs as many finite ranks")
-        places = np.arange(size)[None]
-        made = from_rankings(np.zeros(1, int), places, rank[None])
-        for label, mask in zip(made.label, made.mask, strict=True):
-            some = tuple(shown.responses[place] for place in np.flatnonzero(mask))
-            part = ChoiceShown(shown.prompt, some)
-            self._record_choice(stored.choice_of(self.reader, part, label[mask]))
-
-    def ask_choice(self, prompt: Any, candidates: Any = None, num_shown: int = 4) -> list[int]:
-        """Places of the responses whose choice tells most, found greedily from the best pair.
-
-        The answer is recorded by `observe_choice`.
-
-        Args:
-            prompt: The prompt, with ``candidates``; or, alone, what would be the candidates.
-            candidates: Texts, or embeddings with one row a response.
-            num_shown: How many are shown.
-
-        Raises:
-            ValueError: There are not as many candidates, or fewer than two are to be shown.
-        """
-        prompts, responses, _ = prompts_of(prompt, candidates)
-        items = self.reader(responses, prompts)
-        size = len(items.utility)
-        if not 2 <= num_shown <= size:
-            raise ValueError(f"{num_shown} of {size} responses cannot be shown; show 2 to {size}")
-        padded = bucket(size)
-        table = pad_rows(items.features, padded), pad_rows(items.utility, padded)
-        chosen, _ = select_choice(self.belief, *table, np.arange(padded) < size, num_shown)
-        return [int(place) for place in chosen]
+        self._record(described.gap_of(self.reader, shown), label, None, shown)
 
     def rank(self, prompt: Any, candidates: Any = None) -> Ranking:
         """Orders responses for this person, with win probabilities and their uncertainty.
@@ -320,12 +244,7 @@ class Person:
             response: One text or embedding, which gives two numbers, or several, which give two
                 arrays.
         """
-        prompts, responses, _ = prompts_of(prompt, response)
-        one = prompt if response is None else response
-        is_one = isinstance(one, str) or is_messages(one)
-        is_one = is_one or (prompts is None and np.ndim(one) == 1)
-        if is_one and prompts is None:
-            responses = np.asanyarray(responses)[None]
+        prompts, responses, is_one = one_or_several(prompt, response)
         mean, deviation = reward(self.belief, self.reader(responses, prompts))
         return (float(mean[0]), float(deviation[0])) if is_one else (mean, deviation)
 
@@ -361,17 +280,6 @@ class Person:
             self._buffer.add_choice(choice)
         self.log, self.choices, self._asked, self._open = list(answers), choices, asked, opened
 
-    @staticmethod
-    def _as_shown(prompt: Any, responses: Any) -> ChoiceShown:
-        responses = as_responses(responses)
-        if len(responses) < 2:
-            raise ValueError(f"a choice needs two responses, got {len(responses)}")
-        return ChoiceShown(as_prompt(prompt), tuple(map(as_response, responses)))
-
-    def _record_choice(self, choice: LoggedChoice) -> None:
-        self._buffer.add_choice(choice)
-        self.choices.append(choice)
-
     def _places_asked(self, found: Candidates) -> list[Places]:
         """Questions of a pool that were answered."""
         if not found.has_texts:
@@ -385,7 +293,7 @@ class Person:
         if not 0.0 <= label <= 1.0:
             hint = "; use 0 for the second response" if label == -1 else ""
             raise ValueError(f"label {label} is outside [0, 1]{hint}")
-        features = [float(value) for value in np.asarray(gap.features)]
+        features = np.asarray(gap.features, np.float64).tolist()
         self._buffer.add(gap, float(label))
         offset, variance = float(gap.offset), float(gap.variance)
         answer = LoggedAnswer(features, offset, float(label), question, shown, variance)

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Num
 
 from prefjax.data.io import read_folder
+from prefjax.data.observations import weigh_choices
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
 from prefjax.model import files
@@ -167,7 +168,7 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
     layout = layout_for(
         data.num_users, config.num_partitions, config.train.seed, config.folder, grow=grow
     )
-    return MemorySource(data.comparisons, data.num_responses, layout, users=data.users)
+    return MemorySource(weigh_choices(data), data.num_responses, layout, users=data.users)
 
 
 def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
@@ -200,7 +201,7 @@ def read_validation(config: RunConfig) -> Comparisons:
                     f"{config.validation} does not number its {what} as {config.data} does: cut "
                     "both from one data set (prefjax.data.split), or its ids mean somebody else."
                 )
-    return later.comparisons
+    return weigh_choices(later)
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
