@@ -211,12 +211,21 @@ def test_convert_there_and_back(folder, tmp_path, capsys):
 def rows_of(gains, control=None):
     rows = []
     for number, (value, low, high) in gains.items():
-        for metric, base in (("minus_population", 0), ("auc_user", 0.7)):
+        told = [
+            ("minus_population", control, 0),
+            ("auc_user", control, 0.7),
+            ("worst_decile", control, 0.5),
+            ("accuracy", control, 0.65),
+            ("hurt_rate", control, 0.2),
+            ("hurt_rate", "wrong-user", 0.5),
+            ("flip_rate", "reversed-answers", 0.3),
+        ]
+        for metric, which, base in told:
             rows.append(
                 {
                     "method": "pref",
                     "metric": metric,
-                    "control": control,
+                    "control": which,
                     "num_answers": number,
                     "num_users": 90,
                     "value": base + value,

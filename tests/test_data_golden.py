@@ -20,8 +20,8 @@ from prefjax.data.attributes import WorldConfig, make_world, split_world
 from prefjax.data.group import ungroup
 
 REAL = {
-    ("jester5k", 0): "9afeaf20c9cf",
-    ("jester5k", 1): "030ca8e5d0ba",
+    ("jester5k", 0): "957904192c59",
+    ("jester5k", 1): "14c2db9bbfde",
     ("polis_bowling_green", 0): "7b19b6b66742",
     ("polis_bowling_green", 1): "c2de88f47ec3",
     ("dices350", 0): "6e7f5a155fff",

@@ -23,7 +23,7 @@ from prefjax.lab.check_subject import (
     renumber,
 )
 from prefjax.person import adapt
-from prefjax.types import Comparisons, Gaussian, UserBatch
+from prefjax.types import Comparisons, FeatureGap, Gaussian, UserBatch
 
 HEAVY = {"pref", "pref-map", "clusters", "vpl", "p-rlhf", "pal-b", "p-ttt"}
 """Families whose programs take long to compile."""
@@ -147,8 +147,8 @@ def test_the_form_of_the_answers_changes_no_prediction_of_adapt(seed, unit, fill
     prior = Gaussian(jnp.asarray([0.3, -0.2]), jnp.asarray([[1.0, 0.3], [0.3, 2.0]]))
 
     def logits(columns, prior, scale):
-        columns = (jnp.asarray(column, jnp.float32) for column in columns)
-        fitted = jax.jit(adapt)(*columns, prior=prior)
+        gap, constant, *said = (jnp.asarray(column, jnp.float32) for column in columns)
+        fitted = jax.jit(adapt)(FeatureGap(gap, constant), *said, prior=prior)
         return np.asarray(fitted.weights) @ (scale * features[0].T)
 
     def pad(column, value):

@@ -203,12 +203,7 @@ def _draw(
         return member, pair
     lot = np.where(legal, rng.random(legal.shape, dtype=np.float32), np.float32(np.inf))
     num_drawn = min(max_pairs, legal.shape[1])
-    if num_drawn < legal.shape[1]:
-        drawn = np.argpartition(lot, num_drawn - 1, axis=1)[:, :num_drawn]
-    else:
-        drawn = np.broadcast_to(np.arange(num_drawn)[None, :], legal.shape)
-    drawn = np.take_along_axis(
-        drawn, np.argsort(np.take_along_axis(lot, drawn, axis=1), axis=1), axis=1
-    )
+    # A stable order, so that equal lots fall the same way on every processor.
+    drawn = np.argsort(lot, axis=1, kind="stable")[:, :num_drawn]
     member, column = np.nonzero(np.take_along_axis(legal, drawn, axis=1))
     return member, drawn[member, column]

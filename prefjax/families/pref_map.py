@@ -44,12 +44,16 @@ class Config(FamilyConfig):
 
 
 def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
-    """The basis by joint MAP with the ridge prior; ``key`` only breaks ties in the start."""
+    """The basis by joint MAP with the ridge prior, φ and t taken as certain as in the paper.
+
+    ``key`` only breaks ties in the start.
+    """
     penalties = Penalties(config.penalty, config.utility_penalty, jnp.float32(0.0))
     problem = problem._replace(standardizer=None)
     basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     eye = jnp.eye(config.em.num_factors)
-    return basis._replace(population=Gaussian(0 * eye[0], eye / config.beta))
+    certain = {name: layer for name, layer in basis.params.items() if name != "spread"}
+    return basis._replace(params=certain, population=Gaussian(0 * eye[0], eye / config.beta))
 
 
 def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
