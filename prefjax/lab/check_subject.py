@@ -158,10 +158,6 @@ def valid(logits: Any, batch: UserBatch) -> np.ndarray:
     return np.asarray(logits)[batch.mask]
 
 
-MOVED = 1e-3
-"""How far gradient steps may carry the rounding of another shape, in logits."""
-
-
 def assert_same(subject: Subject, world: World, tolerance: float = 1e-4) -> None:
     """Predictions of another form of the same world are those of the world."""
     found = subject.predict(world)
