@@ -128,8 +128,7 @@ def merge(params: Params) -> RewardHead:
     num_inputs = kernels[0].shape[0] if kernels else num_expanded
     abstract = nnx.eval_shape(lambda: RewardHead(num_inputs, hidden, num_outputs, nnx.Rngs(0)))
     graph, state = nnx.split(abstract, nnx.Param)
-    layers = {name: layer for name, layer in params.items() if name != "spread"}
-    nnx.replace_by_pure_dict(state, layers)
+    nnx.replace_by_pure_dict(state, without_spread(params))
     return nnx.merge(graph, state)
 
 
@@ -177,6 +176,11 @@ def trunk_decay(params: Params, config: HeadConfig) -> Float[Array, ""]:
         kernel = params["trunk"][f"layer{i}"]["kernel"]
         total = total + kernel_precision(i, kernel.shape[0]) * jnp.sum(jnp.square(kernel))
     return 0.5 * config.trunk_penalty * total
+
+
+def without_spread(params: Params) -> Params:
+    """The head alone, taken as certain."""
+    return {name: layer for name, layer in params.items() if name != "spread"}
 
 
 def with_spread(

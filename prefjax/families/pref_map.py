@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import jax
 import jax.numpy as jnp
 
-from prefjax.basis import EMConfig, Problem, fit_block
+from prefjax.basis import EMConfig, Problem, fit_block, heads
 from prefjax.families import pref
 from prefjax.families.answers import Answers
 from prefjax.families.config import POSITIVE, FamilyConfig, Number, choice
@@ -52,8 +52,8 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> RewardBasis:
     problem = problem._replace(standardizer=None)
     basis, _, _ = fit_block(key, problem, penalties, config=config.em)
     eye = jnp.eye(config.em.num_factors)
-    certain = {name: layer for name, layer in basis.params.items() if name != "spread"}
-    return basis._replace(params=certain, population=Gaussian(0 * eye[0], eye / config.beta))
+    population = Gaussian(0 * eye[0], eye / config.beta)
+    return basis._replace(params=heads.without_spread(basis.params), population=population)
 
 
 def adapt(params: RewardBasis, answers: Answers, config: Config) -> Gaussian:
