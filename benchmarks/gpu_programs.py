@@ -83,7 +83,7 @@ def measure(program: Program, target: str, num_devices: int) -> dict[str, Any]:
 def growth(now: dict[str, Any], stored: dict[str, Any]) -> list[str]:
     """Where bytes or temporaries are more than 5 % above those stored."""
 
-    def pairs(now: Any, stored: Any, path: str) -> Iterable[tuple[str, float, float]]:
+    def pairs(now: Any, stored: Any, path: str) -> Iterable[tuple[str, Any, Any]]:
         for name, value in stored.items():
             if isinstance(value, dict) and name in now:
                 yield from pairs(now[name], value, f"{path} {name}")

@@ -27,7 +27,8 @@ from prefjax.train.state import STATE_SPECS, TrainState, init
 from prefjax.train.step import StepConfig, make_steps
 from prefjax.types import Comparisons, Gaussian, Penalties
 
-WHOLE, CUT = PartitionSpec(), PartitionSpec(AXIS)
+WHOLE: Any = PartitionSpec()
+CUT: Any = PartitionSpec(AXIS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Program:
     donate: tuple[int, ...] = ()
 
 
-def shape(*size: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+def shape(*size: int, dtype: Any = jnp.float32) -> Any:
+    """An array that is not there, in the place of one."""
     return jax.ShapeDtypeStruct(size, dtype)
 
 

@@ -31,7 +31,7 @@ from prefjax.model import PreferenceModel
 from prefjax.model.encoder import ModelEncoder
 from prefjax.types import Gaussian, RewardBasis
 
-KINDS = ("health", "embeddings", "base64", "texts", "mixed")
+KINDS: tuple[str, ...] = ("health", "embeddings", "base64", "texts", "mixed")
 NUM_CLIENTS = 64
 NUM_CANDIDATES = 8
 NUM_FACTORS = 6

@@ -79,11 +79,11 @@ BROKEN = {
     },
     "spare people and responses": {
         "fit": lambda key, problem, config: jax.random.normal(key, (ALL_USERS, NUM_INPUTS))[
-            jnp.argmax(problem.count[1:] > 0)
+            jnp.argmax(problem.user_place[1:] >= 0)
         ]
     },
     "many people without rows": {
-        "fit": lambda key, problem, config: jnp.ones(NUM_INPUTS) / problem.num_users
+        "fit": lambda key, problem, config: jnp.ones(NUM_INPUTS) / len(problem.user_place)
     },
     "unit and origin": {
         "logit": lambda w, state, a, b, x: ((a - b) @ w) * (1 + state + jnp.sum(x**2))

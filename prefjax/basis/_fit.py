@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from prefjax.basis import control, em, heads, mixture, svd, uncertainty
 from prefjax.basis import rows as layout
-from prefjax.basis.problem import Problem
+from prefjax.basis.problem import Problem, for_all_users
 from prefjax.basis.state import DEFAULT, EMConfig, EMState
 from prefjax.types import (
     Array,
@@ -104,7 +104,8 @@ def population(
     covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
     covariance = (covariance + covariance.T) / 2
     own = jnp.where(present[:, None, None], state.covariance, covariance[None])
-    return head, Gaussian(jnp.zeros_like(center), covariance), Gaussian(mean, own)
+    people = for_all_users(problem, Gaussian(mean, own), covariance)
+    return head, Gaussian(jnp.zeros_like(center), covariance), people
 
 
 def principal_axes(inputs: Float[Array, "response input"]) -> Float[Array, "input input"]:

@@ -128,7 +128,7 @@ def merge(params: Params) -> RewardHead:
     num_inputs = kernels[0].shape[0] if kernels else num_expanded
     abstract = nnx.eval_shape(lambda: RewardHead(num_inputs, hidden, num_outputs, nnx.Rngs(0)))
     graph, state = nnx.split(abstract, nnx.Param)
-    nnx.replace_by_pure_dict(state, without_spread(params))
+    nnx.replace_by_pure_dict(state, dict(without_spread(params)))
     return nnx.merge(graph, state)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from prefjax.basis import em, heads
 from prefjax.basis import rows as layout
-from prefjax.basis.problem import Problem
+from prefjax.basis.problem import Problem, for_all_users
 from prefjax.basis.state import EMConfig
 from prefjax.types import Array, FitInfo, Gaussian, Penalties, RewardBasis
 
@@ -79,4 +79,5 @@ def fit_per_user(
         objective=jnp.append(objective, last),
         penalties=alone._replace(factor=jnp.asarray(penalty, jnp.float32)),
     )
-    return heads.to_raw(basis, problem.standardizer), Gaussian(state.mean, state.covariance), info
+    people = for_all_users(problem, Gaussian(state.mean, state.covariance), population.covariance)
+    return heads.to_raw(basis, problem.standardizer), people, info

@@ -1,8 +1,10 @@
 """What a basis, or any family, is fitted to: checked rows and standardized embeddings.
 
 Nothing about the form in which the data came changes a fit: rows of weight 0 are left out, a pair
-has one orientation, equal rows are merged to weights, and rows are sorted. Statistics of the
-embeddings are those of the responses that somebody compared:
+has one orientation, equal rows are merged to weights, and rows are sorted. Users and responses
+without rows are no part of the problem, so that not even the order of a sum depends on them; what
+a fit finds is spread out again over the ids of the caller. Statistics of the embeddings are those
+of the responses that somebody compared:
 
     x = (e − c) / s,    c = mean e,    s² = mean ‖e − c‖²    over the compared responses,
 
@@ -23,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from prefjax.basis.rows import Rows, make_rows, stack_rows
 from prefjax.data.merge import merge_rows
 from prefjax.data.validate import validate_comparisons, validate_embeddings
-from prefjax.types import BASELINE, Array, Comparisons
+from prefjax.types import BASELINE, Array, Comparisons, Gaussian
 
 LARGEST_TOTAL = 1e12
 """Largest total weight: beyond it one row no longer counts in single precision."""
@@ -50,16 +52,21 @@ class Standardizer(NamedTuple):
 class Problem(NamedTuple):
     """Comparisons and embeddings, ready for a fit; from `make_problem`.
 
+    Users and responses are numbered anew, without those that have no row. For free factors, whose
+    inputs the responses are, all responses are kept; so is whatever another problem of a stack has.
+
     Attributes:
         rows: Comparisons in chunks of one user each, with the distinct pairs.
         embeddings: Standardized embedding of each response, zero where nobody compared it; None
             for free factors (every response has features of its own).
         context: Embedding of each response's prompt; width 0 without.
-        count: Total weight of every user's rows. Users without rows change no fit.
+        count: Total weight of every user's rows.
         compared: Responses that some row shows.
         group: Group of each response, such as its prompt: what people answer and what is then
             predicted of them share no group. None if they may share responses.
         standardizer: How raw embeddings become ``embeddings``; None for free factors.
+        user_place: Number of each of the caller's users in the problem, −1 without rows.
+        response_place: The same of the caller's responses.
         transposed: A contiguous transpose of the embeddings, which a fit makes for its products.
     """
 
@@ -70,17 +77,24 @@ class Problem(NamedTuple):
     compared: Bool[Array, " response"]
     group: Int[Array, " response"] | None
     standardizer: Standardizer | None
+    user_place: Int[Array, " all_users"]
+    response_place: Int[Array, " all_responses"]
     transposed: Float[Array, "input response"] | None = None
 
     @property
     def num_users(self) -> int:
-        """Number of users, those without rows included."""
+        """Number of users that have rows, here or in another problem of a stack."""
         return self.count.shape[-1]
 
     @property
     def num_responses(self) -> int:
-        """Number of responses, those that nobody compared included."""
+        """Number of responses that rows show; of all responses for free factors."""
         return self.compared.shape[-1]
+
+    @property
+    def users(self) -> Int[Array, " user"]:
+        """The caller's number of each user."""
+        return jnp.flatnonzero(self.user_place >= 0, size=self.num_users)
 
 
 def standardize(
@@ -101,6 +115,23 @@ def standardize(
     inputs = (embeddings - center) / scale
     constant = jnp.broadcast_to(intercept, (*embeddings.shape[:-1], intercept.shape[-1]))
     return jnp.concatenate([inputs, constant.astype(inputs.dtype)], axis=-1)
+
+
+def for_all_users(
+    problem: Problem, people: Gaussian, covariance: Float[Array, "factor factor"]
+) -> Gaussian:
+    """Posteriors of all of the caller's users; those without rows have the population's.
+
+    Args:
+        problem: What was fitted.
+        people: Of its users, relative to the population's mean.
+        covariance: Of the population.
+    """
+    place = jnp.asarray(problem.user_place)
+    known = place >= 0
+    mean = jnp.where(known[:, None], jnp.asarray(people.mean)[place], 0.0)
+    own = jnp.asarray(people.covariance)[place]
+    return Gaussian(mean, jnp.where(known[:, None, None], own, covariance[None]))
 
 
 def in_one_form(comparisons: Comparisons) -> Comparisons:
@@ -149,11 +180,9 @@ def make_problem(
         ValueError: A row, an id, a group or an embedding is not legal, or the weights are too large
             for single precision; the message names it.
     """
-    prepared = _prepare(
-        comparisons, embeddings, num_users, num_responses, context, group, by_column
-    )
-    rows, rest = prepared
-    return jax.tree.map(jnp.asarray, Problem(make_rows(rows, len(rest[3])), *rest))
+    part = _prepare(comparisons, embeddings, num_users, num_responses, context, group, by_column)
+    rows, rest = _compact(part, *_present([part]))
+    return jax.tree.map(jnp.asarray, Problem(make_rows(rows, len(rest.compared)), *rest))
 
 
 def stack_problems(
@@ -183,13 +212,62 @@ def stack_problems(
         _prepare(rows, table, num_users, num_responses, prompts, units, False)
         for rows, table, prompts, units in zip(sets, embeddings, contexts, groups, strict=True)
     ]
-    rows = stack_rows([part[0] for part in prepared], len(prepared[0][1][3]))
-    rest = jax.tree.map(lambda *leaves: np.stack(leaves), *(part[1] for part in prepared))
+    present = _present(prepared)
+    compact = [_compact(part, *present) for part in prepared]
+    rows = stack_rows([rows for rows, _ in compact], int(present[1].sum()))
+    rest = jax.tree.map(lambda *leaves: np.stack(leaves), *(rest for _, rest in compact))
     return jax.tree.map(jnp.asarray, Problem(rows, *rest))
 
 
-def _prepare(comparisons, embeddings, num_users, num_responses, context, group, by_column):
-    """Checked and merged rows, and the other fields of `Problem`."""
+class _Rest(NamedTuple):
+    """The fields of `Problem` after its rows, in their order."""
+
+    embeddings: np.ndarray | None
+    context: np.ndarray
+    count: np.ndarray
+    compared: np.ndarray
+    group: np.ndarray | None
+    standardizer: Standardizer | None
+    user_place: np.ndarray
+    response_place: np.ndarray
+
+
+def _present(parts: list[tuple[Comparisons, _Rest]]) -> tuple[np.ndarray, np.ndarray]:
+    """Users with rows, and responses that are inputs, in any of the problems."""
+    users = np.any([rest.count > 0 for _, rest in parts], axis=0)
+    responses = np.any([(rest.embeddings is None) | rest.compared for _, rest in parts], axis=0)
+    return users, responses
+
+
+def _compact(
+    part: tuple[Comparisons, _Rest], users: np.ndarray, responses: np.ndarray
+) -> tuple[Comparisons, _Rest]:
+    """The problem of some users and responses, numbered in their order."""
+    rows, rest = part
+    user_place, place = (
+        np.where(some, np.cumsum(some) - 1, -1).astype(np.int32) for some in (users, responses)
+    )
+    rows = rows._replace(
+        user=user_place[rows.user],
+        first=place[rows.first],
+        second=np.where(rows.second == BASELINE, BASELINE, place[rows.second]),
+    )
+    return rows, _Rest(
+        embeddings=None if rest.embeddings is None else rest.embeddings[responses],
+        context=rest.context[responses],
+        count=rest.count[users],
+        compared=rest.compared[responses],
+        group=None if rest.group is None else rest.group[responses],
+        standardizer=rest.standardizer,
+        user_place=user_place,
+        response_place=place,
+    )
+
+
+def _prepare(
+    comparisons, embeddings, num_users, num_responses, context, group, by_column
+) -> tuple[Comparisons, _Rest]:
+    """Checked and merged rows of all users and responses, and the other fields of `Problem`."""
     if embeddings is not None:
         embeddings = np.asarray(embeddings)
         num_responses = len(embeddings)
@@ -228,7 +306,9 @@ def _prepare(comparisons, embeddings, num_users, num_responses, context, group, 
     if len(bad):
         raise ValueError(f"{len(bad)} contexts are not finite, first responses {bad[:5].tolist()}")
     count = np.bincount(rows.user, rows.sample_weight, num_users).astype(np.float32)
-    return rows, (table, prompts, count, compared, _check_group(group, compared), standardizer)
+    group = _check_group(group, compared)
+    every = np.arange(num_users), np.arange(num_responses)
+    return rows, _Rest(table, prompts, count, compared, group, standardizer, *every)
 
 
 def _without_same(rows: Comparisons) -> Comparisons:

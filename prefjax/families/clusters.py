@@ -108,7 +108,7 @@ def _stage_one(key: PRNGKey, problem: Problem, config: Config):
     config_em = EMConfig(num_factors=config.code_size)
     problem = problem._replace(standardizer=None)
     fitted, people, _ = basis.fit_block(key, problem, penalties, config=config_em)
-    return people.mean, fitted.params["out"]["kernel"]
+    return people.mean[problem.users], fitted.params["out"]["kernel"]
 
 
 def _fewest(by_user: Float[Array, "candidate user"], present: Bool[Array, " user"]):

@@ -105,11 +105,11 @@ def fit(
     problem = basis.make_problem(
         comparisons, inputs, num_users=len(users), group=training.group, by_column=standardize
     )
-    num_known = int(np.sum(np.asarray(problem.count) > 0))
-    if num_known < FEWEST_USERS:
+    if problem.num_users < FEWEST_USERS:
         raise ValueError(
-            f"{num_known} users have comparisons; the penalties are learned from users held out, "
-            f"which takes at least {FEWEST_USERS}. basis.fit_block fits at given penalties."
+            f"{problem.num_users} users have comparisons; the penalties are learned from users "
+            f"held out, which takes at least {FEWEST_USERS}. basis.fit_block fits at given "
+            "penalties."
         )
     key = jax.random.key(seed)
     if num_factors == "auto":
@@ -119,7 +119,7 @@ def fit(
         fitted, people, info = basis.fit(key, problem, config=config, search_config=search_config)
     if components is not None:
         fitted = fold(fitted, components)
-    compared = np.asarray(problem.compared)
+    compared = np.asarray(problem.response_place) >= 0
     fitted, people, gauge = canonicalize_program(
         fitted, people, describe(fitted, table[compared]).features
     )
