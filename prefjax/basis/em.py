@@ -29,6 +29,7 @@ References:
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from prefjax import variational
@@ -167,6 +168,27 @@ def second_moment(
     return jnp.concatenate([top, bottom], axis=1)
 
 
+def _pair_curvature(
+    moment: Float[Array, "user column column"], curvature: Float[Array, "chunk slot"], rows: Rows
+) -> Float[Array, "pair column column"]:
+    """K of every pair, the sum of κ E[λ; 1][λ; 1]ᵀ over the rows that show it."""
+    upper = np.triu_indices(moment.shape[-1])
+    place = np.zeros(moment.shape[1:], int)
+    place[upper] = np.arange(len(upper[0]))
+    pairs, packed = rows.pairs, moment[:, *upper]
+    user = rows.user[pairs.slot // rows.label.shape[1]]
+    weight = curvature.reshape(-1)[pairs.slot] * pairs.in_slot
+
+    # Slot by slot: a sum over gathered rows reads them entry by entry on a CPU.
+    def add(slot, total):
+        return total + weight[:, slot, None] * packed[user[:, slot]]
+
+    total = jnp.zeros((len(user), packed.shape[1]), packed.dtype)
+    total = jax.lax.fori_loop(0, user.shape[1], add, total)
+    total = jax.ops.segment_sum(total, pairs.pair, len(pairs.first), indices_are_sorted=True)
+    return total[:, np.maximum(place, place.T)]
+
+
 def column_penalties(penalties: Penalties, num_factors: int) -> Float[Array, " factor_and_utility"]:
     """τ of each column of θ."""
     return jnp.concatenate(
@@ -205,13 +227,7 @@ def head_step(state: EMState, problem: Problem, penalties: Penalties, config: EM
     by_factor = by_factor + (scale * curvature)[..., None] * spread
     by_row = jnp.concatenate([by_factor, residual[..., None]], axis=-1)
     moment = second_moment(state, scale)
-    pairs = rows.pairs
-    user_of = rows.user[pairs.slot // rows.label.shape[1]]
-    weight = curvature.reshape(-1)[pairs.slot] * pairs.in_slot
-    by_chunk = jnp.sum(weight[..., None, None] * moment[user_of], axis=1)
-    pair_curvature = jax.ops.segment_sum(
-        by_chunk, pairs.pair, len(pairs.first), indices_are_sorted=True
-    )
+    pair_curvature = _pair_curvature(moment, curvature, rows)
 
     def to_head(by_pair):
         by_response = layout.sum_pairs_by_response(by_pair, rows, problem.num_responses)

@@ -30,7 +30,7 @@ class EMConfig:
             finite, or the population is neither.
     """
 
-    num_factors: int = 6
+    num_factors: int = 8
     bound: Bound = "jaakkola"
     max_steps: int = 120
     tolerance: float = 2e-5
