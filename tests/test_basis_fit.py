@@ -1,5 +1,6 @@
 """The marginal and the MAP fit: ascent, invariances, planted truth, learned penalties."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,10 +229,39 @@ def test_the_traced_search_is_that_of_the_host(table):
 
 def test_exact_expectations_reach_at_least_the_bound_of_jaakkola(table):
     """The exact objective is above its bound; the quadrature fit climbs from there."""
-    bound = fit_free(table, given(2.0, 1.0))[2]
+    closed = EMConfig(num_factors=J, max_steps=40, exact_steps=0)
+    bound = fit_free(table, given(2.0, 1.0), config=closed)[2]
     config = EMConfig(num_factors=J, bound="quadrature", max_steps=40)
     exact = fit_free(table, given(2.0, 1.0), config=config)[2]
     assert last(exact) > last(bound)
+
+
+def test_a_fit_ends_with_exact_expectations(table):
+    """The default is where exact rounds lead, with a wider population than that of the bound."""
+    closed = fit_free(table, given(2.0, 1.0), config=EMConfig(num_factors=J, exact_steps=0))
+    basis, _, info = fit_free(table, given(2.0, 1.0))
+    config = EMConfig(num_factors=J, bound="quadrature")
+    assert last(info) > last(closed[2])
+    assert last(info) == pytest.approx(
+        last(fit_free(table, given(2.0, 1.0), config=config)[2]), rel=1e-3
+    )
+    spread = [
+        np.trace(
+            one.params["out"]["kernel"][:, :-1]
+            @ one.population.covariance
+            @ one.params["out"]["kernel"][:, :-1].T
+        )
+        for one in (basis, closed[0])
+    ]
+    assert spread[0] > spread[1]
+
+
+def test_without_uncertainty_there_is_nothing_to_sharpen(table):
+    ends = [
+        fit_free(table, given(2.0, 0.0), config=EMConfig(num_factors=J, exact_steps=steps))
+        for steps in (0, 60)
+    ]
+    chex.assert_trees_all_equal(*ends)
 
 
 def test_singular_values_are_those_of_numpy(table):
