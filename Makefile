@@ -32,8 +32,9 @@ test-slow: $(STAMP)
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not multiprocess and not cluster"
 	$(VENV)/bin/python -m pytest -m "multiprocess or cluster"
 
-# Many more kills than `make test-slow`: 30 of one process, 10 of a pair, 20 of a study's server and of a database.
+# Many more kills than `make test-slow`: 30 of one process, 10 of a pair, 10 on a Ray cluster, 20 of a study's server and of a database.
 torture: $(STAMP)
+	PREFJAX_RAY_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_ray.py
 	PREFJAX_SIMULTANEOUS=10000 PREFJAX_DATABASE_KILLS=20 $(VENV)/bin/python -m pytest tests/test_serve_postgres.py
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
 	PREFJAX_STUDY_PEOPLE=100 PREFJAX_STUDY_KILLS=20 $(VENV)/bin/python -m pytest tests/test_study_commands.py -k kill

@@ -17,6 +17,7 @@ from prefjax.train.config import OptimizerConfig, TrainConfig
 from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
+from prefjax.train.on_ray import RayConfig, train_on_ray
 from prefjax.train.problem import ModelConfig
 from prefjax.train.saved_state import grow_users
 from prefjax.train.shard_files import write_shards
@@ -28,6 +29,7 @@ __all__ = [
     "MemorySource",
     "ModelConfig",
     "OptimizerConfig",
+    "RayConfig",
     "ShardSource",
     "StepConfig",
     "TrainConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "predict",
     "to_basis",
     "train",
+    "train_on_ray",
     "user_weights",
     "write_shards",
 ]
