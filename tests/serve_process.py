@@ -55,10 +55,10 @@ async def send(port, method, path, body=None):
         return orjson.loads(await request(*streams, method, path, orjson.dumps(body)))
 
 
-async def post(port, path, body, key=None):
+async def post(port, path, body, key=None, host="localhost"):
     """Status and content of the answer."""
     body = orjson.dumps(body)
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
     head += "Content-Type: application/json\r\nConnection: close\r\n"
     head += "" if key is None else f"Idempotency-Key: {key}\r\n"
     async with connection(port) as (reader, writer):
