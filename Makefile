@@ -36,6 +36,7 @@ test-slow: $(STAMP)
 torture: $(STAMP)
 	PREFJAX_EMBED_TEXTS=200000 PREFJAX_EMBED_KILLS=5 $(VENV)/bin/python -m pytest tests/test_encoders_ray.py
 	PREFJAX_SERVE_KILLS=40 PREFJAX_SERVE_CLIENTS=64 $(VENV)/bin/python -m pytest tests/test_serve_ray.py
+	PREFJAX_SHARD_ROWS=100000000 $(VENV)/bin/python -m pytest tests/test_train_shards_ray.py
 	PREFJAX_RAY_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_ray.py
 	PREFJAX_SIMULTANEOUS=10000 PREFJAX_DATABASE_KILLS=20 $(VENV)/bin/python -m pytest tests/test_serve_postgres.py
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill

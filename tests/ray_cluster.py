@@ -15,7 +15,7 @@ OFF = {
 
 
 @contextmanager
-def running(num_nodes=2, cpus=2, **environment):
+def running(num_nodes=2, cpus=2, store=150 * 2**20, **environment):
     """A cluster whose workers have this process's environment and more; or a skip with the reason.
 
     Meanwhile the environment names it, so that commands which are started run in it.
@@ -29,7 +29,7 @@ def running(num_nodes=2, cpus=2, **environment):
         cluster = Cluster()
         try:
             for _ in range(num_nodes):
-                add_node(cluster, cpus)
+                add_node(cluster, cpus, store)
             os.environ["RAY_ADDRESS"] = cluster.address
             yield cluster
         finally:
@@ -39,8 +39,13 @@ def running(num_nodes=2, cpus=2, **environment):
         os.environ.update(before)
 
 
-def add_node(cluster, cpus=2):
-    return cluster.add_node(num_cpus=cpus, node_ip_address="127.0.0.1", include_dashboard=False)
+def add_node(cluster, cpus=2, store=150 * 2**20):
+    return cluster.add_node(
+        num_cpus=cpus,
+        object_store_memory=store,
+        node_ip_address="127.0.0.1",
+        include_dashboard=False,
+    )
 
 
 def actors(kind):

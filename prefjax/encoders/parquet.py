@@ -7,8 +7,8 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from prefjax.data.row_groups import list_row_groups
 from prefjax.encoders.contract import Text
 from prefjax.io import digest_file, digest_json
 
@@ -28,17 +28,10 @@ class ParquetTexts(Sequence[Text]):
     """
 
     def __init__(self, source: Path, response_column: str, prompt_column: str | None = None):
-        source = Path(source)
-        self.paths = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-        if not self.paths or not all(path.is_file() for path in self.paths):
-            raise FileNotFoundError(f"There is no Parquet file {source}.")
         self.columns = [name for name in (prompt_column, response_column) if name is not None]
-        self._groups: list[tuple[Path, int]] = []
-        counts = []
-        for path in self.paths:
-            for group, count in enumerate(self._read_counts(path)):
-                self._groups.append((path, group))
-                counts.append(count)
+        self._groups = list_row_groups(source, dict.fromkeys(self.columns, _is_text), "strings")
+        self.paths = list(dict.fromkeys(group.path for group in self._groups))
+        counts = [group.num_rows for group in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @cached_property
@@ -74,8 +67,8 @@ class ParquetTexts(Sequence[Text]):
 
     def _read(self, number: int, start: int, stop: int) -> list[Text]:
         """Some rows of a row group."""
-        path, group = self._groups[number]
-        table = pq.ParquetFile(path).read_row_group(group, columns=self.columns)
+        path, group, _ = self._groups[number]
+        table = self._groups[number].read(self.columns)
         columns = [table[name].slice(start, stop - start).to_pylist() for name in self.columns]
         for name, column in zip(self.columns, columns, strict=True):
             if None in column:
@@ -84,21 +77,6 @@ class ParquetTexts(Sequence[Text]):
         if len(columns) == 1:
             return columns[0]
         return [pair if pair[0] else pair[1] for pair in zip(*columns, strict=True)]
-
-    def _read_counts(self, path: Path) -> list[int]:
-        """Rows of each row group of a file that has the columns."""
-        try:
-            file = pq.ParquetFile(path)
-        except pa.ArrowException as error:
-            raise ValueError(f"{path} cannot be read as Parquet ({error}).") from error
-        for name in self.columns:
-            kinds = {field.name: field.type for field in file.schema_arrow}
-            if name not in kinds or not _is_text(kinds[name]):
-                raise ValueError(
-                    f"{path} has no column {name!r} of strings; it has "
-                    f"{', '.join(f'{n} ({k})' for n, k in kinds.items())}."
-                )
-        return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
 
 
 def _is_text(kind: pa.DataType) -> bool:
