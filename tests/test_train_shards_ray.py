@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -121,3 +122,5 @@ def test_tasks_of_a_cluster_write_the_bytes_of_one_process(tmp_path):
     for name in os.listdir(tmp_path / "one"):
         same = ["cmp", str(tmp_path / "out" / name), str(tmp_path / "one" / name)]
         assert subprocess.run(same).returncode == 0, name
+    for name in ("in", "out", "one"):  # they may be large
+        shutil.rmtree(tmp_path / name)
