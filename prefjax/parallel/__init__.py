@@ -1,6 +1,7 @@
 """Data parallelism over devices and processes: mesh, placement, one step compiled four ways."""
 
 from prefjax.parallel._platform import platform, tracing_for
+from prefjax.parallel._ray import start_ray
 from prefjax.parallel.compilation import use_compilation_cache
 from prefjax.parallel.mesh import (
     all_sum,
@@ -45,6 +46,7 @@ __all__ = [
     "platform",
     "sharding",
     "start_processes",
+    "start_ray",
     "tracing_for",
     "use_compilation_cache",
 ]

@@ -4,7 +4,7 @@
 ``export_folder`` writes a linear head over a language model as a Hugging Face reward model.
 ``serve`` is a server over HTTP that asks people, ranks for them and keeps them (extra ``serve``);
 ``make_app`` is its application, ``PeopleService`` what it does without the web and ``PeopleStore``
-where people are kept.
+where people are kept. ``serve_on_ray`` runs replicas of it on a Ray cluster (extra ``ray``).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from prefjax.serve.rewards import openrlhf_reward, reward_of, trl_reward, verl_r
 
 if TYPE_CHECKING:
     from prefjax.serve.app import ServerConfig, make_app
+    from prefjax.serve.on_ray import serve_on_ray
     from prefjax.serve.server import serve
     from prefjax.serve.service import PeopleService
     from prefjax.serve.store import PeopleStore
@@ -24,6 +25,7 @@ _WITH_EXTRA = {
     "ServerConfig": "app",
     "make_app": "app",
     "serve": "server",
+    "serve_on_ray": "on_ray",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "reward_of",
     "score_kernel",
     "serve",
+    "serve_on_ray",
     "trl_reward",
     "verl_reward",
 ]

@@ -259,7 +259,9 @@ def _error(error: Exception) -> Response:
         status, message = 409, str(error)
     elif isinstance(error, ConflictError | SQLAlchemyError):
         _log.warning("the store: %s", error)
-        status, message, headers = 503, "the store is busy or cannot be reached", _RETRY
+        lost = "the database cannot be reached or did not answer: send the request again under its"
+        message = str(error) if isinstance(error, ConflictError) else f"{lost} Idempotency-Key"
+        status, headers = 503, _RETRY
     elif isinstance(error, ValueError | TypeError):
         status, message = 422, str(error)
     else:

@@ -58,6 +58,9 @@ _layout = sql.Table("layout", _metadata, sql.Column("version", sql.Integer, prim
 def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     """An engine whose transactions are durable when they end.
 
+    A connection that was lost is noticed before it is used again, and made anew; a PostgreSQL that
+    is silent counts as lost after ``busy_seconds``.
+
     Args:
         place: A file for SQLite, or a URL.
         busy_seconds: How long a writer waits for another one.
@@ -65,8 +68,12 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     if isinstance(place, str) and re.match(r"[a-z0-9+]+://", place):
         settings: dict[str, Any] = {}
         if sql.make_url(place).get_backend_name() == "postgresql":
-            wait = f"-c lock_timeout={busy_seconds * 1e3:g}"
-            settings = {"connect_timeout": int(busy_seconds), "options": wait}
+            settings = {
+                "connect_timeout": int(busy_seconds),
+                "options": f"-c lock_timeout={busy_seconds * 1e3:g}",
+                "keepalives_idle": int(busy_seconds),
+                "tcp_user_timeout": int(busy_seconds * 1e3),
+            }
         return sql.create_engine(place, pool_pre_ping=True, pool_size=10, connect_args=settings)
     engine = sql.create_engine(f"sqlite:///{place}", connect_args={"timeout": busy_seconds})
 

@@ -51,15 +51,7 @@ def serve(
     """
     import uvicorn
 
-    config = config._replace(token=config.token or os.environ.get(TOKEN_VARIABLE))
-    if not is_loopback(host) and not config.token:
-        raise ValueError(
-            f"{host} can be reached from elsewhere: set {TOKEN_VARIABLE} to a secret of your own "
-            "(and put a proxy with TLS before the server), or listen on 127.0.0.1"
-        )
-    if not config.token:
-        names = (host, *LOOPBACK_NAMES, *allowed_hosts)
-        config = config._replace(hosts=tuple(name.lower().strip("[]") for name in names))
+    config = settle_access(config, host, allowed_hosts)
     if people.startswith("sqlite:"):
         raise ValueError(f"{people}: name the file itself, which is then locked and kept safely")
     if "://" in people:
@@ -95,6 +87,31 @@ def serve(
     finally:
         if lock is not None:
             lock.release()
+
+
+def settle_access(
+    config: ServerConfig, host: str, allowed_hosts: Sequence[str] = ()
+) -> ServerConfig:
+    """The limits with who may ask: whoever has the token, or whoever names loopback as the host.
+
+    Args:
+        config: Limits; the token is taken from ``PREFJAX_TOKEN`` if it has none.
+        host: Address to listen on.
+        allowed_hosts: Names that the Host header may have beside those of the loopback interface.
+
+    Raises:
+        ValueError: The address can be reached from elsewhere and there is no token.
+    """
+    config = config._replace(token=config.token or os.environ.get(TOKEN_VARIABLE))
+    if not is_loopback(host) and not config.token:
+        raise ValueError(
+            f"{host} can be reached from elsewhere: set {TOKEN_VARIABLE} to a secret of your own "
+            "(and put a proxy with TLS before the server), or listen on 127.0.0.1"
+        )
+    if not config.token:
+        names = (host, *LOOPBACK_NAMES, *allowed_hosts)
+        config = config._replace(hosts=tuple(name.lower().strip("[]") for name in names))
+    return config
 
 
 def _leave(*_: object) -> None:

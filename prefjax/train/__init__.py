@@ -17,10 +17,12 @@ from prefjax.train.config import OptimizerConfig, TrainConfig
 from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
+from prefjax.train.on_ray import RayConfig, train_on_ray
 from prefjax.train.problem import ModelConfig
 from prefjax.train.saved_state import grow_users
-from prefjax.train.shard_files import write_shards
+from prefjax.train.shard_writing import write_shards
 from prefjax.train.shards import ShardSource
+from prefjax.train.shards_on_ray import read_parquet_rows, write_shards_on_ray
 from prefjax.train.state import TrainState
 from prefjax.train.step import StepConfig, make_steps
 
@@ -28,6 +30,7 @@ __all__ = [
     "MemorySource",
     "ModelConfig",
     "OptimizerConfig",
+    "RayConfig",
     "ShardSource",
     "StepConfig",
     "TrainConfig",
@@ -38,8 +41,11 @@ __all__ = [
     "layout_for",
     "make_steps",
     "predict",
+    "read_parquet_rows",
     "to_basis",
     "train",
+    "train_on_ray",
     "user_weights",
     "write_shards",
+    "write_shards_on_ray",
 ]

@@ -2,7 +2,8 @@
 
 The settings are a `RunConfig` as JSON. SIGTERM and Ctrl-C finish the step, save and exit with 0;
 ``--resume`` goes on from there. With ``python -m prefjax.train.launch`` in front it runs in several
-processes and is started again when one of them is lost.
+processes and is started again when one of them is lost; with ``--ray --workers N`` so do the
+workers of a Ray cluster.
 
 At the end the folder holds ``model.safetensors``, which `prefjax.load` opens to ask new people and
 to rank for them, and ``result.npz`` with the head and the weights of all training users. Of more
@@ -11,6 +12,7 @@ one of an older version, writes both again with ``--resume``.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import traceback
@@ -22,6 +24,7 @@ from jaxtyping import Num
 
 from prefjax.data.io import read_folder
 from prefjax.data.observations import weigh_choices
+from prefjax.encoders import read_corpus
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
 from prefjax.model import files
@@ -31,6 +34,7 @@ from prefjax.train.basis import to_basis
 from prefjax.train.config import RunConfig, read_config
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
+from prefjax.train.on_ray import RayConfig, train_on_ray
 from prefjax.train.setup import Source
 from prefjax.train.shard_files import MANIFEST
 from prefjax.train.shards import ShardSource
@@ -54,7 +58,22 @@ def main() -> None:
     parser.add_argument(
         "--cluster", action="store_true", help="let JAX find the processes (SLURM, TPU pods)"
     )
+    ray = parser.add_argument_group(
+        "on a Ray cluster", "that of RAY_ADDRESS, or one started on this machine; see RayConfig"
+    )
+    ray.add_argument("--ray", action="store_true", help="run in workers of a Ray cluster")
+    ray.add_argument("--workers", type=int, metavar="N", help="processes")
+    ray.add_argument("--cpus-per-worker", type=int, default=1, metavar="N")
+    ray.add_argument("--gpus-per-worker", type=int, default=0, metavar="N")
+    ray.add_argument("--tpu", metavar="GENERATION:TOPOLOGY", help="a slice, such as v5e:4x4")
+    ray.add_argument("--max-restarts", type=int, default=3, metavar="N", help="of all workers")
     arguments = parser.parse_args()
+    if arguments.ray:
+        names = [field.name for field in dataclasses.fields(RayConfig)]
+        options = RayConfig(**{name: getattr(arguments, name) for name in names})
+        resuming, grow = arguments.resume, arguments.grow_users
+        print(train_on_ray(arguments.config, options, resuming=resuming, grow=grow))
+        return
     several = start_processes(cluster=arguments.cluster)
     try:
         config = read_config(arguments.config)
@@ -172,7 +191,9 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
 
 
 def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
-    """Maps the array of a ``.npy`` file into memory."""
+    """Maps the array of a ``.npy`` file into memory, or reads a folder of ``prefjax embed``."""
+    if path.is_dir():
+        return read_corpus(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

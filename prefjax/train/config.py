@@ -107,7 +107,8 @@ class RunConfig:
 
     Attributes:
         data: Folder of a data set (`prefjax.data.io`) or of shards (`prefjax.train.shards`).
-        embeddings: ``.npy`` file, one row a response; memory-mapped.
+        embeddings: ``.npy`` file, one row a response; memory-mapped. Or a folder of
+            ``prefjax embed``.
         folder: Where checkpoints, metrics and the fitted model go.
         validation: Folder of a data set with comparisons of known users on the same responses,
             which it numbers as ``data`` does.

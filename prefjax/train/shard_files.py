@@ -1,12 +1,10 @@
-"""The files of a folder of shards: written all or none, opened only if they are as promised.
+"""The files of a folder of shards, opened only if they are as promised.
 
-The layout is that of `prefjax.train.shards`.
+The layout is that of `prefjax.train.shards`; `prefjax.train.shard_writing` writes them.
 """
 
-import json
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float32
 
-from prefjax.data.validate import validate_comparisons
-from prefjax.io import atomic_folder, digest_file
+from prefjax.io import digest_file
 from prefjax.io.typed import read_typed
 from prefjax.settings import check_settings
 from prefjax.train.layout import UserLayout
-from prefjax.train.memory import find_compared
-from prefjax.types import Comparisons
 
 BLOCK_ROWS = 4096
 MANIFEST = "shards.json"
@@ -89,96 +84,6 @@ class Manifest:
             raise ValueError(
                 f"{len(self.files)} files are listed for {self.layout.num_partitions} partitions"
             )
-
-
-def write_shards(
-    chunks: Iterable[Comparisons],
-    folder: Path,
-    *,
-    layout: UserLayout,
-    num_responses: int,
-    format: Format = "arrow",
-    block_rows: int = BLOCK_ROWS,
-) -> None:
-    """Partitions comparisons by user and writes them, all files or none.
-
-    Args:
-        chunks: The comparisons, in pieces that fit in memory; each is checked.
-        folder: The folder to make.
-        layout: Places of the users.
-        num_responses: Number of responses.
-        format: Arrow is mapped into memory, Parquet is smaller.
-        block_rows: Rows of a block.
-
-    Raises:
-        FileExistsError: The folder is there.
-        ValueError: A comparison is not legal, or there are none.
-    """
-    num_partitions = layout.num_partitions
-    mass = np.zeros((num_partitions, layout.num_rows))
-    counts = np.zeros(num_partitions, np.int64)
-    compared = np.zeros(num_responses, bool)
-    names = [f"part-{p:05d}.{format}" for p in range(num_partitions)]
-    waiting: list[list[pa.Table]] = [[] for _ in names]
-    with atomic_folder(folder) as target:
-        with ExitStack() as stack:
-            writers = [stack.enter_context(_writer(target / name, format)) for name in names]
-
-            def write(p: int, *, last: bool) -> None:
-                table = pa.concat_tables(waiting[p]) if waiting[p] else SCHEMA.empty_table()
-                whole = len(table) if last else len(table) - len(table) % block_rows
-                _write_blocks(writers[p], table.slice(0, whole), block_rows)
-                waiting[p] = [table.slice(whole).combine_chunks()]
-
-            for chunk in chunks:
-                rows = validate_comparisons(chunk, layout.num_users, num_responses)
-                partition, row = layout.locate(np.asarray(rows.user))
-                np.add.at(mass, (partition, row), rows.sample_weight)
-                counts += np.bincount(partition, minlength=num_partitions)
-                compared |= find_compared(rows, num_responses)
-                order = np.argsort(partition.astype(np.uint16), kind="stable")
-                starts = np.searchsorted(partition[order], np.arange(num_partitions + 1))
-                for p in range(num_partitions):
-                    mine = order[starts[p] : starts[p + 1]]
-                    columns = [column[mine] for column in rows]  # in the order of the schema
-                    waiting[p].append(pa.table(columns, schema=SCHEMA))
-                    write(p, last=False)
-            if not counts.sum():
-                raise ValueError("There are no comparisons: at least one row is needed.")
-            for p in range(num_partitions):
-                write(p, last=True)
-        files = []
-        for p, name in enumerate(names):
-            np.save(mass_path(target, p), mass[p].astype(np.float32))
-            digests = digest_file(target / name), digest_file(mass_path(target, p))
-            files.append(ShardFile(name, int(counts[p]), *digests))
-        np.save(target / COMPARED, compared)
-        manifest = Manifest(
-            version=2,
-            layout=layout,
-            num_responses=num_responses,
-            block_rows=block_rows,
-            total_weight=float(mass.sum()),
-            files=tuple(files),
-            compared_sha256=digest_file(target / COMPARED),
-        )
-        (target / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1))
-
-
-def _writer(path: Path, format: Format) -> Any:
-    if format == "parquet":
-        return pq.ParquetWriter(path, SCHEMA)
-    return pa.ipc.new_file(path, SCHEMA)
-
-
-def _write_blocks(writer: Any, table: pa.Table, block_rows: int) -> None:
-    table = table.combine_chunks()
-    for start in range(0, len(table), block_rows):
-        block = table.slice(start, block_rows)
-        if isinstance(writer, pq.ParquetWriter):
-            writer.write_table(block, row_group_size=block_rows)
-        else:
-            writer.write_table(block, max_chunksize=block_rows)
 
 
 def open_blocks(path: Path, about: ShardFile, verify: bool) -> Any:

@@ -1,0 +1,161 @@
+"""Shards of training from Parquet files, by the tasks of a Ray cluster.
+
+    files ──split──▶ rows by partition ──write──▶ one file a partition
+
+Ranges of rows are split by partition in any order, on any node; the file of a partition takes its
+pieces in the order of the files. Ray makes a piece again that was lost with its node, and holds on
+disk what does not fit in memory. The folder is that of `prefjax.train.write_shards`, byte for byte.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefjax.data.files import naming
+from prefjax.data.row_groups import RowGroup, list_row_groups
+from prefjax.io import atomic_folder
+from prefjax.parallel import start_ray
+from prefjax.train.layout import UserLayout
+from prefjax.train.shard_files import BLOCK_ROWS, SCHEMA, Format
+from prefjax.train.shard_writing import (
+    PartitionWriter,
+    Written,
+    split_rows,
+    write_shard_manifest,
+)
+from prefjax.types import Comparisons
+
+ROWS_A_TASK = 2**22
+"""Rows that a task splits at once: 100 MB, and as much again while it does."""
+
+
+def read_parquet_rows(source: Path) -> Iterator[Comparisons]:
+    """Yields the comparisons of Parquet files, a row group at a time.
+
+    Args:
+        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names.
+            Columns: ``user``, ``first`` and ``second``, whole numbers, −1 for the baseline;
+            ``label``; ``weight``, 1 where there is none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file is no Parquet, or has not these columns; the message names it.
+    """
+    for group in _list_groups(source):
+        yield _read(group)
+
+
+def write_shards_on_ray(
+    source: Path,
+    folder: Path,
+    *,
+    layout: UserLayout,
+    num_responses: int,
+    format: Format = "arrow",
+    block_rows: int = BLOCK_ROWS,
+    rows_a_task: int = ROWS_A_TASK,
+) -> None:
+    """Does what `write_shards` does, on a Ray cluster.
+
+    Args:
+        source: Files that all nodes see, as `read_parquet_rows` takes them.
+        folder: The folder to make, on a disk that all nodes share.
+        layout: Places of the users.
+        num_responses: Number of responses.
+        format: Arrow is mapped into memory, Parquet is smaller.
+        block_rows: Rows of a block.
+        rows_a_task: Rows that a task splits at once, at least a row group of the files.
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed (extra ``ray``).
+        FileExistsError: The folder is there.
+        ValueError: A comparison is not legal, or there are none.
+    """
+    groups = _list_groups(source)
+    ray = start_ray()
+    split = ray.remote(_split).options(num_returns=layout.num_partitions + 1)
+    write = ray.remote(_write)
+    compared = np.zeros(num_responses, bool)
+    with atomic_folder(Path(folder).absolute()) as target:
+        pieces = [
+            split.remote(some, layout, num_responses) for some in _cut_ranges(groups, rows_a_task)
+        ]
+        for *_, one in pieces:
+            compared |= ray.get(one)
+        written = [
+            write.remote([piece[p] for piece in pieces], target, p, layout, format, block_rows)
+            for p in range(layout.num_partitions)
+        ]
+        write_shard_manifest(target, ray.get(written), compared, layout, block_rows)
+
+
+def _list_groups(source: Path) -> list[RowGroup]:
+    checks = dict.fromkeys(("user", "first", "second"), pa.types.is_integer)
+    checks |= {"label": _is_number}
+    groups = list_row_groups(source, checks, "numbers")
+    if any(_has_weight(group) for group in groups[:1]):
+        groups = list_row_groups(source, checks | {"weight": _is_number}, "numbers")
+    return groups
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _has_weight(group: RowGroup) -> bool:
+    return "weight" in pq.read_schema(group.path).names
+
+
+def _cut_ranges(groups: Sequence[RowGroup], rows_a_task: int) -> Iterator[list[RowGroup]]:
+    """Row groups that follow each other, together of about so many rows."""
+    some: list[RowGroup] = []
+    for group in groups:
+        if some and sum(one.num_rows for one in some) + group.num_rows > rows_a_task:
+            yield some
+            some = []
+        some.append(group)
+    if some:
+        yield some
+
+
+def _read(group: RowGroup) -> Comparisons:
+    names = SCHEMA.names if _has_weight(group) else SCHEMA.names[:-1]
+    table = group.read(names)
+    columns = [table[name].to_numpy() for name in names]
+    if len(columns) < len(SCHEMA.names):
+        columns.append(np.ones(len(table), np.float32))
+    return Comparisons(*columns)
+
+
+def _split(groups: Sequence[RowGroup], layout: UserLayout, num_responses: int) -> list[Any]:
+    """A table a partition, and which responses were compared."""
+    compared = np.zeros(num_responses, bool)
+    parts: list[list[pa.Table]] = [[] for _ in range(layout.num_partitions)]
+    for group in groups:
+        with naming(group.path):
+            found = split_rows(_read(group), layout, num_responses)
+        compared |= found.compared
+        for part, table in zip(parts, found.tables, strict=True):
+            part.append(table)
+    return [*(pa.concat_tables(part).combine_chunks() for part in parts), compared]
+
+
+def _write(
+    pieces: Sequence[Any],
+    folder: Path,
+    partition: int,
+    layout: UserLayout,
+    format: Format,
+    block_rows: int,
+) -> Written:
+    """The file of a partition, from its pieces one after the other."""
+    import ray
+
+    with PartitionWriter(folder, partition, layout, format, block_rows) as writer:
+        for piece in pieces:
+            writer.add(ray.get(piece))
+        return writer.finish()
