@@ -8,9 +8,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 sys.path.insert(0, str(HERE.parent))
 
-# Tutorials run in processes of their own, which inherit these.
+# Tutorials run in processes of their own, which inherit these. A program that one of them has
+# compiled is not compiled by another, nor by the next build.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "_build" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(HERE.parent), str(HERE / "_ext"), os.environ.get("PYTHONPATH")])
 )

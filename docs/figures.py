@@ -32,13 +32,23 @@ SHOWN = (
 )
 NAMES = {"population": ("population", "bradley-terry")}
 STEPS = (
-    ("choices of\nmany people", 0, 1, "data"),
-    ("texts", 0, 0, "encoders"),
-    ("base rewards φ,\nshared utility t,\npopulation", 1, 0.5, "basis, train"),
-    ("one person:\na Gaussian over\nJ weights", 2, 0.5, "person"),
-    ("next question", 2, 1.35, "person"),
-    ("ranking, win\nprobabilities", 3, 1, "model"),
-    ("best-of-N,\nsteered decoding", 3, 0, "align"),
+    ("choices of\nmany people", 0, 3, "data"),
+    ("texts", 1, 3, "encoders"),
+    ("base rewards φ,\nshared utility t,\npopulation", 0.5, 2, "basis, train"),
+    ("one person:\na Gaussian over\nJ weights", 0.5, 1, "person"),
+    ("next question", 1.6, 1, "person"),
+    ("ranking, win\nprobabilities", 0, 0, "model"),
+    ("best-of-N,\nsteered decoding", 1, 0, "align"),
+)
+"""Text, place and package of each box, from above to below."""
+ARROWS = (
+    ((0.1, 2.66), (0.35, 2.35)),
+    ((0.9, 2.66), (0.65, 2.35)),
+    ((0.5, 1.66), (0.5, 1.35)),
+    ((0.35, 0.66), (0.1, 0.35)),
+    ((0.65, 0.66), (0.9, 0.35)),
+    ((0.98, 1.1), (1.12, 1.1)),
+    ((1.12, 0.9), (0.98, 0.9)),
 )
 
 
@@ -50,7 +60,7 @@ def learning(run: Path, target: Path) -> None:
         target: File to write.
     """
     rows = pq.read_table(run / "results.parquet").to_pylist()
-    figure, axes = plt.subplots(figsize=(5.6, 3.1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
     for method, rule, name, color in SHOWN:
         names = NAMES.get(method, (method,))
         own = [
@@ -68,7 +78,7 @@ def learning(run: Path, target: Path) -> None:
         low, high = ([row[end] for row in own] for end in ("low", "high"))
         axes.fill_between(number, low, high, color=color, alpha=0.18, linewidth=0)
     axes.set(xlabel="questions answered by a new person", ylabel="AUC on unseen prompts")
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper left")
     _save(figure, target)
 
 
@@ -78,27 +88,18 @@ def flow(target: Path) -> None:
     Args:
         target: File to write.
     """
-    figure, axes = plt.subplots(figsize=(7.6, 2.9), layout="constrained")
+    figure, axes = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     for text, x, y, package in STEPS:
         box = FancyBboxPatch(
-            (x - 0.36, y - 0.26), 0.72, 0.52, boxstyle="round,pad=0.02", fc="#eef4f9", ec="#1b6ca8"
+            (x - 0.42, y - 0.28), 0.84, 0.56, boxstyle="round,pad=0.03", fc="#eef4f9", ec="#1b6ca8"
         )
         axes.add_patch(box)
-        axes.text(x, y + 0.05, text, ha="center", va="center", fontsize=8)
-        axes.text(x, y - 0.235, package, ha="center", va="bottom", fontsize=7, color="#1b6ca8")
-    arrow = {"arrowstyle": "->", "color": "#444444"}
-    for start, end in (
-        ((0.39, 0.95), (0.61, 0.62)),
-        ((0.39, 0.05), (0.61, 0.38)),
-        ((1.39, 0.5), (1.61, 0.5)),
-        ((2.39, 0.6), (2.61, 0.9)),
-        ((2.39, 0.4), (2.61, 0.1)),
-        ((1.85, 0.79), (1.85, 1.07)),
-        ((2.15, 1.07), (2.15, 0.79)),
-    ):
-        axes.annotate("", end, start, arrowprops=arrow)
-    axes.text(2.18, 0.93, "answer", fontsize=7, va="center")
-    axes.set(xlim=(-0.45, 3.45), ylim=(-0.35, 1.7))
+        axes.text(x, y + 0.06, text, ha="center", va="center", fontsize=8.5)
+        axes.text(x, y - 0.27, package, ha="center", va="bottom", fontsize=7.5, color="#1b6ca8")
+    for start, end in ARROWS:
+        axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#444444"})
+    axes.text(1.6, 0.55, "answer: 1 or 2?", fontsize=7.5, ha="center", va="center")
+    axes.set(xlim=(-0.5, 2.1), ylim=(-0.35, 3.35))
     axes.axis("off")
     _save(figure, target)
 

@@ -5,11 +5,11 @@
     python -m experiments.personal_reward_bench paper     # both sets, all families, five draws
 
 The sets are read below ``PREFJAX_DATA`` (`prefjax.data.sets.personal_reward_bench` says which
-files, and the README where they are); ``planted`` writes simulated people and texts in their schema
-into a folder of its own and reads these instead, so that what runs is what runs on the sets. The
-published split is kept: people are asked in its training part and scored on its test part. A part
-of the people is held out as new, which the publication does not do: its personal models have seen
-everybody.
+files, docs/howto/public_data.md where they are); ``planted`` writes simulated people and texts in
+their schema into a folder of its own and reads these instead, so that what runs is what runs on the
+sets. The published split is kept: people are asked in its training part and scored on its test
+part. A part of the people is held out as new, which the publication does not do: its personal
+models have seen everybody.
 
 Controls: another person's answers, shuffled users, shuffled labels, reversed answers, length only.
 Published accuracies (percent; models of 8 billion parameters, no intervals) stand beside: there
@@ -187,8 +187,9 @@ def run(config: Config) -> runs.Result:
         ]
         if missing:
             raise SystemExit(
-                f"{', '.join(missing)}: not below PREFJAX_DATA; the README says where to get them "
-                "and `python -m prefjax.data prepare` where to put them; `planted` runs without"
+                f"{', '.join(missing)}: not below PREFJAX_DATA; docs/howto/public_data.md says "
+                "where to get them, `python -m prefjax.data prepare` where to put them; `planted` "
+                "needs none"
             )
         cells = measured(config, None)
     rows = compare.tidy_rows(cells, config.num_answers)

@@ -1,7 +1,7 @@
 """The site: every public name is in the reference once, and links of a site lead somewhere."""
 
 import doctest
-import importlib
+import importlib.util
 import re
 import shutil
 import sys
@@ -72,6 +72,19 @@ def test_tutorials_are_listed():
     index = (DOCS / "tutorials" / "index.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^(\w+)$", index, re.M))
     assert {path.stem for path in (DOCS / "tutorials").glob("*.md")} - {"index"} <= listed
+
+
+def test_every_figure_of_the_gallery_has_a_command_a_runtime_and_a_conclusion():
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", page, flags=re.M)[1:]
+    assert len(sections) > 20
+    for section in sections:
+        title, *_ = section.splitlines()
+        found = re.search(r"`python -m (experiments\.\w+) \w+`, (.*)\.$", section, re.M)
+        assert found is not None, title
+        assert re.search(r"minute|second|hour", found[2]), title
+        assert importlib.util.find_spec(found[1]) is not None, title
+        assert re.search(r"\*\*[^*]+\.\*\*", section), title
 
 
 @pytest.mark.slow

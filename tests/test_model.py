@@ -84,6 +84,15 @@ def test_belief_is_the_logistic_fit_of_the_answers(world, model):
     chex.assert_trees_all_close(user.belief.covariance @ direct.hessian, jnp.eye(3), atol=1e-3)
 
 
+def test_it_prints_in_one_line(model):
+    assert repr(model).startswith("PreferenceModel(3 factors, ")
+    assert (
+        f"{len(model.users)} people, reads embeddings, gain {model.report['gain']:.3f} ["
+        in repr(model)
+    )
+    assert "gain" not in repr(replace(model, report={}))
+
+
 def test_saved_and_loaded_bit_for_bit(model, tmp_path):
     model.save(tmp_path / "model")
     loaded = prefjax.load(tmp_path / "model")

@@ -1,5 +1,6 @@
-"""The README: its example runs, its list of packages is the one that exists."""
+"""The README and the pages: examples run, what is listed and linked exists."""
 
+import importlib
 import json
 import re
 from dataclasses import replace
@@ -56,7 +57,9 @@ def test_a_new_user_gets_from_rows_to_a_ranking_in_eight_lines(tmp_path, monkeyp
 def test_the_packages_are_those_that_exist():
     listed = {
         (int(level), package)
-        for level, package in re.findall(r"^\| (\d+) \| `(\w+)` ", README, re.M)
+        for level, package in re.findall(
+            r"^\| (\d+) \| `(\w+)` ", PAGES["explanation/architecture.md"], re.M
+        )
     }
     present = {name.split(".")[1] for name in MODULES} - {"__init__"}
     assert listed == {
@@ -70,6 +73,25 @@ def test_modules_that_are_named_exist():
         for module in re.findall(r"python -m ((?:prefjax|experiments|benchmarks)[\w.]*)", page):
             path = ROOT.joinpath(*module.split("."))
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def resolved(dotted):
+    package, *names = dotted.split(".")
+    value = importlib.import_module(package)
+    for number, name in enumerate(names, start=1):
+        is_module = not hasattr(value, name)
+        path = ".".join([package, *names[:number]])
+        value = importlib.import_module(path) if is_module else getattr(value, name)
+    return value
+
+
+def test_names_that_are_used_exist():
+    for page in PAGES.values():
+        for name in re.findall(r"\bprefjax(?:\.[A-Za-z]\w*)+(?=[(`])", page):
+            resolved(name)
+        for module, names in re.findall(r"from (prefjax[\w.]*) import ([\w, ]+)", page):
+            for name in names.split(","):
+                resolved(f"{module}.{name.split(' as ')[0].strip()}")
 
 
 def test_data_sets_are_listed():

@@ -40,7 +40,7 @@ def show(name: str) -> None:
             if kept is not None:
                 os.environ["PREFJAX_RUNS"] = kept
     if folder is None:
-        display(Markdown("No run of it was at hand when this page was built."))
+        display(Markdown("*No run was at hand when this page was built; the command makes one.*"))
         return
     preset = json.loads((folder / "config.json").read_text(encoding="utf-8"))["preset"]
     picture = folder / "figure.png"

@@ -76,7 +76,7 @@ def figures() -> list[Published]:
     return [
         *(
             Published(
-                paper + "prefjax5.1",
+                paper + "§ 5.1",
                 f"personal − classic RLHF after {answers} answers, {dataset}",
                 0.125,
                 "fig2_auc",
@@ -136,7 +136,7 @@ def figures() -> list[Published]:
             PLANTED,
         ),
         Published(
-            paper + "prefjax5.1",
+            paper + "§ 5.1",
             "win rate, personal − classic RLHF, Attributes; ours: win rate over another sample",
             None,
             "aligned_responses",
@@ -145,14 +145,14 @@ def figures() -> list[Published]:
             "+.25",
         ),
         Published(
-            paper + "prefjax5.1",
+            paper + "§ 5.1",
             "win rate, personal − classic RLHF, PRISM",
             None,
             why=NO_HUB,
             shown="+.10",
         ),
         Published(
-            paper + "prefjax5.2",
+            paper + "§ 5.2",
             "win rate among people, 15 + 15 questions",
             0.67,
             "simulated_human_study",
@@ -161,7 +161,7 @@ def figures() -> list[Published]:
         ),
         *(
             Published(
-                paper + "prefjax5.3",
+                paper + "§ 5.3",
                 f"PRISM, win rate over {other}, {answers} answers",
                 value,
                 "prompted_baselines",

@@ -44,6 +44,17 @@ class PreferenceModel:
     report: Mapping[str, Any] = field(default_factory=dict)
     encoder: ModelEncoder | None = None
 
+    def __repr__(self) -> str:
+        found = self.report
+        gain = (
+            f", gain {found['gain']:.3f} [{found['gain_low']:.3f}, {found['gain_high']:.3f}] nats"
+            if {"gain", "gain_low", "gain_high"} <= set(found)
+            else ""
+        )
+        read = "embeddings" if self.encoder is None else "texts"
+        counts = f"{self.num_factors} factors, {len(self.users)} people, reads {read}"
+        return f"{type(self).__name__}({counts}{gain})"
+
     @property
     def num_factors(self) -> int:
         """J."""

@@ -15,7 +15,7 @@ A question is named by one integer: the row of a `PairPool`, ``(prompt·N + firs
 `ResponsePool` with ``N`` responses a prompt. The lowest index wins a tie; −1 means no question.
 
 References:
-    PReF, arXiv 2503.06358, Eq. 8 and prefjax4.
+    PReF, arXiv 2503.06358, Eq. 8 and § 4.
 """
 
 from typing import NamedTuple, TypeAlias
