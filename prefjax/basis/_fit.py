@@ -196,7 +196,7 @@ rotate_program = control.program(rotate, light=True)
 utility_start_program = control.program(utility_start, static_argnames=("config",), light=True)
 start_program = control.program(svd.start, static_argnames=("config",), light=True)
 run_program = control.program(run, static_argnames=("config",))
-sharpen_program = control.program(sharpen, static_argnames=("config"))
+sharpen_program = control.program(sharpen, static_argnames=("config",))
 as_mixture_program = control.program(as_mixture)
 finish_program = control.program(finish, static_argnames=("config",), light=True)
 
