@@ -199,6 +199,8 @@ def _fit_head(key, problem, penalties, target, config):
         if config.hidden
         else jnp.abs(users.gain),
     )
+    if not config.hidden:
+        users = _fit.sharpen(users, rotated, penalties, config)
     basis, people, info = _fit.finish(users, rotated, None, penalties, config)
     if config.population == "mixture":
         several = _fit.as_mixture(key, users, rotated, basis.population)
