@@ -138,6 +138,7 @@ def test_jobs_ask_for_what_their_machines_have():
             assert fit * group["maxReplicas"] == int(options["--workers"])
 
 
+@pytest.mark.slow
 def test_jobs_use_options_that_there_are():
     done = subprocess.run(
         [sys.executable, "-m", "prefjax.train", "--help"], capture_output=True, text=True
@@ -149,6 +150,7 @@ def test_jobs_use_options_that_there_are():
             assert f"{option} " in done.stdout.replace("]", " "), f"{path.name}: {option}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what Ray's own modules warn of
 def test_the_service_is_one_that_ray_serve_takes():
     schema = pytest.importorskip("ray.serve.schema", reason="ray is not installed")

@@ -126,6 +126,28 @@ def test_workers_that_cannot_be_had_are_refused(settings, message):
         RayConfig(**settings)
 
 
+LISTENING = """
+import psutil
+from prefjax.parallel import start_ray
+ray = start_ray()
+own = [psutil.Process(), *psutil.Process().children(recursive=True)]
+found = [c for process in own for c in process.net_connections() if c.status == "LISTEN"]
+assert found
+print(*sorted({c.laddr.ip for c in found}))
+assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1"
+"""
+
+
+def test_a_cluster_that_is_started_here_listens_on_loopback_alone():
+    pytest.importorskip("ray", reason="ray is not installed")
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], capture_output=True, text=True, env=alone, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert set(done.stdout.split()) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
 def test_without_ray_the_extra_is_named(tmp_path):
     code = (
         "import sys; sys.modules['ray'] = None\nfrom prefjax.parallel import start_ray\nstart_ray()"

@@ -67,16 +67,16 @@ def serve_on_ray(
     """
     config = settle_access(config, host, allowed_hosts)
     is_ours = not os.environ.get("RAY_ADDRESS")
-    app = application(
-        {
-            "model": str(Path(model).absolute()),
-            "people": people,
-            "replicas": replicas,
-            "gpus_per_replica": gpus_per_replica,
-            "config": config,
-        }
-    )
+    args = {
+        "model": str(Path(model).absolute()),
+        "people": people,
+        "replicas": replicas,
+        "gpus_per_replica": gpus_per_replica,
+        "config": config,
+    }
+    _check(args)
     start_ray()
+    app = application(args)
     from ray import serve
 
     serve.start(http_options={"host": host, "port": port})
@@ -104,14 +104,7 @@ def application(args: Mapping[str, Any]) -> Any:
         ValueError: An argument is unknown, or the people are in a file.
         FileNotFoundError: There is no model.
     """
-    known = {"model", "people", "replicas", "gpus_per_replica", "config"}
-    if not {"model", "people"} <= set(args) <= known:
-        raise ValueError(f"expected model and people, and of {sorted(known)}; got {sorted(args)}")
-    if "://" not in args["people"] or args["people"].startswith("sqlite:"):
-        raise ValueError(
-            f"{args['people']}: several replicas need a database that all of them may write, such "
-            "as postgresql+psycopg://…"
-        )
+    digest = _check(args)
     config = args.get("config") or settle_access(DEFAULT, "localhost")
     gpus = args.get("gpus_per_replica", 0)
     try:
@@ -133,8 +126,20 @@ def application(args: Mapping[str, Any]) -> Any:
             "runtime_env": {"env_vars": {"JAX_PLATFORMS": "cuda" if gpus else "cpu"}},
         },
     )
-    digest = digest_file(Path(args["model"]) / "model.safetensors")
     return deployment.bind(args["model"], digest, args["people"], config)
+
+
+def _check(args: Mapping[str, Any]) -> str:
+    """Refuses arguments that cannot be served; gives the digest of the model."""
+    known = {"model", "people", "replicas", "gpus_per_replica", "config"}
+    if not {"model", "people"} <= set(args) <= known:
+        raise ValueError(f"expected model and people, and of {sorted(known)}; got {sorted(args)}")
+    if "://" not in args["people"] or args["people"].startswith("sqlite:"):
+        raise ValueError(
+            f"{args['people']}: several replicas need a database that all of them may write, such "
+            "as postgresql+psycopg://…"
+        )
+    return digest_file(Path(args["model"]) / "model.safetensors")
 
 
 class _Replica:

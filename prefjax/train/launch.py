@@ -6,8 +6,11 @@ Process i runs the command with the address of the coordinator, N and i in its e
 `prefjax.parallel.start_processes`. They talk over the loopback interface only. When one of them
 fails, hangs or is killed, the others are stopped and all are started again, at most K times, with
 ``PREFJAX_RESTART`` set, on which ``python -m prefjax.train`` resumes from the latest good step.
-SIGTERM and Ctrl-C are passed on once and end it; a second one kills. On a cluster the scheduler
-does all this.
+SIGTERM and Ctrl-C are passed on once and end it; a second one kills.
+
+Several machines are for ``python -m prefjax.train --ray``. On one machine this stays beside it: it
+needs no other package, has its processes running in a third of the time, and, unlike a Ray cluster,
+gives them the time to save a step when it is told to stop.
 """
 
 import argparse
