@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from test_architecture import LAYERS, MODULES
 
 from prefjax.data import to_rows
@@ -85,6 +86,7 @@ def resolved(dotted):
     return value
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of libraries that are imported
 def test_names_that_are_used_exist():
     for page in PAGES.values():
         for name in re.findall(r"\bprefjax(?:\.[A-Za-z]\w*)+(?=[(`])", page):
