@@ -147,5 +147,5 @@ SET = NamedSet(
     load_ratings=load_ratings,
     prepare=prepare,
     upstream="data/Jester5k.rda",
-    digest="cf5d52bd40545f90e174eaa272e764414e122d1508d5ebb3ca60c3a769558ca2",
+    digest="eef766b5a5ad8c21960ff784bafa552cd9ffa0549cbf1890fb3684ec23d46631",
 )
