@@ -65,7 +65,7 @@ def serve(
                 f"another server has {people}: stop it, or name another file"
             ) from error
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _leave)  # raised again when running requests are answered
+        signal.signal(signal.SIGTERM, _leave)  # while the model is read
     try:
         app = make_app(load(model), PeopleStore(people), config)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -74,7 +74,6 @@ def serve(
             listener.bind((host, port))
             listener.listen(MOST_CONNECTIONS)
             shown = f"[{host}]" if ":" in host else host
-            print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
             settings = uvicorn.Config(
                 app,
                 access_log=False,
@@ -83,7 +82,12 @@ def serve(
                 timeout_keep_alive=10,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
-            uvicorn.Server(settings).run(sockets=[listener])
+            server = uvicorn.Server(settings)
+            if threading.current_thread() is threading.main_thread():
+                # What a handler raises can be lost, so from here on it asks the server to end.
+                signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
+            print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
+            server.run(sockets=[listener])
     finally:
         if lock is not None:
             lock.release()
