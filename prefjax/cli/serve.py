@@ -45,23 +45,15 @@ def run(arguments: argparse.Namespace) -> None:
         from prefjax.serve.server import serve
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}; pip install 'prefjax[serve]'") from error
+    where = {
+        "host": arguments.host,
+        "port": arguments.port,
+        "allowed_hosts": arguments.allow_host,
+    }
     if arguments.ray:
         from prefjax.serve.on_ray import serve_on_ray
 
-        serve_on_ray(
-            arguments.model,
-            arguments.people,
-            replicas=arguments.replicas,
-            gpus_per_replica=arguments.gpus_per_replica,
-            host=arguments.host,
-            port=arguments.port,
-            allowed_hosts=arguments.allow_host,
-        )
-        return
-    serve(
-        arguments.model,
-        arguments.people,
-        host=arguments.host,
-        port=arguments.port,
-        allowed_hosts=arguments.allow_host,
-    )
+        size = {"replicas": arguments.replicas, "gpus_per_replica": arguments.gpus_per_replica}
+        serve_on_ray(arguments.model, arguments.people, **where, **size)
+    else:
+        serve(arguments.model, arguments.people, **where)

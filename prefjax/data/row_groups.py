@@ -15,11 +15,13 @@ class RowGroup(NamedTuple):
         path: The file.
         number: Number of the row group in it.
         num_rows: Number of rows.
+        names: All columns of the file.
     """
 
     path: Path
     number: int
     num_rows: int
+    names: tuple[str, ...]
 
     def read(self, columns: list[str]) -> pa.Table:
         """The rows.
@@ -62,5 +64,7 @@ def list_row_groups(
                     f"{', '.join(f'{n} ({k})' for n, k in kinds.items())}."
                 )
         counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-        groups += [RowGroup(path, number, count) for number, count in enumerate(counts)]
+        groups += [
+            RowGroup(path, number, count, tuple(kinds)) for number, count in enumerate(counts)
+        ]
     return groups

@@ -67,13 +67,15 @@ class ParquetTexts(Sequence[Text]):
 
     def _read(self, number: int, start: int, stop: int) -> list[Text]:
         """Some rows of a row group."""
-        path, group, _ = self._groups[number]
-        table = self._groups[number].read(self.columns)
+        group = self._groups[number]
+        table = group.read(self.columns)
         columns = [table[name].slice(start, stop - start).to_pylist() for name in self.columns]
         for name, column in zip(self.columns, columns, strict=True):
             if None in column:
                 row = start + column.index(None)
-                raise ValueError(f"{path}: column {name} of row group {group} row {row} is null.")
+                raise ValueError(
+                    f"{group.path}: column {name} of row group {group.number} row {row} is null."
+                )
         if len(columns) == 1:
             return columns[0]
         return [pair if pair[0] else pair[1] for pair in zip(*columns, strict=True)]

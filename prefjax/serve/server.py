@@ -64,7 +64,8 @@ def serve(
             raise RuntimeError(
                 f"another server has {people}: stop it, or name another file"
             ) from error
-    if threading.current_thread() is threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
         signal.signal(signal.SIGTERM, _leave)  # while the model is read
     try:
         app = make_app(load(model), PeopleStore(people), config)
@@ -83,7 +84,7 @@ def serve(
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             )
             server = uvicorn.Server(settings)
-            if threading.current_thread() is threading.main_thread():
+            if is_main:
                 # What a handler raises can be lost, so from here on it asks the server to end.
                 signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
             print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prefjax.data.files import naming
 from prefjax.data.row_groups import RowGroup, list_row_groups
@@ -97,17 +96,13 @@ def _list_groups(source: Path) -> list[RowGroup]:
     checks = dict.fromkeys(("user", "first", "second"), pa.types.is_integer)
     checks |= {"label": _is_number}
     groups = list_row_groups(source, checks, "numbers")
-    if any(_has_weight(group) for group in groups[:1]):
+    if groups and "weight" in groups[0].names:
         groups = list_row_groups(source, checks | {"weight": _is_number}, "numbers")
     return groups
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def _has_weight(group: RowGroup) -> bool:
-    return "weight" in pq.read_schema(group.path).names
 
 
 def _cut_ranges(groups: Sequence[RowGroup], rows_a_task: int) -> Iterator[list[RowGroup]]:
@@ -123,7 +118,7 @@ def _cut_ranges(groups: Sequence[RowGroup], rows_a_task: int) -> Iterator[list[R
 
 
 def _read(group: RowGroup) -> Comparisons:
-    names = SCHEMA.names if _has_weight(group) else SCHEMA.names[:-1]
+    names = [name for name in SCHEMA.names if name in group.names]
     table = group.read(names)
     columns = [table[name].to_numpy() for name in names]
     if len(columns) < len(SCHEMA.names):
