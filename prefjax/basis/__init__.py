@@ -21,15 +21,10 @@ from prefjax.basis.penalties import (
     search_utility,
 )
 from prefjax.basis.per_user import fit_per_user
-from prefjax.basis.problem import (
-    Problem,
-    Standardizer,
-    make_problem,
-    stack_problems,
-    standardize,
-)
+from prefjax.basis.problem import Problem, make_problem, stack_problems
 from prefjax.basis.regression import regress, regress_chosen, ridge
 from prefjax.basis.rows import Rows, make_rows, stack_rows
+from prefjax.basis.standardizer import Standardizer, standardize
 from prefjax.basis.state import EMConfig, EMState, SearchConfig
 from prefjax.basis.svd import dense_imputation
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float
 
-from prefjax.basis.problem import Standardizer
+from prefjax.basis.standardizer import Standardizer
 from prefjax.basis.state import EMConfig
 from prefjax.types import Array, Items, Params, PRNGKey, RewardBasis
 

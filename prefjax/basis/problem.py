@@ -23,30 +23,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from prefjax.basis.rows import Rows, make_rows, stack_rows
+from prefjax.basis.standardizer import Standardizer, fit_standardizer
 from prefjax.data.merge import merge_rows
-from prefjax.data.validate import validate_comparisons, validate_embeddings
+from prefjax.data.validate import validate_comparisons
 from prefjax.types import BASELINE, Array, Comparisons, Gaussian
 
 LARGEST_TOTAL = 1e12
 """Largest total weight: beyond it one row no longer counts in single precision."""
 SMALLEST_TOTAL = 1e-12
 """Smallest total weight: below it a penalty per unit of weight leaves single precision."""
-LARGEST_SHARE = 0.95
-"""Part of the variance from which a single input column is named."""
-
-
-class Standardizer(NamedTuple):
-    """The map from raw embeddings to the inputs of a fit.
-
-    Attributes:
-        center: c.
-        scale: s of each input, the same for all unless every input was standardized by itself.
-        intercept: Value of the constant column that votes need; of width 0 without votes.
-    """
-
-    center: Float[Array, " raw"]
-    scale: Float[Array, " raw"]
-    intercept: Float[Array, " intercept"]
 
 
 class Problem(NamedTuple):
@@ -95,26 +80,6 @@ class Problem(NamedTuple):
     def users(self) -> Int[Array, " user"]:
         """The caller's number of each user."""
         return jnp.flatnonzero(self.user_place >= 0, size=self.num_users)
-
-
-def standardize(
-    standardizer: Standardizer, embeddings: Float[Array, "*response raw"]
-) -> Float[jax.Array, "*response input"]:
-    """Inputs of a fit from raw embeddings; the zero baseline is not an embedding.
-
-    Args:
-        standardizer: Of a `Problem`.
-        embeddings: Raw embeddings, any leading axes.
-    """
-    embeddings = jnp.asarray(embeddings)
-    lead = (1,) * (embeddings.ndim - 1)
-    center, scale, intercept = (
-        jnp.reshape(part, (*lead, -1))
-        for part in (standardizer.center, standardizer.scale, standardizer.intercept)
-    )
-    inputs = (embeddings - center) / scale
-    constant = jnp.broadcast_to(intercept, (*embeddings.shape[:-1], intercept.shape[-1]))
-    return jnp.concatenate([inputs, constant.astype(inputs.dtype)], axis=-1)
 
 
 def for_all_users(
@@ -294,7 +259,7 @@ def _prepare(
     compared[rows.second[rows.second != BASELINE]] = True
     table, standardizer = None, None
     if embeddings is not None:
-        standardizer, table = _standardized(rows, embeddings, compared, by_column)
+        standardizer, table = fit_standardizer(rows, embeddings, compared, by_column)
     prompts = np.zeros((num_responses, 0)) if context is None else np.asarray(context)
     if prompts.ndim != 2 or len(prompts) != num_responses:
         raise ValueError(
@@ -324,37 +289,6 @@ def _without_same(rows: Comparisons) -> Comparisons:
         stacklevel=5,
     )
     return Comparisons(*(column[~same] for column in rows))
-
-
-def _standardized(rows, embeddings, compared, by_column):
-    if embeddings.ndim != 2:
-        raise ValueError(f"embeddings must be a table [response, feature], got {embeddings.shape}")
-    table = np.where(compared[:, None], embeddings, 0)
-    with np.errstate(over="ignore"):
-        exact = np.asarray(table, np.float64)
-    validate_embeddings(np.sign(exact) * np.minimum(np.abs(exact), 1.0))
-    seen = exact[compared]
-    center = seen.mean(axis=0)
-    spread = np.mean((seen - center) ** 2, axis=0)
-    total = spread.sum()
-    if total <= 1e-14 * np.mean(seen**2):
-        total = 1.0
-    largest = int(np.argmax(spread))
-    if not by_column and len(spread) > 2 and spread[largest] > LARGEST_SHARE * total:
-        warnings.warn(
-            f"column {largest} of the embeddings carries {spread[largest] / total:.1%} of their "
-            "variance: is it in another unit? standardize=True gives every column its own scale",
-            stacklevel=5,
-        )
-    scale = np.full_like(spread, np.sqrt(total))
-    if by_column:
-        scale = np.sqrt(np.where(spread > 1e-14 * total, spread, total) * len(spread))
-    votes = bool((rows.second == BASELINE).any())
-    intercept = np.ones(int(votes), np.float32)
-    inputs = np.where(compared[:, None], (exact - center) / scale, 0)
-    inputs = np.concatenate([inputs, np.where(compared[:, None], intercept, 0)], axis=1)
-    standardizer = Standardizer(center.astype(np.float32), scale.astype(np.float32), intercept)
-    return standardizer, inputs.astype(np.float32)
 
 
 def _check_group(group, compared):
