@@ -20,7 +20,8 @@ from train_process import Run, until
 from prefjax.cli import main
 from prefjax.train import read_parquet_rows, write_shards
 from prefjax.train.layout import UserLayout
-from prefjax.train.shards_on_ray import _cut_ranges, _list_groups
+from prefjax.train.parquet_rows import list_comparisons
+from prefjax.train.shards_on_ray import _cut_ranges
 
 NUM_ROWS = int(os.environ.get("PREFJAX_SHARD_ROWS", "2000000"))
 NUM_USERS, NUM_RESPONSES = 50_000, 2_000
@@ -80,7 +81,7 @@ def test_files_without_the_columns_are_named(tmp_path):
 
 def test_ranges_are_whole_row_groups_in_order(tmp_path):
     write_rows(tmp_path / "in", 2**20, num_files=2)
-    groups = _list_groups(tmp_path / "in")
+    groups = list_comparisons(tmp_path / "in")
     ranges = list(_cut_ranges(groups, 600_000))
     assert [one for some in ranges for one in some] == groups
     assert max(sum(one.num_rows for one in some) for some in ranges) <= 600_000

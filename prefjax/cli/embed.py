@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
     settings = {"rows_a_shard": arguments.rows_a_shard, "progress": True}
     if arguments.ray:
         settings |= {"num_actors": arguments.actors, "gpus_per_actor": arguments.gpus_per_actor}
-        encode_on_ray(arguments.encoder, texts, Path(arguments.output), **settings)
+        output = Path(arguments.output)
+        encode_on_ray(arguments.encoder, texts, output, encoder=encoder, **settings)
     else:
         encode_corpus(encoder, texts, Path(arguments.output), **settings)
     print(f"{len(texts)} embeddings in {arguments.output}.")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from prefjax.encoders.contract import Encoder
 from prefjax.encoders.corpus import claim_corpus, encode_shard, warn_of_cuts
 from prefjax.encoders.named import get_encoder
 from prefjax.encoders.parquet import ParquetTexts
@@ -24,6 +25,7 @@ def encode_on_ray(
     folder: Path,
     *,
     num_actors: int,
+    encoder: Encoder | None = None,
     gpus_per_actor: float = 0,
     rows_a_shard: int = 65_536,
     batch_size: int = 256,
@@ -36,6 +38,7 @@ def encode_on_ray(
         texts: All texts of the corpus, in files that all nodes see.
         folder: Where the shards go, on a disk that all nodes share.
         num_actors: How many shards are made at once.
+        encoder: What the specification names, where it is at hand; otherwise it is made here too.
         gpus_per_actor: GPUs of each; 0 computes on the CPU.
         rows_a_shard: Texts of a shard.
         batch_size: Texts per call of the encoder.
@@ -54,7 +57,8 @@ def encode_on_ray(
 
         data.DataContext.get_current().enable_progress_bars = False
     folder = Path(folder).absolute()
-    num_shards = claim_corpus(get_encoder(specification), texts, folder, rows_a_shard, batch_size)
+    encoder = get_encoder(specification) if encoder is None else encoder
+    num_shards = claim_corpus(encoder, texts, folder, rows_a_shard, batch_size)
     platform = "cuda" if gpus_per_actor else "cpu"
     shards = data.range(num_shards, override_num_blocks=num_shards)
     made = shards.map_batches(

@@ -18,11 +18,12 @@ from prefjax.train.layout import UserLayout
 from prefjax.train.loop import TrainResult, train, user_weights
 from prefjax.train.memory import MemorySource
 from prefjax.train.on_ray import RayConfig, train_on_ray
+from prefjax.train.parquet_rows import read_parquet_rows
 from prefjax.train.problem import ModelConfig
 from prefjax.train.saved_state import grow_users
 from prefjax.train.shard_writing import write_shards
 from prefjax.train.shards import ShardSource
-from prefjax.train.shards_on_ray import read_parquet_rows, write_shards_on_ray
+from prefjax.train.shards_on_ray import write_shards_on_ray
 from prefjax.train.state import TrainState
 from prefjax.train.step import StepConfig, make_steps
 

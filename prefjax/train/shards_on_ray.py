@@ -15,37 +15,21 @@ import numpy as np
 import pyarrow as pa
 
 from prefjax.data.files import naming
-from prefjax.data.row_groups import RowGroup, list_row_groups
+from prefjax.data.row_groups import RowGroup
 from prefjax.io import atomic_folder
 from prefjax.parallel import start_ray
 from prefjax.train.layout import UserLayout
-from prefjax.train.shard_files import BLOCK_ROWS, SCHEMA, Format
+from prefjax.train.parquet_rows import list_comparisons, read_comparisons
+from prefjax.train.shard_files import BLOCK_ROWS, Format
 from prefjax.train.shard_writing import (
     PartitionWriter,
     Written,
     split_rows,
     write_shard_manifest,
 )
-from prefjax.types import Comparisons
 
 ROWS_A_TASK = 2**22
 """Rows that a task splits at once: 100 MB, and as much again while it does."""
-
-
-def read_parquet_rows(source: Path) -> Iterator[Comparisons]:
-    """Yields the comparisons of Parquet files, a row group at a time.
-
-    Args:
-        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names.
-            Columns: ``user``, ``first`` and ``second``, whole numbers, −1 for the baseline;
-            ``label``; ``weight``, 1 where there is none.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A file is no Parquet, or has not these columns; the message names it.
-    """
-    for group in _list_groups(source):
-        yield _read(group)
 
 
 def write_shards_on_ray(
@@ -74,7 +58,7 @@ def write_shards_on_ray(
         FileExistsError: The folder is there.
         ValueError: A comparison is not legal, or there are none.
     """
-    groups = _list_groups(source)
+    groups = list_comparisons(source)
     ray = start_ray()
     split = ray.remote(_split).options(num_returns=layout.num_partitions + 1)
     write = ray.remote(_write)
@@ -92,19 +76,6 @@ def write_shards_on_ray(
         write_shard_manifest(target, ray.get(written), compared, layout, block_rows)
 
 
-def _list_groups(source: Path) -> list[RowGroup]:
-    checks = dict.fromkeys(("user", "first", "second"), pa.types.is_integer)
-    checks |= {"label": _is_number}
-    groups = list_row_groups(source, checks, "numbers")
-    if groups and "weight" in groups[0].names:
-        groups = list_row_groups(source, checks | {"weight": _is_number}, "numbers")
-    return groups
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
 def _cut_ranges(groups: Sequence[RowGroup], rows_a_task: int) -> Iterator[list[RowGroup]]:
     """Row groups that follow each other, together of about so many rows."""
     some: list[RowGroup] = []
@@ -117,22 +88,13 @@ def _cut_ranges(groups: Sequence[RowGroup], rows_a_task: int) -> Iterator[list[R
         yield some
 
 
-def _read(group: RowGroup) -> Comparisons:
-    names = [name for name in SCHEMA.names if name in group.names]
-    table = group.read(names)
-    columns = [table[name].to_numpy() for name in names]
-    if len(columns) < len(SCHEMA.names):
-        columns.append(np.ones(len(table), np.float32))
-    return Comparisons(*columns)
-
-
 def _split(groups: Sequence[RowGroup], layout: UserLayout, num_responses: int) -> list[Any]:
     """A table a partition, and which responses were compared."""
     compared = np.zeros(num_responses, bool)
     parts: list[list[pa.Table]] = [[] for _ in range(layout.num_partitions)]
     for group in groups:
         with naming(group.path):
-            found = split_rows(_read(group), layout, num_responses)
+            found = split_rows(read_comparisons(group), layout, num_responses)
         compared |= found.compared
         for part, table in zip(parts, found.tables, strict=True):
             part.append(table)
