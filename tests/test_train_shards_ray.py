@@ -1,4 +1,4 @@
-"""Shards from Parquet files: by tasks of a Ray cluster the same bytes as by one process.
+"""Shards from Parquet files, and counts over them: by tasks of a Ray cluster as by one process.
 
 ``PREFJAX_SHARD_ROWS`` sets how many rows there are.
 """
@@ -18,10 +18,13 @@ import ray_cluster
 from train_process import Run, until
 
 from prefjax.cli import main
-from prefjax.train import read_parquet_rows, write_shards
+from prefjax.data.answers import describe_answers, inspect_answers
+from prefjax.data.dataset import Dataset
+from prefjax.train import inspect_shards, read_parquet_rows, write_shards
 from prefjax.train.layout import UserLayout
 from prefjax.train.parquet_rows import list_comparisons
 from prefjax.train.shards_on_ray import _cut_ranges
+from prefjax.types import BASELINE, Comparisons
 
 NUM_ROWS = int(os.environ.get("PREFJAX_SHARD_ROWS", "2000000"))
 NUM_USERS, NUM_RESPONSES = 50_000, 2_000
@@ -85,6 +88,57 @@ def test_ranges_are_whole_row_groups_in_order(tmp_path):
     ranges = list(_cut_ranges(groups, 600_000))
     assert [one for some in ranges for one in some] == groups
     assert max(sum(one.num_rows for one in some) for some in ranges) <= 600_000
+
+
+def write_answers(folder):
+    """Few people and questions, so that many repeat; somebody always first, somebody in turns."""
+    rng, count = np.random.default_rng(0), 6_000
+    user = rng.integers(0, 90, count).astype(np.int32)
+    first = rng.integers(0, 12, count).astype(np.int32)
+    second = np.where(rng.random(count) < 0.1, BASELINE, (first + 1) % 12).astype(np.int32)
+    label = rng.choice(np.array([0, 0.5, 1], np.float32), count)
+    for person, labels in ((7, [1.0]), (8, [0.0, 1.0])):
+        mine = np.flatnonzero(user == person)
+        label[mine] = np.resize(labels, len(mine))
+    rows = Comparisons(user, first, second, label, np.ones(count, np.float32))
+    pieces = [Comparisons(*(c[k : k + 500] for c in rows)) for k in range(0, count, 500)]
+    settings = {"num_responses": 12, "block_rows": 64}
+    write_shards(pieces, folder, layout=UserLayout((100,), 3, 0), **settings)
+    names = tuple(map(str, range(100)))
+    return Dataset("toy", rows, ("a",) * 12, np.zeros(12, int), ("",), names, {})
+
+
+def assert_same_report(ours, theirs):
+    for name in ("people", "num_rows", "num_ties", "num_repeats", "num_swapped", "num_same_side"):
+        np.testing.assert_equal(getattr(ours, name), getattr(theirs, name))
+    assert (ours.flip, ours.first_interval) == (theirs.flip, theirs.first_interval)
+    assert {7, 8} <= set(ours.flagged.tolist())
+
+
+def test_answers_are_counted_over_shards_as_in_one_pass(tmp_path, capsys):
+    whole = inspect_answers(write_answers(tmp_path / "shards"))
+    assert_same_report(inspect_shards(tmp_path / "shards"), whole)
+    assert main(["audit", str(tmp_path / "shards")]) == 0
+    said = capsys.readouterr().out
+    assert "6,000 rows of 100 people" in said
+    assert "Form: there are no texts to look at." in said
+    assert main(["audit", str(tmp_path / "shards"), "--encoder", "hashed"]) == 1
+    assert "which have no texts" in capsys.readouterr().err
+    assert main(["audit", str(tmp_path), "--ray"]) == 1
+    assert "it is no folder of shards" in capsys.readouterr().err
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore")  # what Ray's own modules warn of
+def test_two_tasks_count_answers_as_one_process(tmp_path):
+    whole = inspect_answers(write_answers(tmp_path / "shards"))
+    command = [sys.executable, "-m", "prefjax.cli", "audit", str(tmp_path / "shards"), "--ray"]
+    with ray_cluster.running(num_nodes=2, cpus=1):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = [line for line in done.stdout.splitlines() if not line.startswith("Form")]
+    expected = describe_answers(whole._replace(num_shared=0, formats={}, leaks=()))
+    assert shown == [line for line in expected.splitlines() if not line.startswith("Form")]
 
 
 @pytest.mark.cluster

@@ -57,55 +57,87 @@ class People(NamedTuple):
     is_patterned: Bool[np.ndarray, " user"]
 
 
-def count_people(
-    sides: Sides, num_users: int, repeats: Repeats, min_rows: int, max_p: float
-) -> People:
-    """Counts and tests the sides of every person.
+class SideCounts(NamedTuple):
+    """What is counted of every person, from that person's rows alone.
+
+    Attributes:
+        num_rows: Decided answers.
+        num_first: Those for the first response.
+        num_pairs: Decided answers about pairs.
+        num_first_of_pairs: Those for the first response.
+        num_runs: Runs of equal sides among them.
+        num_repeats: Pairs of answers to the same question.
+        num_disagree: Those of them that disagree.
+    """
+
+    num_rows: Int[np.ndarray, " user"]
+    num_first: Int[np.ndarray, " user"]
+    num_pairs: Int[np.ndarray, " user"]
+    num_first_of_pairs: Int[np.ndarray, " user"]
+    num_runs: Int[np.ndarray, " user"]
+    num_repeats: Int[np.ndarray, " user"]
+    num_disagree: Int[np.ndarray, " user"]
+
+
+def count_sides(sides: Sides, num_users: int, repeats: Repeats) -> SideCounts:
+    """Counts the sides of every person.
 
     Args:
         sides: Decided answers.
         num_users: Users, also those without answers.
         repeats: Pairs of answers to the same question.
+    """
+    user, is_first, is_pair = sides
+
+    def total(owner, values=None):
+        return np.bincount(owner, weights=values, minlength=num_users).astype(np.int64)
+
+    who, side = user[is_pair], is_first[is_pair]
+    order = np.argsort(who, kind="stable")
+    who, side = who[order], side[order]
+    starts = np.ones(len(who), dtype=bool)
+    starts[1:] = (who[1:] != who[:-1]) | (side[1:] != side[:-1])
+    return SideCounts(
+        num_rows=total(user),
+        num_first=total(user, is_first),
+        num_pairs=total(who),
+        num_first_of_pairs=total(who, side),
+        num_runs=total(who[starts]),
+        num_repeats=total(repeats.user, repeats.together),
+        num_disagree=total(repeats.user, repeats.disagree),
+    )
+
+
+def judge_sides(counts: SideCounts, min_rows: int, max_p: float) -> People:
+    """Tests the sides of every person.
+
+    Args:
+        counts: Of every person.
         min_rows: Decided answers that a person must have to be tested.
         max_p: Largest p-value of a flag, after multiplication by the number of people tested.
     """
-    user, is_first, is_pair = sides
-    num_rows = np.bincount(user, minlength=num_users)
-    wins = np.bincount(user, weights=is_first, minlength=num_users)
+    num_rows, pairs, wins = counts.num_rows, counts.num_pairs, counts.num_first_of_pairs
     with np.errstate(invalid="ignore"):
-        first_rate = np.where(num_rows > 0, wins / num_rows, np.nan)
-    pairs = np.bincount(user[is_pair], minlength=num_users)
-    pair_wins = np.bincount(user[is_pair], weights=is_first[is_pair], minlength=num_users)
+        first_rate = np.where(num_rows > 0, counts.num_first / num_rows, np.nan)
     tested = pairs >= max(min_rows, 1)
-    extreme = np.minimum(pair_wins, pairs - pair_wins)
+    extreme = np.minimum(wins, pairs - wins)
     side_p = np.where(tested, np.minimum(2 * binom.cdf(extreme, pairs, 0.5), 1.0), np.nan)
-    pattern_p = np.where(
-        tested, _runs_p(user[is_pair], is_first[is_pair], pairs, pair_wins), np.nan
-    )
+    pattern_p = np.where(tested, _runs_p(counts.num_runs, pairs, wins), np.nan)
     limit = max_p / max(int(tested.sum()), 1)
-
-    def total(values):
-        return np.bincount(repeats.user, weights=values, minlength=num_users).astype(np.int64)
-
     return People(
         num_rows=num_rows,
         first_rate=first_rate,
         side_p=side_p,
         pattern_p=pattern_p,
-        num_repeats=total(repeats.together),
-        num_disagree=total(repeats.disagree),
+        num_repeats=counts.num_repeats,
+        num_disagree=counts.num_disagree,
         is_one_sided=np.nan_to_num(side_p, nan=1.0) <= limit / 2,
         is_patterned=np.nan_to_num(pattern_p, nan=1.0) <= limit / 2,
     )
 
 
-def _runs_p(user, is_first, pairs, wins) -> np.ndarray:
+def _runs_p(runs, pairs, wins) -> np.ndarray:
     """p-value of the number of runs of each person, given how often each side was named."""
-    order = np.argsort(user, kind="stable")
-    who, side = user[order], is_first[order]
-    starts = np.ones(len(who), dtype=bool)
-    starts[1:] = (who[1:] != who[:-1]) | (side[1:] != side[:-1])
-    runs = np.bincount(who[starts], minlength=len(pairs))
     with np.errstate(divide="ignore", invalid="ignore"):
         both = 2.0 * wins * (pairs - wins)
         mean = both / pairs + 1

@@ -12,20 +12,20 @@ number of people tested, is below ``max_p``. Who answers at random leaves no tra
 a model (`prefjax.person.audit_answers`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from scipy.stats import binomtest
 
-from prefjax.data.answer_repeats import flip_rate, repeats_of
-from prefjax.data.answer_sides import People, Sides, count_people
+from prefjax.data.answer_counts import AnswerCounts, count_answers
+from prefjax.data.answer_repeats import flip_rate
+from prefjax.data.answer_sides import People, judge_sides
 from prefjax.data.audit import AuditConfig, FormatFinding, find_formats
 from prefjax.data.dataset import Dataset
 from prefjax.data.observations import shared_winners
-from prefjax.types import BASELINE
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class AnswersReport(NamedTuple):
         num_same_side: Those of them that name the same side twice, so that position decided.
         num_shared: Rows that share a winner with another row of one choice (`shared_winners`).
         num_choices: Such choices.
-        formats: How far each mark of form predicts the label.
+        formats: How far each mark of form predicts the label; empty without texts.
         leaks: Sentences, one for each mark that counts as a leak.
         caveat: What the reader of the data says of them, such as that rows share a winner.
-        names: Names of the people.
+        names: Names or numbers of the people.
     """
 
     people: People
@@ -83,7 +83,7 @@ class AnswersReport(NamedTuple):
     formats: Mapping[str, FormatFinding]
     leaks: tuple[str, ...]
     caveat: str
-    names: tuple[str, ...]
+    names: Sequence[Any]
 
     @property
     def flagged(self) -> Int[np.ndarray, " flagged"]:
@@ -102,42 +102,55 @@ def inspect_answers(dataset: Dataset, config: AnswersConfig | None = None) -> An
         Numbers; `describe_answers` makes a table of them.
     """
     config = AnswersConfig() if config is None else config
-    rows, num_users = dataset.comparisons, dataset.num_users
-    first, second = np.asarray(rows.first), np.asarray(rows.second)
-    label = np.asarray(rows.label)
-    decided = np.flatnonzero(label != 0.5)
-    user, is_first = np.asarray(rows.user)[decided], label[decided] > 0.5
-    is_pair = second[decided] != BASELINE
-    repeats = repeats_of(user, first[decided], second[decided], is_first)
-    sides = Sides(user, is_first, is_pair)
-    people = count_people(sides, num_users, repeats, config.min_rows, config.max_p)
-    num_repeats, num_disagree = int(repeats.together.sum()), int(repeats.disagree.sum())
+    counts = count_answers(dataset.comparisons, dataset.num_users)
+    num_shared, num_choices = shared_winners(dataset)
+    formats, leaks = find_formats(dataset, config.formats)
+    return judge_answers(counts, dataset.users, config)._replace(
+        num_shared=num_shared,
+        num_choices=num_choices,
+        formats=formats,
+        leaks=leaks,
+        caveat=str(dataset.meta.get("caveat", "")),
+    )
+
+
+def judge_answers(
+    counts: AnswerCounts, names: Sequence[Any], config: AnswersConfig | None = None
+) -> AnswersReport:
+    """What counts say of people, where nothing is known of texts or of choices among several.
+
+    Args:
+        counts: Of every person.
+        names: Names or numbers of the people.
+        config: Thresholds; the defaults if None.
+    """
+    config = AnswersConfig() if config is None else config
+    people = judge_sides(counts.people, config.min_rows, config.max_p)
+    num_repeats, num_disagree = int(people.num_repeats.sum()), int(people.num_disagree.sum())
     flip = flip_rate(num_repeats, num_disagree)
-    wins, pairs = int(is_first[is_pair].sum()), int(is_pair.sum())
+    wins, pairs = int(counts.people.num_first_of_pairs.sum()), int(counts.people.num_pairs.sum())
     interval = (np.nan, np.nan)
     if pairs:
         low_high = binomtest(wins, pairs).proportion_ci(method="wilson")
         interval = (float(low_high.low), float(low_high.high))
-    num_shared, num_choices = shared_winners(dataset)
-    formats, leaks = find_formats(dataset, config.formats)
     return AnswersReport(
         people=people,
-        num_rows=len(label),
-        num_ties=len(label) - len(decided),
+        num_rows=counts.num_rows,
+        num_ties=counts.num_ties,
         num_repeats=num_repeats,
         num_disagree=num_disagree,
         flip=flip,
         ceiling=1 - flip,
         first_rate=wins / pairs if pairs else float("nan"),
         first_interval=interval,
-        num_swapped=int(repeats.swapped.sum()),
-        num_same_side=int(repeats.same_side.sum()),
-        num_shared=num_shared,
-        num_choices=num_choices,
-        formats=formats,
-        leaks=leaks,
-        caveat=str(dataset.meta.get("caveat", "")),
-        names=dataset.users,
+        num_swapped=counts.num_swapped,
+        num_same_side=counts.num_same_side,
+        num_shared=0,
+        num_choices=0,
+        formats={},
+        leaks=(),
+        caveat="",
+        names=names,
     )
 
 
@@ -175,7 +188,8 @@ def describe_answers(report: AnswersReport, most: int = 20) -> str:
             f"Shown in both orders: the same side twice in {report.num_same_side:,} of "
             f"{report.num_swapped:,}."
         )
-    lines += [f"Form: {leak}" for leak in report.leaks] or ["Form: no mark gives the label away."]
+    clean = "no mark gives the label away" if report.formats else "there are no texts to look at"
+    lines += [f"Form: {leak}" for leak in report.leaks] or [f"Form: {clean}."]
     if report.caveat:
         lines.append(f"Rows: {report.caveat}.")
     people, flagged = report.people, report.flagged

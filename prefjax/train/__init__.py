@@ -21,6 +21,7 @@ from prefjax.train.on_ray import RayConfig, train_on_ray
 from prefjax.train.parquet_rows import read_parquet_rows
 from prefjax.train.problem import ModelConfig
 from prefjax.train.saved_state import grow_users
+from prefjax.train.shard_audit import inspect_shards
 from prefjax.train.shard_writing import write_shards
 from prefjax.train.shards import ShardSource
 from prefjax.train.shards_on_ray import write_shards_on_ray
@@ -39,6 +40,7 @@ __all__ = [
     "TrainState",
     "UserLayout",
     "grow_users",
+    "inspect_shards",
     "layout_for",
     "make_steps",
     "predict",
