@@ -35,7 +35,7 @@ test-slow: $(STAMP)
 # Many more kills than `make test-slow`: 30 of one process, 10 of a pair, 10 on a Ray cluster, 20 of a study's server and of a database.
 torture: $(STAMP)
 	PREFJAX_EMBED_TEXTS=200000 PREFJAX_EMBED_KILLS=5 $(VENV)/bin/python -m pytest tests/test_encoders_ray.py
-	PREFJAX_SERVE_KILLS=40 PREFJAX_SERVE_CLIENTS=64 $(VENV)/bin/python -m pytest tests/test_serve_ray.py
+	PREFJAX_SERVE_KILLS=40 PREFJAX_SERVE_CLIENTS=64 PREFJAX_SERVE_CALM=60 $(VENV)/bin/python -m pytest tests/test_serve_ray.py
 	PREFJAX_SHARD_ROWS=100000000 $(VENV)/bin/python -m pytest tests/test_train_shards_ray.py
 	PREFJAX_RAY_KILLS=10 $(VENV)/bin/python -m pytest tests/test_train_ray.py
 	PREFJAX_SIMULTANEOUS=10000 PREFJAX_DATABASE_KILLS=20 $(VENV)/bin/python -m pytest tests/test_serve_postgres.py

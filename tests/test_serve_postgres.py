@@ -13,9 +13,10 @@ import threading
 import numpy as np
 import postgres
 import pytest
-from serve_process import Clients, Server, post
+from serve_process import Server
 from serve_world import PROMPTS, RESPONSES, make_model
 
+from benchmarks.clients import Clients, post
 from prefjax.serve import PeopleService, PeopleStore
 
 ROUNDS = int(os.environ.get("PREFJAX_SIMULTANEOUS", "300"))

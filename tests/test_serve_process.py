@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
-from serve_process import Clients, Server, send
+from serve_process import Server, send
 from serve_world import make_model
 
+from benchmarks.clients import Clients
 from prefjax.serve import PeopleStore
 from prefjax.serve.server import is_loopback, serve
 

@@ -1,7 +1,8 @@
 """Replicas on a real Ray cluster over a real PostgreSQL: killed in turn, and given a newer model.
 
-``PREFJAX_SERVE_KILLS`` sets how often a replica, then the database is killed under load, and
-``PREFJAX_SERVE_CLIENTS`` how many clients there are.
+``PREFJAX_SERVE_KILLS`` sets how often a replica, then the database is killed under load,
+``PREFJAX_SERVE_CLIENTS`` how many clients there are, ``PREFJAX_SERVE_CALM`` how many seconds before
+that are measured.
 """
 
 import asyncio
@@ -15,14 +16,15 @@ import numpy as np
 import postgres
 import pytest
 import ray_cluster
-from serve_process import Clients, post, send
+from serve_process import send
 from serve_world import make_model
 
+from benchmarks.clients import Clients, post
 from prefjax.serve import PeopleStore, serve_on_ray
 
 KILLS = int(os.environ.get("PREFJAX_SERVE_KILLS", "2"))
 NUM_CLIENTS = int(os.environ.get("PREFJAX_SERVE_CLIENTS", "8"))
-CALM_SECONDS = 5.0
+CALM_SECONDS = float(os.environ.get("PREFJAX_SERVE_CALM", "5"))
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.filterwarnings("ignore"),  # what Ray's own modules warn of
