@@ -51,7 +51,7 @@ def test_a_change_is_read_back_in_order(store, place):
     assert [answer["label"] for answer in found.answers] == [1.0, 0.25]
     with PeopleStore(place) as other:
         assert other.read("w12") == found
-        assert other.version("w12") == start + 3
+        assert other.look("w12").version == start + 3
 
 
 def test_of_two_writers_the_second_is_told(store, place):
@@ -66,8 +66,8 @@ def test_of_two_writers_the_second_is_told(store, place):
 def test_a_key_counts_once(store):
     start = store.create("w12", {})
     store.commit("w12", start, {}, answer={"label": 1.0}, key="k", receipt={"num_answers": 1})
-    assert store.receipt("w12", "k") == {"num_answers": 1}
-    assert store.receipt("w12", "other") is None
+    assert store.look("w12", "k").receipt == {"num_answers": 1}
+    assert store.look("w12", "other").receipt is None
     with pytest.raises(ConflictError, match="key 'k' of 'w12' was used"):
         store.commit("w12", start + 1, {}, answer={"label": 1.0}, key="k", receipt={})
     assert store.read("w12").version == start + 1
@@ -118,7 +118,7 @@ def test_writers_in_threads_lose_nothing(place, store):
             for turn in range(25):
                 while True:
                     try:
-                        version = own.version("w12")
+                        version = own.look("w12").version
                         own.commit("w12", version, {}, answer={"by": number, "turn": turn})
                         break
                     except ConflictError:
@@ -146,7 +146,7 @@ def test_a_database_of_the_first_layout_is_brought_to_this_one(tmp_path):
     connection.close()
     for _ in range(2):
         with PeopleStore(tmp_path / "older") as store:
-            version = store.version("w12")
+            version = store.look("w12").version
             store.commit("w12", version, {"open": None}, answer={"label": 0.0})
     with PeopleStore(tmp_path / "older") as store:
         assert [answer["label"] for answer in store.read("w12").answers] == [1.0, 0.0, 0.0]

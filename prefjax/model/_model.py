@@ -153,7 +153,7 @@ class PreferenceModel:
             reader=self.reader,
             user=found.user,
         )
-        person._resume(found.answers, found.choices, found.asked, found.open)
+        person.follow(found)
         if not reinfer:
             described.warn_of_change(found, person.belief, name)
         return person

@@ -266,19 +266,18 @@ class Person(Chooser):
         """
         stored.save(path, self.to_dict())
 
-    def _resume(
-        self,
-        answers: list[LoggedAnswer],
-        choices: list[LoggedChoice],
-        asked: dict[str, list[Places]],
-        opened: stored.OpenQuestion | None,
-    ) -> None:
-        """Takes a stored log over."""
-        for answer in answers:
+    def follow(self, since: stored.StoredPerson) -> None:
+        """Takes over what was stored of this person by somebody else.
+
+        Args:
+            since: The state, and the answers that are not in the log yet.
+        """
+        for answer in since.answers:
             self._buffer.add(answer.gap, answer.label)
-        for choice in choices:
+        for choice in since.choices[len(self.choices) :]:
             self._buffer.add_choice(choice)
-        self.log, self.choices, self._asked, self._open = list(answers), choices, asked, opened
+        self.log += since.answers
+        self.choices, self._asked, self._open = since.choices, since.asked, since.open
 
     def _places_asked(self, found: Candidates) -> list[Places]:
         """Questions of a pool that were answered."""

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-import anyio.to_thread
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, ValidationError
@@ -38,6 +37,7 @@ from prefjax.serve.store import (
     PeopleStore,
     UnknownPersonError,
 )
+from prefjax.serve.threads import in_thread
 
 _log = logging.getLogger("prefjax.serve")
 _RETRY = {"Retry-After": "1"}
@@ -192,7 +192,7 @@ async def _read_body(request: Request, model: type[BaseModel], config: ServerCon
                 raise HTTPException(413, f"the body has more than {config.max_body} bytes")
     if len(content) < _LARGE:
         return _parse(content, model)
-    return await anyio.to_thread.run_sync(_parse, content, model)
+    return await in_thread(_parse, content, model)
 
 
 def _parse(content: bytearray, model: type[BaseModel]) -> BaseModel:

@@ -9,9 +9,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-import anyio.to_thread
-
 from prefjax.person.reading import Reader
+from prefjax.serve.threads import in_thread
 
 MOST_TEXTS = 1_024
 """Texts of a batch, so that none waits long for the others."""
@@ -73,7 +72,7 @@ class Batcher(Generic[Request, Result]):
         self.num_batches += 1
         try:
             requests = [request for request, _ in batch]
-            results = await anyio.to_thread.run_sync(self._work, requests)
+            results = await in_thread(self._work, requests)
         except Exception as error:
             if len(batch) == 1:
                 if not batch[0][1].done():

@@ -8,10 +8,12 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 
 from prefjax.model import PreferenceModel
-from prefjax.person import Person, basis_digest
+from prefjax.person import Person, basis_digest, stored
 from prefjax.serve.store import (
     ExistingPersonError,
+    Glance,
     PeopleStore,
+    StoredState,
     UnknownPersonError,
     check_name,
 )
@@ -25,12 +27,13 @@ class UnreadablePersonError(RuntimeError):
 
 
 class Entry:
-    """A person in memory, its version in the store (−1: nothing is stored), and its lock."""
+    """A person in memory, version (−1: nothing is stored) and birth in the store, and a lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.person: Person | None = None
         self.version = -1
+        self.created = 0.0
         self.num_users = 0
 
     def forget(self) -> None:
@@ -102,7 +105,7 @@ class KnownPeople:
         if entry.person is not None and not self._is_shared:
             return entry.person
         try:
-            return self._stored(person, entry)
+            return self._stored(person, entry, self.look(person))
         except UnknownPersonError:
             if entry.version >= 0:  # deleted by another server
                 entry.forget()
@@ -116,37 +119,72 @@ class KnownPeople:
         """Somebody of the training data, or, for the empty string, somebody unknown."""
         return self.model.person(self.users[person]) if person else self.model.new_person()
 
-    def stored_now(self, person: str, entry: Entry) -> Person:
-        """Somebody as stored; somebody of the training data is stored by the first change."""
+    def look(self, person: str, key: str | None = None) -> Glance | None:
+        """What the store says at a glance; None where nothing is stored, or nobody need look.
+
+        Args:
+            person: The id.
+            key: Idempotency key of a request, None for none.
+        """
+        if key is None and not self._is_shared:
+            return None
         try:
-            return self._stored(person, entry)
+            return self.store.look(person, key)
+        except UnknownPersonError:
+            return None
+
+    def stored_now(self, person: str, entry: Entry, seen: Glance | None) -> Person:
+        """Somebody as stored; somebody of the training data is stored by the first change.
+
+        Args:
+            person: The id.
+            entry: Of the person.
+            seen: From `look`, just now.
+        """
+        try:
+            return self._stored(person, entry, seen)
         except UnknownPersonError:
             if person not in self.users:
                 raise
         one = self._unstored(person)
         with suppress(ExistingPersonError):  # another replica was first
             self.store.create(person, one.state_to_dict())
-        return self._stored(person, entry)
+        return self._stored(person, entry, None)
 
-    def _stored(self, person: str, entry: Entry) -> Person:
+    def _stored(self, person: str, entry: Entry, seen: Glance | None) -> Person:
         """Somebody as stored.
 
         Raises:
             UnknownPersonError: Nothing is stored of that id.
         """
-        is_known = entry.person is not None and entry.version >= 0
-        if is_known and self._is_shared:
-            is_known = self.store.version(person) == entry.version
-        if is_known and entry.person is not None:
-            return entry.person
+        one = entry.person
+        if one is not None and entry.version >= 0:
+            if not self._is_shared:
+                return one
+            version = seen.version if seen and seen.created == entry.created else None
+            if version == entry.version or (version and self._follow(person, entry, one)):
+                return one
         found = self.store.read(person)
         values = found.state | {"answers": found.answers}
-        bases = {found.state["basis"], *(answer["basis"] for answer in found.answers)}
         try:
-            one = self.model.load_person(values, reinfer=bases != {self.basis})
+            one = self.model.load_person(values, reinfer=not self._is_ours(found))
         except ValueError as error:
             raise UnreadablePersonError(
                 f"this model cannot take {person!r} over from the one before: {error}"
             ) from error
-        entry.person, entry.version = one, found.version
+        entry.person, entry.version, entry.created = one, found.version, found.created
         return one
+
+    def _follow(self, person: str, entry: Entry, one: Person) -> bool:
+        """Takes over what another replica wrote since; False where all must be read."""
+        found = self.store.read(person, entry.version)
+        if found.created != entry.created or not self._is_ours(found):
+            return False
+        one.follow(stored.from_dict(found.state | {"answers": found.answers}, person))
+        entry.version = found.version
+        return True
+
+    def _is_ours(self, found: StoredState) -> bool:
+        """Whether all of it was computed by this model."""
+        bases = {found.state["basis"], *(answer["basis"] for answer in found.answers)}
+        return bases == {self.basis}

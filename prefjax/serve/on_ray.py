@@ -1,6 +1,7 @@
 """The server as replicas on a Ray cluster, whose people are in one database.
 
-Every replica is the application of `prefjax.serve.make_app`, with its own model and batches; Ray
+Every replica is the application of `prefjax.serve.make_app`, with its own model and batches, and
+answers when its programs are compiled; Ray
 Serve spreads requests over them, starts one anew that is lost, and replaces them one after the
 other when the model is another one. What is known of somebody is in the database alone, so that it
 does not matter which replica answers; after a new model each person is inferred again when they are
@@ -24,6 +25,7 @@ from prefjax.parallel import start_ray
 from prefjax.serve.app import DEFAULT, ServerConfig, make_app
 from prefjax.serve.server import settle_access
 from prefjax.serve.store import PeopleStore
+from prefjax.serve.warming import warm_up
 
 MOST_ONGOING = 256
 """Requests that a replica works on at once; beyond these others wait before it."""
@@ -104,7 +106,7 @@ def application(args: Mapping[str, Any]) -> Any:
         ValueError: An argument is unknown, or the people are in a file.
         FileNotFoundError: There is no model.
     """
-    digest = _check(args)
+    file = _check(args)
     config = args.get("config") or settle_access(DEFAULT, "localhost")
     gpus = args.get("gpus_per_replica", 0)
     try:
@@ -120,17 +122,18 @@ def application(args: Mapping[str, Any]) -> Any:
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=30,
+        logging_config={"enable_access_log": False},
         ray_actor_options={
             "num_cpus": 1,
             "num_gpus": gpus,
             "runtime_env": {"env_vars": {"JAX_PLATFORMS": "cuda" if gpus else "cpu"}},
         },
     )
-    return deployment.bind(args["model"], digest, args["people"], config)
+    return deployment.bind(args["model"], digest_file(file), args["people"], config)
 
 
-def _check(args: Mapping[str, Any]) -> str:
-    """Refuses arguments that cannot be served; gives the digest of the model."""
+def _check(args: Mapping[str, Any]) -> Path:
+    """Refuses arguments that cannot be served; gives the file of the model."""
     known = {"model", "people", "replicas", "gpus_per_replica", "config"}
     if not {"model", "people"} <= set(args) <= known:
         raise ValueError(f"expected model and people, and of {sorted(known)}; got {sorted(args)}")
@@ -139,7 +142,10 @@ def _check(args: Mapping[str, Any]) -> str:
             f"{args['people']}: several replicas need a database that all of them may write, such "
             "as postgresql+psycopg://…"
         )
-    return digest_file(Path(args["model"]) / "model.safetensors")
+    file = Path(args["model"]) / "model.safetensors"
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no model {file}")
+    return file
 
 
 class _Replica:
@@ -150,6 +156,7 @@ class _Replica:
 
         use_compilation_cache()
         self._model, self._store = load(model), PeopleStore(people)
+        warm_up(self._model)
         self._config = config._replace(is_shared=True)
 
     def __serve_build_asgi_app__(self) -> Any:

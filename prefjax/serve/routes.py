@@ -6,10 +6,8 @@ small products, and runs in a thread.
 """
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-import anyio.to_thread
 import numpy as np
 from pydantic import BaseModel
 
@@ -19,6 +17,7 @@ from prefjax.serve.batching import Batcher, TextBatcher
 from prefjax.serve.ranking import RankRequest
 from prefjax.serve.rewards import split_queries
 from prefjax.serve.service import PeopleService
+from prefjax.serve.threads import in_thread
 
 MOST_RANKED = 4_096
 """Candidates that are ranked together, so that none waits long for the others."""
@@ -69,10 +68,6 @@ class Route(NamedTuple):
     answer: type[BaseModel] | None = None
 
 
-async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
-
-
 def _are_texts(candidates: Any) -> bool:
     return isinstance(candidates[0], str)
 
@@ -108,26 +103,24 @@ async def _candidates_of(server: Server, prompt: str | None, candidates: Any) ->
 
 async def _create(server: Server, person: str, body: bodies.CreateBody, key: str | None) -> Any:
     settings = body.model_dump(exclude={"id"})
-    return await _in_thread(server.service.create, body.id, **settings)
+    return await in_thread(server.service.create, body.id, **settings)
 
 
 async def _describe(server: Server, person: str, body: None, key: str | None) -> Any:
-    return await _in_thread(server.service.describe, person)
+    return await in_thread(server.service.describe, person)
 
 
 async def _delete(server: Server, person: str, body: None, key: str | None) -> Any:
-    await _in_thread(server.service.delete, person)
+    await in_thread(server.service.delete, person)
 
 
 async def _ask(server: Server, person: str, body: bodies.AskBody, key: str | None) -> Any:
     pool = await _pool_of(server, body)
-    return await _in_thread(server.service.ask, person, pool, key=key)
+    return await in_thread(server.service.ask, person, pool, key=key)
 
 
 async def _tell(server: Server, person: str, body: bodies.TellBody, key: str | None) -> Any:
-    return await _in_thread(
-        server.service.tell, person, body.label, question=body.question, key=key
-    )
+    return await in_thread(server.service.tell, person, body.label, question=body.question, key=key)
 
 
 async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: str | None) -> Any:
@@ -139,7 +132,7 @@ async def _observe(server: Server, person: str, body: bodies.ObserveBody, key: s
     else:
         shown = list(_as_table(shown))
     second = shown[1] if len(shown) > 1 else None
-    return await _in_thread(
+    return await in_thread(
         server.service.observe, person, prompt, shown[0], second, body.label, key=key
     )
 
@@ -148,14 +141,14 @@ async def _rank(server: Server, person: str, body: bodies.PromptBody, key: str |
     pool = await _candidates_of(server, body.prompt, body.candidates)
     belief = server.service.belief_at_hand(person)
     if belief is None:
-        belief = await _in_thread(server.service.belief, person)
+        belief = await in_thread(server.service.belief, person)
     prompt, candidates = pool if isinstance(pool, tuple) else (None, pool)
     return ranking_to_json(await server.ranker(RankRequest(belief, prompt, candidates)))
 
 
 async def _score(server: Server, person: str, body: bodies.ScoreBody, key: str | None) -> Any:
     await server.batcher.read([body.query], [body.response_text])
-    found = await _in_thread(
+    found = await in_thread(
         server.service.rewards, [body.profile], [body.query], [body.response_text]
     )
     return {"score": found[0]}
@@ -170,7 +163,7 @@ async def _get_reward(
     people = ["" if label is None else str(label) for label in labels]
     await server.batcher.read(prompts, responses)
 
-    found = await _in_thread(server.service.rewards, people, prompts, responses)
+    found = await in_thread(server.service.rewards, people, prompts, responses)
     if not np.isfinite(found).all():
         raise ValueError("a reward is not finite")
     return {"rewards": found, "scores": found, "extra_logs": {}}

@@ -1,13 +1,16 @@
 """The tables of the people, how a database is opened, and its migrations."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from select import POLLIN, poll
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DBAPIError, DisconnectionError
 
 VERSION = 2
 """Number of the layout; a database of an older one is brought to it, of a newer one refused."""
@@ -59,7 +62,9 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     """An engine whose transactions are durable when they end.
 
     A connection that was lost is noticed before it is used again, and made anew; a PostgreSQL that
-    is silent counts as lost after ``busy_seconds``.
+    is silent counts as lost after ``busy_seconds``. A server that ended a connection, or died, left
+    something to read on it: with psycopg that is looked for, without a message to the server.
+    `ask` and `connect` are for the moment in between.
 
     Args:
         place: A file for SQLite, or a URL.
@@ -67,14 +72,21 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     """
     if isinstance(place, str) and re.match(r"[a-z0-9+]+://", place):
         settings: dict[str, Any] = {}
-        if sql.make_url(place).get_backend_name() == "postgresql":
+        url = sql.make_url(place)
+        if url.get_backend_name() == "postgresql":
             settings = {
                 "connect_timeout": int(busy_seconds),
                 "options": f"-c lock_timeout={busy_seconds * 1e3:g}",
                 "keepalives_idle": int(busy_seconds),
                 "tcp_user_timeout": int(busy_seconds * 1e3),
             }
-        return sql.create_engine(place, pool_pre_ping=True, pool_size=10, connect_args=settings)
+        by_psycopg = url.get_driver_name() == "psycopg"
+        engine = sql.create_engine(
+            place, pool_pre_ping=not by_psycopg, pool_size=10, connect_args=settings
+        )
+        if by_psycopg:
+            event.listen(engine, "checkout", partial(_check_connection, engine))
+        return engine
     engine = sql.create_engine(f"sqlite:///{place}", connect_args={"timeout": busy_seconds})
 
     @event.listens_for(engine, "connect")
@@ -95,11 +107,63 @@ def open_engine(place: str | Path, busy_seconds: float) -> Engine:
     return engine
 
 
+def _check_connection(engine: Engine, connection: Any, *_: object) -> None:
+    """Refuses a connection on which something unasked was said, and nothing is answered now."""
+    waiting = poll()
+    waiting.register(connection.fileno(), POLLIN)
+    if waiting.poll(0) and not _answers(engine, connection):
+        raise DisconnectionError("the database ended the connection")
+
+
+def _answers(engine: Engine, connection: Any) -> bool:
+    try:
+        return engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error:
+        return False
+
+
 def reading(engine: Engine) -> Engine:
     """The same engine for transactions that only read, each as of one moment."""
     if engine.dialect.name == "sqlite":
         return engine.execution_options(only_reads=True)
     return engine.execution_options(isolation_level="REPEATABLE READ")
+
+
+def at_once(engine: Engine) -> Engine:
+    """The same engine for single statements that only read; elsewhere than in SQLite, for any."""
+    if engine.dialect.name == "sqlite":
+        return reading(engine)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def ask(engine: Engine, statement: sql.Executable) -> Sequence[Any]:
+    """Rows of a statement that only reads, asked again if the connection had been lost.
+
+    Args:
+        engine: Of `at_once`.
+        statement: The statement.
+    """
+    try:
+        with engine.connect() as connection:
+            return connection.execute(statement).all()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    with engine.connect() as connection:
+        return connection.execute(statement).all()
+
+
+def connect(engine: Engine) -> Connection:
+    """A connection on which the database has just answered."""
+    connection = engine.connect()
+    try:
+        connection.execute(sql.select(1))
+    except DBAPIError as error:
+        connection.close()
+        if not error.connection_invalidated:
+            raise
+        connection = engine.connect()
+    return connection
 
 
 def prepare(engine: Engine, name: str) -> None:

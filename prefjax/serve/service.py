@@ -262,13 +262,13 @@ class PeopleService:
             digest = digest_json(request)
         with self._people.use(person) as entry:
             for _ in range(TRIES):
-                if key is not None:
-                    known = self.store.receipt(person, key)
-                    if known is not None and known["request"] != digest:
-                        raise ReusedKeyError(f"the key {key!r} belongs to another request")
-                    if known is not None:
-                        return known["answer"]
-                one = self._people.stored_now(person, entry)
+                seen = self._people.look(person, key)
+                known = None if seen is None else seen.receipt
+                if known is not None and known["request"] != digest:
+                    raise ReusedKeyError(f"the key {key!r} belongs to another request")
+                if known is not None:
+                    return known["answer"]
+                one = self._people.stored_now(person, entry, seen)
                 num_before = one.num_answers
                 try:
                     result, is_changed = change(one)

@@ -37,16 +37,32 @@ class ConflictError(RuntimeError):
     """The person was changed since it was read: read again."""
 
 
+class Glance(NamedTuple):
+    """What tells whether somebody is as they were.
+
+    Attributes:
+        version: Grows by one with each change.
+        created: When, in seconds since 1970: of somebody who was deleted and came again another.
+        receipt: What the request of the key was answered, None if it was never made.
+    """
+
+    version: int
+    created: float
+    receipt: dict[str, Any] | None
+
+
 class StoredState(NamedTuple):
     """What is stored of one person.
 
     Attributes:
         version: Grows by one with each change.
+        created: As in `Glance`.
         state: All but the answers, as `prefjax.person.Person.to_dict` gives it.
-        answers: Every answer, in order.
+        answers: Every answer, or those from some version on, in order.
     """
 
     version: int
+    created: float
     state: dict[str, Any]
     answers: list[dict[str, Any]]
 
@@ -84,11 +100,12 @@ class PeopleStore:
             raise ModuleNotFoundError(
                 "people are kept through SQLAlchemy: pip install 'prefjax[serve]'"
             ) from error
-        from prefjax.serve import schema
+        from prefjax.serve import change, schema
 
         self._sql, self._tables = sql, schema.TABLES
+        self._ask, self._apply = schema.ask, change.apply_change
         self._engine = schema.open_engine(place, BUSY_SECONDS)
-        self._reading = schema.reading(self._engine)
+        self._reading, self._at_once = schema.reading(self._engine), schema.at_once(self._engine)
         schema.prepare(self._engine, str(place))
 
     def close(self) -> None:
@@ -127,51 +144,54 @@ class PeopleStore:
             raise ExistingPersonError(f"there is a person {person!r} already") from error
         return version
 
-    def read(self, person: str) -> StoredState:
+    def look(self, person: str, key: str | None = None) -> Glance:
+        """The version of somebody, and what a request was answered.
+
+        Args:
+            person: The id.
+            key: Idempotency key of the request, None for none.
+
+        Raises:
+            UnknownPersonError: There is no such person.
+        """
+        people, receipts = self._tables.people, self._tables.receipts
+        body = self._sql.null()
+        if key is not None:
+            is_meant = (receipts.c.person == person) & (receipts.c.key == key)
+            body = self._sql.select(receipts.c.body).where(is_meant).scalar_subquery()
+        columns = people.c.version, people.c.created, body.label("receipt")
+        wanted = self._sql.select(*columns).where(people.c.id == person)
+        rows = self._ask(self._at_once, wanted)
+        if not rows:
+            raise UnknownPersonError(person)
+        (row,) = rows
+        return Glance(row.version, row.created, row.receipt and json.loads(row.receipt))
+
+    def read(self, person: str, since: int = 0) -> StoredState:
         """What is stored of somebody, as of one moment.
 
-        Raises:
-            UnknownPersonError: There is no such person.
-        """
-        people, answers = self._tables.people, self._tables.answers
-        with self._reading.begin() as connection:
-            row = connection.execute(
-                self._sql.select(people.c.version, people.c.state).where(people.c.id == person)
-            ).one_or_none()
-            if row is None:
-                raise UnknownPersonError(person)
-            bodies = connection.execute(
-                self._sql.select(answers.c.body)
-                .where(answers.c.person == person, answers.c.place < row.version)
-                .order_by(answers.c.place)
-            ).scalars()
-            return StoredState(row.version, json.loads(row.state), [json.loads(b) for b in bodies])
-
-    def version(self, person: str) -> int:
-        """The version of somebody.
+        Args:
+            person: The id.
+            since: Version from which on answers are wanted.
 
         Raises:
             UnknownPersonError: There is no such person.
         """
-        people = self._tables.people
-        with self._reading.begin() as connection:
-            found = connection.execute(
-                self._sql.select(people.c.version).where(people.c.id == person)
-            ).scalar_one_or_none()
-        if found is None:
+        (people, answers, _), sql = self._tables, self._sql
+        about = people.c.version, people.c.created
+        place = sql.literal(-1).label("place")
+        state = sql.select(*about, people.c.state.label("body"), place).where(people.c.id == person)
+        given = sql.select(*about, answers.c.body, answers.c.place).where(
+            people.c.id == person,
+            answers.c.person == person,
+            answers.c.place >= since,
+            answers.c.place < people.c.version,
+        )
+        rows = self._ask(self._at_once, state.union_all(given).order_by("place"))
+        if not rows:
             raise UnknownPersonError(person)
-        return found
-
-    def receipt(self, person: str, key: str) -> dict[str, Any] | None:
-        """What a request with this idempotency key was answered, None if it was never made."""
-        receipts = self._tables.receipts
-        with self._reading.begin() as connection:
-            body = connection.execute(
-                self._sql.select(receipts.c.body).where(
-                    receipts.c.person == person, receipts.c.key == key
-                )
-            ).scalar_one_or_none()
-        return None if body is None else json.loads(body)
+        body, *bodies = (json.loads(row.body) for row in rows)
+        return StoredState(rows[0].version, rows[0].created, body, bodies)
 
     def commit(
         self,
@@ -198,31 +218,24 @@ class PeopleStore:
             UnknownPersonError: The person was deleted.
             ValueError: The key is too long or not text that can be stored.
         """
-        people, answers, receipts = self._tables
         if key is not None:
             check_name(key, "an idempotency key")
+        values = {
+            "person": person,
+            "version": version,
+            "state": _dump(state),
+            "given": time.time(),
+            "answer": None if answer is None else _dump(answer),
+            "key": key,
+            "receipt": _dump(receipt or {}),
+        }
         try:
-            with self._engine.begin() as connection:
-                changed = connection.execute(
-                    people.update()
-                    .where(people.c.id == person, people.c.version == version)
-                    .values(version=version + 1, state=_dump(state))
-                )
-                if changed.rowcount != 1:
-                    known = connection.execute(
-                        self._sql.select(people.c.version).where(people.c.id == person)
-                    ).scalar_one_or_none()
-                    if known is None:
-                        raise UnknownPersonError(person)
-                    raise ConflictError(f"{person!r} is at version {known}, not {version}")
-                if answer is not None:
-                    row = {"person": person, "place": version, "given": time.time()}
-                    connection.execute(answers.insert().values(row | {"body": _dump(answer)}))
-                if key is not None:
-                    row = {"person": person, "key": key, "body": _dump(receipt or {})}
-                    connection.execute(receipts.insert().values(row))
+            if self._apply(self._engine, self._at_once, values):
+                return
         except self._sql.exc.IntegrityError as error:
             raise ConflictError(f"the key {key!r} of {person!r} was used meanwhile") from error
+        known = self.look(person).version
+        raise ConflictError(f"{person!r} is at version {known}, not {version}")
 
     def delete(self, person: str) -> None:
         """Removes somebody, every answer and every receipt.
@@ -247,11 +260,9 @@ class PeopleStore:
 
     def count(self) -> int:
         """Number of people."""
-        people = self._tables.people
-        with self._reading.begin() as connection:
-            return connection.execute(
-                self._sql.select(self._sql.func.count()).select_from(people)
-            ).scalar_one()
+        count = self._sql.func.count
+        ((number,),) = self._ask(self._at_once, self._sql.select(count(self._tables.people.c.id)))
+        return number
 
 
 def check_name(name: str, what: str) -> None:
