@@ -16,7 +16,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("input", help=".parquet, or a folder of such files")
+    parser.add_argument("input", help=".parquet, or a folder of such files, or its URL")
     parser.add_argument("output", help="folder of the embeddings")
     parser.add_argument("--encoder", default="hashed", help="how texts are read (default: hashed)")
     parser.add_argument("--prompt-column", default="prompt", metavar="COLUMN")
@@ -31,19 +31,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the shards that are missing."""
     from pathlib import Path
 
-    import pyarrow.parquet as pq
-
     from prefjax.encoders import ParquetTexts, encode_corpus, encode_on_ray, get_encoder
     from prefjax.encoders.sums import own_texts
+    from prefjax.io.buckets import as_source
 
+    source = as_source(arguments.input)
     encoder = get_encoder(arguments.encoder)
-    texts = ParquetTexts(Path(arguments.input), arguments.response_column)
+    texts = ParquetTexts(source, arguments.response_column)
     prompts = arguments.prompt_column
-    if (
-        own_texts(encoder, [("", "")]) == [("", "")]
-        and prompts in pq.read_schema(texts.paths[0]).names
-    ):
-        texts = ParquetTexts(Path(arguments.input), arguments.response_column, prompts)
+    if own_texts(encoder, [("", "")]) == [("", "")] and prompts in texts.names:
+        texts = ParquetTexts(source, arguments.response_column, prompts)
     settings = {"rows_a_shard": arguments.rows_a_shard, "progress": True}
     if arguments.ray:
         settings |= {"num_actors": arguments.actors, "gpus_per_actor": arguments.gpus_per_actor}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("input", type=Path, help=".parquet, or a folder of such files")
+    parser.add_argument("input", help=".parquet, or a folder of such files, or its URL")
     parser.add_argument("output", type=Path, help="folder to make")
     parser.add_argument("--num-users", type=int, required=True, metavar="N")
     parser.add_argument("--num-responses", type=int, required=True, metavar="N")
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Partitions and writes, all of it or nothing."""
+    from prefjax.io.buckets import as_source
     from prefjax.train import (
         ShardSource,
         UserLayout,
@@ -40,12 +41,13 @@ def run(arguments: argparse.Namespace) -> None:
         "num_responses": arguments.num_responses,
         "format": arguments.format,
     }
+    source = as_source(arguments.input)
     if arguments.ray:
-        write_shards_on_ray(arguments.input, arguments.output, **settings)
+        write_shards_on_ray(source, arguments.output, **settings)
     else:
-        write_shards(read_parquet_rows(arguments.input), arguments.output, **settings)
-    source = ShardSource(arguments.output, verify=False)
+        write_shards(read_parquet_rows(source), arguments.output, **settings)
+    written = ShardSource(arguments.output, verify=False)
     print(
-        f"{source.num_comparisons} comparisons of {arguments.num_users} people in "
+        f"{written.num_comparisons} comparisons of {arguments.num_users} people in "
         f"{arguments.num_partitions} partitions: {arguments.output}."
     )

@@ -7,18 +7,20 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prefjax.io.buckets import list_files, open_file
+
 
 class RowGroup(NamedTuple):
     """Some rows of a file that are read together.
 
     Attributes:
-        path: The file.
+        path: The file, or its URL.
         number: Number of the row group in it.
         num_rows: Number of rows.
         names: All columns of the file.
     """
 
-    path: Path
+    path: str | Path
     number: int
     num_rows: int
     names: tuple[str, ...]
@@ -29,31 +31,31 @@ class RowGroup(NamedTuple):
         Args:
             columns: Names of the columns.
         """
-        return pq.ParquetFile(self.path).read_row_group(self.number, columns=columns)
+        return _open(self.path).read_row_group(self.number, columns=columns)
 
 
 def list_row_groups(
-    source: Path, columns: Mapping[str, Callable[[pa.DataType], bool]], kind: str
+    source: str | Path, columns: Mapping[str, Callable[[pa.DataType], bool]], kind: str
 ) -> list[RowGroup]:
     """The row groups of a file or of a folder, in the order of the files' names.
 
     Args:
-        source: A file, or a folder whose ``*.parquet`` files are taken.
+        source: A file, or a folder whose ``*.parquet`` files are taken; or a URL of fsspec.
         columns: What must be true of the type of each column that is needed.
         kind: What such a column holds, for the error.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file is no Parquet, or has no such column; the message names it.
+        ValueError: A file is no Parquet, or has no such column; the message names it. Or the URL
+            cannot be read.
     """
-    source = Path(source)
-    paths = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-    if not paths or not all(path.is_file() for path in paths):
+    paths = list_files(source, ".parquet")
+    if not paths:
         raise FileNotFoundError(f"There is no Parquet file {source}.")
     groups = []
     for path in paths:
         try:
-            file = pq.ParquetFile(path)
+            file = _open(path)
         except pa.ArrowException as error:
             raise ValueError(f"{path} cannot be read as Parquet ({error}).") from error
         kinds = {field.name: field.type for field in file.schema_arrow}
@@ -68,3 +70,7 @@ def list_row_groups(
             RowGroup(path, number, count, tuple(kinds)) for number, count in enumerate(counts)
         ]
     return groups
+
+
+def _open(path: str | Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path if isinstance(path, Path) else open_file(path))

@@ -17,7 +17,8 @@ class ParquetTexts(Sequence[Text]):
     """The texts of one column, or of a column of prompts and one of responses.
 
     Args:
-        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names.
+        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names;
+            or a URL of fsspec, such as ``s3://bucket/folder``.
         response_column: Column of texts.
         prompt_column: Column of prompts; a text is then a pair, or the response alone where the
             prompt is empty. None for none.
@@ -27,9 +28,10 @@ class ParquetTexts(Sequence[Text]):
         ValueError: A file is no Parquet, or has no such column of strings; the message names it.
     """
 
-    def __init__(self, source: Path, response_column: str, prompt_column: str | None = None):
+    def __init__(self, source: str | Path, response_column: str, prompt_column: str | None = None):
         self.columns = [name for name in (prompt_column, response_column) if name is not None]
         self._groups = list_row_groups(source, dict.fromkeys(self.columns, _is_text), "strings")
+        self.names = self._groups[0].names if self._groups else ()
         self.paths = list(dict.fromkeys(group.path for group in self._groups))
         counts = [group.num_rows for group in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

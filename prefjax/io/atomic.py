@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefjax.io.buckets import check_local
+
 _CWD, _RENAME_EXCHANGE = -100, 2  # of linux/fcntl.h and linux/fs.h
 
 
@@ -37,6 +39,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be written, or what was written cannot be moved into place.
     """
+    check_local(path, "what is written")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
@@ -96,6 +99,7 @@ def atomic_folder(
     Raises:
         FileExistsError: The folder is there, and ``overwrite`` is False or it is not ours.
     """
+    check_local(folder, "what is written")
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} exists; pass overwrite=True to replace it.")
@@ -144,7 +148,9 @@ def check_writable(folder: str | Path, purpose: str, remedy: str) -> None:
 
     Raises:
         OSError: It cannot be made or written.
+        ValueError: It is the URL of an object store.
     """
+    check_local(folder, f"the folder of {purpose}")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

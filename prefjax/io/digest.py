@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from prefjax.io.buckets import open_file
 
-def digest_file(path: Path) -> str:
+
+def digest_file(path: str | Path) -> str:
     """SHA-256 of the bytes of a file.
 
     Args:
-        path: The file, read in pieces.
+        path: The file, or its URL for fsspec; read in pieces.
 
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

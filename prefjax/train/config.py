@@ -7,6 +7,7 @@ from typing import Literal
 
 import optax
 
+from prefjax.io.buckets import check_local
 from prefjax.io.typed import read_typed
 from prefjax.parallel import Backend
 from prefjax.settings import check_settings
@@ -137,13 +138,14 @@ def read_config(path: Path) -> RunConfig:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is not JSON, or a field is unknown, missing or of another type; the message
-            names the field and what was found.
+        ValueError: It is not JSON; a field is unknown, missing or of another type; a folder is in
+            an object store. The message names the field and what was found.
     """
-    config = read_typed(path, RunConfig)
-    places = {
-        name: path.parent / getattr(config, name)
-        for name in ("data", "embeddings", "folder", "validation")
-        if getattr(config, name) is not None
-    }
+    check_local(path, "the configuration")
+    config, places = read_typed(path, RunConfig), {}
+    for name in ("data", "embeddings", "folder", "validation"):
+        place = getattr(config, name)
+        if place is not None:
+            check_local(place, f"{path}: {name}")
+            places[name] = path.parent / place
     return dataclasses.replace(config, **places)

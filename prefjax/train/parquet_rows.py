@@ -11,13 +11,14 @@ from prefjax.train.shard_files import SCHEMA
 from prefjax.types import Comparisons
 
 
-def read_parquet_rows(source: Path) -> Iterator[Comparisons]:
+def read_parquet_rows(source: str | Path) -> Iterator[Comparisons]:
     """Yields the comparisons of Parquet files, a row group at a time.
 
     Args:
-        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names.
-            Columns: ``user``, ``first`` and ``second``, whole numbers, −1 for the baseline;
-            ``label``; ``weight``, 1 where there is none.
+        source: A file, or a folder whose ``*.parquet`` files are taken in the order of their names;
+            or a URL of fsspec, such as ``s3://bucket/folder``. Columns: ``user``, ``first`` and
+            ``second``, whole numbers, −1 for the baseline; ``label``; ``weight``, 1 where there is
+            none.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -27,7 +28,7 @@ def read_parquet_rows(source: Path) -> Iterator[Comparisons]:
         yield read_comparisons(group)
 
 
-def list_comparisons(source: Path) -> list[RowGroup]:
+def list_comparisons(source: str | Path) -> list[RowGroup]:
     """The row groups of what `read_parquet_rows` takes; raises what it does."""
     checks = dict.fromkeys(("user", "first", "second"), pa.types.is_integer)
     checks |= {"label": _is_number}

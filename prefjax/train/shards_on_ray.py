@@ -33,7 +33,7 @@ ROWS_A_TASK = 2**22
 
 
 def write_shards_on_ray(
-    source: Path,
+    source: str | Path,
     folder: Path,
     *,
     layout: UserLayout,
