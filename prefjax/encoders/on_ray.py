@@ -60,7 +60,9 @@ def encode_on_ray(
     encoder = get_encoder(specification) if encoder is None else encoder
     num_shards = claim_corpus(encoder, texts, folder, rows_a_shard, batch_size)
     platform = "cuda" if gpus_per_actor else "cpu"
-    shards = data.range(num_shards, override_num_blocks=num_shards)
+    numbers = [{"id": shard} for shard in range(num_shards)]
+    # Not a range: its tasks would wait for a core where the actors have them all.
+    shards = data.from_items(numbers, override_num_blocks=num_shards)
     made = shards.map_batches(
         _Embedder,
         fn_constructor_args=(specification, texts, folder, rows_a_shard, batch_size),

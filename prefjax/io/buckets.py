@@ -36,8 +36,9 @@ def check_local(place: str | Path, what: str) -> None:
         ValueError: It is a URL.
     """
     if _URL.match(str(place)):
+        url = re.sub(":/+", "://", str(place), count=1)
         raise ValueError(
-            f"{what} cannot be {place}: an object store renames no folders, holds no locks and "
+            f"{what} cannot be {url}: an object store renames no folders, holds no locks and "
             "cannot be mapped into memory. Name a folder of a file system that all machines "
             "mount (NFS, EFS, Filestore, Lustre), and copy it from or to the store"
         )
