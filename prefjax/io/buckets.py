@@ -85,10 +85,10 @@ def list_files(source: str | Path, suffix: str) -> list[str] | list[Path]:
 
 def _find(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path in it."""
-    import fsspec
+    from fsspec.core import url_to_fs
 
     try:
-        return fsspec.url_to_fs(url)
+        return url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"{url} cannot be read: {error} (s3fs and gcsfs are the packages of s3:// and gs://)"
