@@ -1,6 +1,7 @@
 """``report.md``: what a study found, whether it can be believed, and what it could have found."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from prefjax.study._replay import Replay
 from prefjax.study.analysis import Analysis, analyze
 from prefjax.study.config import StudyConfig
 from prefjax.study.figures import LABELS, draw
+from prefjax.study.reasons import Reasons, compare_reasons
 
 FILE = "report.md"
+MOST_LETTERS = 300
+"""Of a quoted reason."""
 _KINDS = {
     "practice": "practice",
     "adaptive": "adaptive question",
@@ -64,6 +68,7 @@ def _text(study: StudyExport, config: StudyConfig, found: Analysis, replayed: Re
         "![Learning curve](learning.png)",
         "## Can it be believed?",
         _quality(config, found, replayed),
+        _reasons(compare_reasons(study)),
         "## Times and drop-out",
         _times(found),
         "![Seconds and drop-out by trial](course.png)",
@@ -155,6 +160,34 @@ def _quality(config: StudyConfig, found: Analysis, replayed: Replay | None) -> s
             f"trials of {replayed.num_people} people from the answers alone: {same}."
         )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _reasons(found: Reasons) -> str:
+    """What people wrote, beside the axes that predicted them; nothing where nobody wrote."""
+    if not found.names:
+        return ""
+    said = (
+        f"{len(found.names)} people: too few, or all alike, for a correlation."
+        if math.isnan(found.correlation)
+        else f"People who wrote alike are predicted by the same axes: r = {found.correlation:.2f} "
+        f"over pairs of {len(found.names)} people, p = {found.p:.2g} (permutations of the reasons)."
+    )
+    rows = []
+    for axis in range(found.profile.shape[1]):
+        for one in found.most_predicted(axis):
+            end = "first" if found.profile[one, axis] > 0 else "other"
+            rows.append([f"{axis + 1}, {end} end", _quote(found.texts[one])])
+    return (
+        "## What people said they looked for\n\n"
+        f"{said} Below, for each axis, what those wrote whose prediction in the test rests most on "
+        "it, on which end of it they are.\n\n" + _table(["axis", "reason"], rows)
+    )
+
+
+def _quote(text: str) -> str:
+    """A person's words in a cell of a table."""
+    short = text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
+    return "“" + re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", short) + "”"
 
 
 def _times(found: Analysis) -> str:
