@@ -1,11 +1,13 @@
-"""Draws the committed figures of the README and the start page, light enough to commit.
+"""Draws the committed figures of README, start page and gallery, light enough to commit.
 
-    python docs/figures.py runs/quickstart/<run>
+    python docs/figures.py runs/*/*-paper-*
 
-``docs/_static/learning.svg`` comes from a finished run of ``python -m experiments.quickstart``,
-``docs/_static/flow.svg`` from nothing.
+Every run gives its figure to the gallery (``docs/_static/gallery``), where ``runs.json`` names it;
+one of ``experiments.quickstart`` also gives ``docs/_static/learning.svg``. Nothing is needed for
+``docs/_static/flow.svg``.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -15,8 +17,14 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 from matplotlib.patches import FancyBboxPatch
+from PIL import Image
+
+from prefjax.lab import runs
 
 STATIC = Path(__file__).parent / "_static"
+GALLERY = STATIC / "gallery"
+WIDTH, COLORS = 1200, 48
+"""Pixels and colors of a picture of the gallery."""
 SETTINGS = {
     "svg.hashsalt": "prefjax",
     "svg.fonttype": "path",
@@ -104,15 +112,35 @@ def flow(target: Path) -> None:
     _save(figure, target)
 
 
+def picture(run: Path) -> None:
+    """The figure of a run, small, for the gallery.
+
+    Args:
+        run: Folder of a finished run.
+    """
+    name = json.loads((run / "config.json").read_text(encoding="utf-8"))["experiment"]
+    runs.draw(run)
+    with Image.open(run / "figure.png") as drawn:
+        flat = drawn.convert("RGB")
+    flat.thumbnail((WIDTH, 4 * WIDTH))
+    flat.quantize(COLORS).save(GALLERY / f"{name}.png", optimize=True)
+    index = GALLERY / "runs.json"
+    named = json.loads(index.read_text(encoding="utf-8")) | {name: run.name}
+    index.write_text(json.dumps(named, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def _save(figure: plt.Figure, target: Path) -> None:
     figure.savefig(target, format="svg", metadata={"Date": None}, facecolor="white")
 
 
 def main() -> None:
-    """Draws both, or the second alone without a run."""
+    """Draws those of the given runs, and the flow."""
+    for run in map(Path, sys.argv[1:]):
+        picture(run)
+        if run.parent.name == "quickstart":
+            with plt.rc_context(SETTINGS):
+                learning(run, STATIC / "learning.svg")
     with plt.rc_context(SETTINGS):
-        for run in sys.argv[1:]:
-            learning(Path(run), STATIC / "learning.svg")
         flow(STATIC / "flow.svg")
 
 

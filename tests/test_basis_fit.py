@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from prefjax import basis, logistic
+from prefjax import basis, logistic, variational
 from prefjax.basis import (
     EMConfig,
+    _fit,
     apply,
     choose_num_factors,
     dense_imputation,
+    divisions,
     em,
     fit_block,
     make_problem,
     num_factors,
+    paths,
     svd,
 )
+from prefjax.basis import rows as layout
 from prefjax.metrics import macro_auc, subspace_angles
 from prefjax.numerics import precision
 from prefjax.types import Comparisons, Gaussian, Penalties
@@ -435,3 +439,35 @@ def test_folds_and_divisions_are_spent_where_rows_are_few():
 def test_sizes_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         EMConfig(**{name: 0})
+
+
+def test_the_search_infers_held_out_people_as_new_people_are_served(table):
+    problem, penalties = free(table), given(2.0, 1.0)
+    held_out = jnp.arange(U) < 10
+    division = divisions.divide(KEY, problem, 0.4, 1)
+    train = divisions.without_users(problem, held_out)
+    state = _fit.start_program(
+        KEY, train, _fit.fit_utility(train, penalties.utility, CONFIG), CONFIG
+    )
+    state = _fit.run(state, train, penalties, CONFIG)
+    path = paths.init_path(state, len(basis.penalties.extended((1.0,))))
+    path = paths.score(path, problem, division, held_out, penalties, CONFIG)
+    rows = problem.rows
+    features, offset = em.split(layout.feature_gap(state.head, rows))
+    answered, predicted = division.answered[0], division.predicted[0]
+    for user in range(10):
+        own = (np.asarray(rows.user)[:, None] == user) & (np.asarray(rows.sample_weight) > 0)
+        gap, shift, label = (np.asarray(x)[own] for x in (features, offset, rows.label))
+        belief = logistic.solve_under(
+            gap,
+            label,
+            np.asarray(answered)[own],
+            prior=Gaussian(jnp.zeros(J), jnp.eye(J)),
+            offset=shift,
+            config=logistic.GAUSSIAN,
+        )
+        variance = np.einsum("ri,ij,rj->r", gap, np.linalg.inv(belief.hessian), gap)
+        said = variational.quadrature(gap @ belief.weights + shift, variance).slope
+        loss = -label * np.log(said) - (1 - label) * np.log1p(-said)
+        expected = np.sum(np.asarray(predicted)[own] * loss)
+        assert float(path.personal[paths.NUM_EXTRA, user]) == pytest.approx(expected, rel=2e-3)

@@ -1,4 +1,7 @@
-"""Figures of finished runs for the gallery page; a few cheap ones are run for it."""
+"""Figures of finished runs for the gallery page: of a run at hand, or the committed picture.
+
+``docs/figures.py`` makes the committed ones. A few that take seconds are run where neither is.
+"""
 
 import importlib
 import json
@@ -9,6 +12,7 @@ from pathlib import Path
 from IPython.display import Image, Markdown, display
 
 ROOT = Path(__file__).parent.parent.parent
+COMMITTED = ROOT / "docs" / "_static" / "gallery"
 CHEAP = ("fig9_scree", "fig11_per_user")
 """Experiments whose preset ``smoke`` takes seconds."""
 
@@ -21,7 +25,7 @@ def newest(name: str, root: Path) -> Path | None:
 
 
 def show(name: str) -> None:
-    """Draws the figure of the newest run of an experiment, and says which run it was.
+    """Shows the figure of the newest run of an experiment, and says which run it was.
 
     Args:
         name: Of a module in ``experiments``.
@@ -29,6 +33,10 @@ def show(name: str) -> None:
     from prefjax.lab import runs
 
     folder = newest(name, Path(os.environ.get("PREFJAX_RUNS", ROOT / "runs")))
+    kept_runs = json.loads((COMMITTED / "runs.json").read_text(encoding="utf-8"))
+    if folder is None and name in kept_runs:
+        _display(COMMITTED / f"{name}.png", name, kept_runs[name])
+        return
     if folder is None and name in CHEAP:
         module = importlib.import_module(f"experiments.{name}")
         kept = os.environ.get("PREFJAX_RUNS")
@@ -42,9 +50,12 @@ def show(name: str) -> None:
     if folder is None:
         display(Markdown("*No run was at hand when this page was built; the command makes one.*"))
         return
-    preset = json.loads((folder / "config.json").read_text(encoding="utf-8"))["preset"]
     picture = folder / "figure.png"
     if not picture.is_file():
         runs.draw(folder)
-    display(Image(picture, width=640, alt=f"{name}, preset {preset}"))
-    display(Markdown(f"*Drawn from a run of the preset* `{preset}`."))
+    _display(picture, name, folder.name)
+
+
+def _display(picture: Path, name: str, run: str) -> None:
+    display(Image(picture, width=640, alt=f"Figure of {name}"))
+    display(Markdown(f"*Drawn from the run* `{run}` (time, preset, commit)."))

@@ -40,6 +40,9 @@ from prefjax.basis.state import EMConfig, EMState
 from prefjax.types import Array, Penalties, PRNGKey
 from prefjax.variational import Bound, Expectation
 
+SLOTS_AT_ONCE = 8
+"""Slots of a pair's rows that one pass over the pairs adds up; the order of the sums stays."""
+
 
 def embed(
     head: Float[Array, "input feature"], inputs: Float[Array, "response input"] | None
@@ -184,7 +187,7 @@ def _pair_curvature(
         return total + weight[:, slot, None] * packed[user[:, slot]]
 
     total = jnp.zeros((len(user), packed.shape[1]), packed.dtype)
-    total = jax.lax.fori_loop(0, user.shape[1], add, total)
+    total = jax.lax.fori_loop(0, user.shape[1], add, total, unroll=SLOTS_AT_ONCE)
     total = jax.ops.segment_sum(total, pairs.pair, len(pairs.first), indices_are_sorted=True)
     return total[:, np.maximum(place, place.T)]
 
