@@ -1,11 +1,10 @@
 """The server as replicas on a Ray cluster, whose people are in one database.
 
 Every replica is the application of `prefjax.serve.make_app`, with its own model and batches, and
-answers when its programs are compiled; Ray
-Serve spreads requests over them, starts one anew that is lost, and replaces them one after the
-other when the model is another one. What is known of somebody is in the database alone, so that it
-does not matter which replica answers; after a new model each person is inferred again when they are
-first asked for.
+answers when its programs are compiled; Ray Serve spreads requests over them, starts one anew that
+is lost, and replaces them one after the other when the model is another one. What is known of
+somebody is in the database alone, so that it does not matter which replica answers; after a new
+model each person is inferred again when they are first asked for.
 
 In a configuration of Ray Serve or KubeRay's RayService, ``prefjax.serve.on_ray:application`` is the
 ``import_path``, and ``args`` are those of `application`.
