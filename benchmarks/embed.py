@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.qwen import SHAPES, load_torch, make
+from benchmarks.qwen import load_torch, write
 from benchmarks.timing import interleaved, measure_ceilings
 from prefjax import lm
 from prefjax.encoders.batches import bucketed
@@ -170,6 +170,7 @@ def measure_prompts(model, num_prompts, prompt, response, repeats, tolerance):
 def main():
     parser = argparse.ArgumentParser(description="Embedding with a language model, timed.")
     parser.add_argument("--tiny", action="store_true", help="a size that takes seconds")
+    parser.add_argument("--model", default="0.5b", help="0.5b (random weights) or smollm2")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dtype", choices=TOLERANCE, default="float32")
     parser.add_argument("--shapes", nargs="+", default=["16x64", "8x128"], help="texts x tokens")
@@ -177,9 +178,8 @@ def main():
     arguments = parser.parse_args()
     tiny, tolerance = arguments.tiny, TOLERANCE[arguments.dtype]
     shapes = [tuple(map(int, shape.split("x"))) for shape in arguments.shapes]
-    config = SHAPES["tiny" if tiny else "0.5b"]
     with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), config)
+        config = write(Path(folder), "tiny" if tiny else arguments.model)
         model = lm.load(folder, dtype=arguments.dtype)
         compared = "speed" in arguments.parts and arguments.dtype == "float32"
         other = load_torch(Path(folder)) if compared else None

@@ -1,4 +1,4 @@
-"""Random Qwen checkpoints of a real shape, for the benchmarks of the language model."""
+"""Checkpoints for the benchmarks of the language model: random of a real shape, or real."""
 
 import zlib
 from pathlib import Path
@@ -26,6 +26,16 @@ def make(folder: Path, config: lm.QwenConfig) -> None:
         return array + 0.1 * jax.random.normal(key, array.shape, array.dtype)
 
     lm.save(folder, jax.tree_util.tree_map_with_path(spread, params), config)
+
+
+def write(folder: Path, name: str) -> lm.QwenConfig:
+    """Write a shape of ``SHAPES`` with random weights, or a real model by its name."""
+    if name in SHAPES:
+        make(folder, SHAPES[name])
+        return SHAPES[name]
+    model = lm.load(name)
+    lm.save(folder, lm.unstack_layers(model.params), model.config, tokenizer=model.tokenizer)
+    return model.config
 
 
 def load_torch(folder: Path) -> Any:

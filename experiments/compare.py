@@ -25,6 +25,15 @@ Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ±
 PAL-B .643, VPL .621, MiCRo .522, Bradley–Terry .518; PReF's gain over its own population is +.209
 [+.182, +.235], and with shuffled users every family's gain has an interval that covers 0.
 
+Several encoders are compared with the first of them, person by person. A language model reads a few
+hundred tokens a second, so there is a smaller world for it:
+
+    python -m experiments.compare paper --families pref --datasets attributes-small \
+        --encoders hashed hashed+smollm2 --seeds 0 1 2 --num-answers 0 20 --controls
+
+The model then reads 130,000 tokens once, some ten minutes of a free core; the difference has not
+been measured.
+
 Expected of ``real`` (some three hours of one core, 6 GB): PReF's gain over its own population
 after 20 answers is +.059 [+.054, +.065] on Polis (to .807), +.011 [+.008, +.013] on Jester (.695),
 +.007 [+.003, +.011] on DICES-350 (.826), and on Value Portrait (.684) and UKPConvArg (.869) 0 to

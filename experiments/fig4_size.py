@@ -5,8 +5,10 @@
 
 New people of the Attributes world (simulated people, real differences in text) after 20 random
 answers, for parts of the training rows and encoders of several sizes. The size of an encoder is the
-number of principal components that are kept of the hashed embedding; ``--encoders`` takes names of
-language models as well. Published: both help, data more.
+number of principal components that are kept of the hashed embedding. ``--encoders A B`` compares
+any encoders by name instead, of 64 components each, for instance two language models of different
+size (``--encoders lm:SMALL lm:LARGE --widths 64``): that was not run, since only one language model
+can be had from a package. Published: both help, data more.
 
 Expected (paper, 6 minutes of one core), AUC ± .035, parts .05, .1, .25, .5, 1 of the rows: 8
 components .513 .553 .640 .677 .677; 24 components .604 .581 .710 .732 .732; 64 components .548 .591

@@ -2,6 +2,7 @@
 
     python -m experiments.prompted_baselines smoke     # 3 people, 3 prompts
     python -m experiments.prompted_baselines paper     # 16 people, 12 prompts; 2 minutes of CPU
+    python -m experiments.prompted_baselines smollm2   # a real model (make lm); see below
     python -m experiments.prompted_baselines paper --model DIR --judge openai --judge-model NAME \
         --base-url http://127.0.0.1:8000/v1 [--dry-run]
 
@@ -20,14 +21,16 @@ lists n of their answers, excerpts of the liked and the disliked response, as ma
 ``default`` was told nothing, so that one sees whether telling did anything. By default all of it is
 offline and simulated: people, the judge (``--judge simulated``), and a language model of four
 million parameters that was never taught to follow instructions, so these baselines say only that
-the bench works. With a real model and judge they are those of the paper.
+the bench works. With a real model and judge they are those of the paper. ``smollm2`` asks 8 people
+and 6 prompts of SmolLM2-135M-Instruct, whose own responses people compare; it has not been
+measured.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -46,7 +49,13 @@ from prefjax.align.judges import (
 )
 from prefjax.encoders import chat_prompt
 from prefjax.lab import plots, runs
-from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.lab.simulation import (
+    BRIEF,
+    Simulation,
+    SimulationConfig,
+    sample_texts,
+    simulate_own,
+)
 from prefjax.types import Gaussian
 
 
@@ -57,6 +66,11 @@ class Config:
     Attributes:
         simulation: People, prompts and fits.
         model: Name (``smollm2``), folder or GGUF file of the language model.
+        system: What the system turn says to everybody, in front of what a baseline says there.
+        own: Samples of each seen prompt that people compare instead of written responses; 0 for
+            written ones.
+        num_seen: Seen prompts that are answered for that.
+        kept: Folder in which samples are kept, so that nothing is drawn twice; None keeps nothing.
         seed: Of everything.
         num_people: New people who are served.
         num_prompts: New prompts that are answered.
@@ -73,6 +87,10 @@ class Config:
 
     simulation: SimulationConfig = field(default_factory=lambda: SimulationConfig(num_questions=20))
     model: str = "offline-lm"
+    system: str | None = None
+    own: int = 0
+    num_seen: int = 48
+    kept: Path | None = None
     seed: int = 0
     num_people: int = 16
     num_prompts: int = 12
@@ -87,7 +105,34 @@ class Config:
     dry_run: bool = False
 
 
-PRESETS = {"smoke": Config(num_people=3, num_prompts=3, num_samples=8), "paper": Config()}
+PRESETS = {
+    "smoke": Config(num_people=3, num_prompts=3, num_samples=8),
+    "paper": Config(),
+    "smollm2": Config(
+        model="smollm2",
+        system=BRIEF,
+        own=12,
+        num_people=8,
+        num_prompts=6,
+        num_answers=(5, 10),
+        max_new_tokens=60,
+        kept=Path("runs/prompted_baselines/smollm2-kept"),
+    ),
+}
+
+
+def draw(
+    model: lm.LanguageModel, prompts: list[str], num_samples: int, seed: int,
+    system: list[str] | None, config: Config,
+) -> list[list[str]]:  # fmt: skip
+    """Responses to prompts, told what everybody is told and what a baseline says."""
+    said = [config.system or ""] * len(prompts)
+    if system is not None:
+        said = [f"{first}\n{own}".strip() for first, own in zip(said, system, strict=True)]
+    return sample_texts(
+        model, prompts, num_samples, seed=seed, system=said if any(said) else None,
+        max_new_tokens=config.max_new_tokens, batch_size=48, kept=config.kept,
+    )  # fmt: skip
 
 
 def make_judge(sim: Simulation, model: lm.LanguageModel, config: Config) -> Judge:
@@ -128,16 +173,12 @@ def baselines(
     sim: Simulation, model: lm.LanguageModel, prompts: list[str], config: Config
 ) -> tuple[dict[str, list[str]], dict[str, float]]:
     """One response for every person and prompt by baseline, and the examples that did fit."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    keys = iter(jax.random.split(key, 2 + len(config.num_answers)))
+    seeds = itertools.count(1000 * config.seed + 3)
     rng = np.random.default_rng(config.seed)
     repeated = prompts * config.num_people
 
     def answer(system: list[str] | None) -> list[str]:
-        drawn = sample_texts(
-            next(keys), model, repeated, 1, system=system, max_new_tokens=config.max_new_tokens
-        )
-        return [row[0] for row in drawn]
+        return [row[0] for row in draw(model, repeated, 1, next(seeds), system, config)]
 
     traits = [name.replace("+", " and ") for name in sim.names[: config.num_people]]
     system = [f"Give {trait} responses." for trait in traits for _ in prompts]
@@ -155,10 +196,14 @@ def run(config: Config) -> runs.Result:
     """PReF against every baseline."""
     model, sim = lm.load(config.model), Simulation(config.simulation, config.seed)
     prompts = sim.prompts[: config.num_prompts]
-    texts = sample_texts(
-        jax.random.key(config.seed), model, prompts, config.num_samples,
-        max_new_tokens=config.max_new_tokens,
-    )  # fmt: skip
+    texts = draw(model, prompts, config.num_samples, 1000 * config.seed + 2, None, config)
+    if config.own:
+        seen = sim.seen_prompts[: config.num_seen]
+        every = draw(model, seen, config.own, 1000 * config.seed, None, config)
+        every += [row[-config.own :] for row in texts]
+        sim = simulate_own(
+            config.simulation, config.seed, [*seen, *prompts], every, len(prompts)
+        )  # fmt: skip
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
     known = Gaussian(*(array[: config.num_people] for array in sim.interview(basis)))

@@ -28,7 +28,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -124,7 +123,7 @@ def run(config: Config) -> runs.Result:
     """One study, and many with other errors in its test answers."""
     sim = Simulation(config.simulation, config.seed)
     drawn = sample_texts(
-        jax.random.key(config.seed), lm.load(config.model), sim.prompts, config.num_samples + 1
+        lm.load(config.model), sim.prompts, config.num_samples + 1, seed=config.seed
     )
     materials = make_materials(sim, drawn, config)
     people = SimulatedPeople(

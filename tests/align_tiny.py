@@ -21,7 +21,7 @@ from prefjax.align import (
     states_after,
     temporal,
 )
-from prefjax.align.temporal import Trajectories
+from prefjax.align.trajectories import Trajectories
 
 CONFIG = lm.QwenConfig(
     vocab_size=16, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=2,

@@ -1,5 +1,7 @@
 """What heads read, how they are trained, and what they refuse."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,21 @@ def test_td_targets_are_the_mixture_of_n_step_returns(td, ended):
         want = td ** len(returns[:-1]) * returns[-1]
         want = want + sum((1 - td) * td**n * r for n, r in enumerate(returns[:-1]))
         np.testing.assert_allclose(got[t], want, rtol=1e-5)
+
+
+def test_a_cut_response_teaches_its_score_unless_decoding_goes_on(study):
+    cut = study.data._replace(ended=np.zeros_like(study.data.ended))
+    short = replace(TRAIN, num_steps=200)
+    start = jax.random.key(3), cut, study.params["embedding"]
+    head, _ = temporal.fit_value(*start, short)
+    whole, _ = temporal.fit_value(
+        start[0], study.data._replace(ended=np.ones_like(cut.ended)), start[2], short
+    )
+    np.testing.assert_array_equal(head.params["skip"], whole.params["skip"])
+    open_end, _ = temporal.fit_value(*start, replace(short, score_cut=False))
+    x = summaries(cut, start[2])
+    spread = [float(value(each, x)[:, :, 0].std()) for each in (head, open_end)]
+    assert spread[1] < 0.1 * spread[0]  # without a single score there is nothing to learn
 
 
 def test_mixed_advantage_is_the_weighted_sum_of_the_factors():

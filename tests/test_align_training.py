@@ -1,5 +1,7 @@
 """From a language model and a score of texts to trained heads."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from prefjax.align import (
     DecodeConfig,
     TrainConfig,
     collect_trajectories,
+    draw_responses,
     encode_prompts,
     fit_heads,
+    read_trajectories,
+    states_after,
 )
 from prefjax.align.training import centered
 
@@ -27,6 +32,24 @@ def test_samples_begin_with_the_last_token_of_their_prompt():
     last = encode_prompts(model, prompts, 2).tokens[:, -1]
     np.testing.assert_array_equal(data.tokens[:, 0], np.repeat(last, 2))
     assert data.mask[:, 0].all()
+
+
+def test_responses_are_those_of_the_sampler_and_their_states_those_of_one_reading():
+    model = lm.load(FOLDER / "qwen2")
+    # Its tokens are characters, and a system turn has many.
+    model = model._replace(config=replace(model.config, max_length=128))
+    asked = encode_prompts(model, ["a b", "c"], 3, "brief")
+    assert asked.mask.sum() > encode_prompts(model, ["a b", "c"], 3).mask.sum()
+    decoding, key = DecodeConfig(3), jax.random.key(1)
+    drawn = draw_responses(key, model, asked, num_samples=3, decoding=decoding)
+    assert drawn.tokens.shape == (6, 3)
+    assert drawn.mask[:, 0].all()
+    assert (drawn.ended | drawn.mask.all(1)).all()
+    data = read_trajectories(model, asked, drawn, np.zeros((6, 1)))
+    whole = states_after(
+        model.params, model.config, asked.repeated(3), drawn.tokens, drawn.mask
+    )  # fmt: skip
+    np.testing.assert_allclose(data.states[data.mask], np.asarray(whole)[data.mask], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -231,6 +231,28 @@ def test_a_person_of_two_seeds_is_one_person_and_pairs_are_by_person():
     np.testing.assert_allclose(against, np.mean([0.2, 0.1, 0.1]))
 
 
+def test_a_second_encoder_is_compared_with_the_first_person_by_person():
+    first = [
+        cell("pref", 0, [[0.5, 0.6, 0.7], [0.9, 0.8, 0.8]]),
+        cell("pref", 1, [[0.5, 0.6, np.nan], [0.7, 0.6, np.nan]]),
+    ]
+    other = [
+        one._replace(encoder="f", scores={OWN: compare.Measured(auc, np.zeros((2, 3)))})
+        for one, auc in zip(first, [one.scores[OWN].auc + 0.1 for one in first], strict=True)
+    ]
+    other[0].scores[OWN].auc[1, 0] += 0.1
+    rows = [
+        row
+        for row in compare.tidy_rows([*first, *other], (0, 5))
+        if row["metric"] == "minus_first_encoder"
+    ]
+    assert {row["encoder"] for row in rows} == {"f"}
+    np.testing.assert_allclose([row["value"] for row in rows], [0.1, np.mean([0.15, 0.1, 0.1])])
+    assert "AUC − AUC with e" in compare.report(
+        compare.tidy_rows([*first, *other], (0, 5)), [*first, *other], 5
+    )
+
+
 def test_hurt_people_and_the_worst_tenth_are_counted_by_person():
     rng = np.random.default_rng(0)
     before, after = rng.uniform(0.4, 0.9, (2, 50))

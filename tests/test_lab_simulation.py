@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from lm_tiny import FOLDER
@@ -10,8 +9,8 @@ from lm_tiny import FOLDER
 from prefjax import lm
 from prefjax.align import best_of_n_checked
 from prefjax.align.judges import Question, compare
-from prefjax.data.attributes import WorldConfig
-from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts
+from prefjax.data.attributes import WorldConfig, make_world
+from prefjax.lab.simulation import Simulation, SimulationConfig, sample_texts, simulate_own
 from prefjax.types import Gaussian
 
 CONFIG = SimulationConfig(
@@ -65,19 +64,44 @@ def test_ten_answers_choose_better_texts_than_the_population_does():
     np.testing.assert_array_equal(again.interview(basis).mean, known.mean)
 
 
+def test_people_may_compare_a_models_own_responses():
+    written = make_world(CONFIG.world, 0)
+    prompts, data = written.dataset.prompts[:8], written.dataset
+    texts = [
+        [t for t, p in zip(data.responses, data.prompt_index, strict=True) if p == k][:6]
+        for k in range(8)
+    ]
+    config = dataclasses.replace(CONFIG, world=dataclasses.replace(CONFIG.world, pairs_per_user=40))
+    with pytest.raises(ValueError, match="Prompt 7 has 5 responses, the first has 6"):
+        simulate_own(config, 0, prompts, [*texts[:7], texts[7][1:]], 2)
+    sim = simulate_own(config, 0, prompts, texts, 2)
+    assert sim.seen_prompts == list(prompts[:6])
+    assert sim.prompts == list(prompts[6:])
+    assert sim.world.seen.shape == (6, 6)
+    shown = np.unique([sim.split.train.first, sim.split.train.second])
+    assert shown.max() < 36
+    # Standardized by the responses to the seen prompts: the mean of each attribute is near 0.
+    attributes = sim.world.attributes[:36]
+    assert np.abs(attributes.mean(0)).max() < 0.3
+    truth = sim.weights @ attributes.T
+    shown = [text for own in texts[:6] for text in own]
+    np.testing.assert_allclose(sim.true_reward(shown), truth, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
-def test_samples_come_by_prompt_and_fill_the_last_batch():
+def test_samples_come_by_prompt_and_fill_the_last_batch(tmp_path):
     model = lm.load(FOLDER / "qwen2")
     # Its tokens are characters, and a system turn has many.
     model = model._replace(config=dataclasses.replace(model.config, max_length=128))
-    arguments = {"max_new_tokens": 4, "batch_size": 4}
-    texts = sample_texts(jax.random.key(0), model, ["a b", "c"], 3, **arguments)
+    arguments = {"seed": 0, "max_new_tokens": 4, "batch_size": 4}
+    texts = sample_texts(model, ["a b", "c"], 3, **arguments)
     assert [len(row) for row in texts] == [3, 3]
-    again = sample_texts(jax.random.key(0), model, ["a b", "c"], 3, **arguments)
+    again = sample_texts(model, ["a b", "c"], 3, **arguments)
     assert texts == again
-    instructed = sample_texts(
-        jax.random.key(0), model, ["a b", "c"], 3, system=["be brief"] * 2, **arguments
-    )
+    for _ in range(2):
+        assert sample_texts(model, ["a b", "c"], 3, kept=tmp_path, **arguments) == texts
+    assert len(list(tmp_path.iterdir())) == 1
+    instructed = sample_texts(model, ["a b", "c"], 3, system=["be brief"] * 2, **arguments)
     assert instructed != texts
-    with pytest.raises(ValueError, match="Prompt 1 has"):
-        sample_texts(jax.random.key(0), model, ["a", "word " * 600], 1, max_new_tokens=4)
+    with pytest.raises(ValueError, match="Prompt 1: the prompt has"):
+        sample_texts(model, ["a", "word " * 600], 1, seed=0, max_new_tokens=4)

@@ -1,7 +1,9 @@
 """What the responses of every way to align are measured by, and the tables of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -16,7 +18,7 @@ BOUNDS = {
 
 
 def describe(
-    sim: Simulation, basis: RewardBasis, texts: list[str]
+    sim: Simulation, basis: RewardBasis, texts: Sequence[str]
 ) -> Float[np.ndarray, "text factor_and_utility_and_words"]:
     """φ, t and the number of words of every text."""
     items = person.describe(basis, sim.embed(texts))
@@ -35,7 +37,7 @@ class Evaluator(NamedTuple):
         prompts: Prompt of each row.
         default: The response with which the judge compares.
         level: Mean promised and true reward of the model's own responses.
-        spread: Their standard deviations.
+        spread: Their standard deviations within a prompt, over all prompts of the person.
     """
 
     sim: Simulation
@@ -69,10 +71,19 @@ class Evaluator(NamedTuple):
             "win_rate": compare(self.sim.judge(), questions).win,
             "words": np.array([len(text.split()) for text in texts]),
         }
-        return {
-            name: metrics.clustered_mean(values, self.person, bounds=BOUNDS[name])
-            for name, values in each.items()
-        }
+        return {name: self.mean(name, values) for name, values in each.items()}
+
+    def mean(self, name: str, values: Array) -> metrics.Interval:
+        """Mean over people of a number of each row, its interval over people and prompts.
+
+        Args:
+            name: Which metric.
+            values: The numbers.
+        """
+        prompt = np.unique(self.prompts, return_inverse=True)[1]
+        return metrics.two_way_mean(
+            jax.random.key(0), values, self.person, prompt, bounds=BOUNDS[name]
+        )
 
 
 def make_evaluator(
@@ -96,11 +107,13 @@ def make_evaluator(
     flat = own.ravel().tolist()
     promised = weights @ describe(sim, basis, flat).T
     both = np.stack([promised, sim.true_reward(flat)[: len(weights)]])
-    both = both.reshape(2, len(weights) * len(prompts), -1)
+    both = both.reshape(2, len(weights), len(prompts), -1)
+    # One unit for each person: to some prompts nothing differs that a person cares about.
+    spread = np.sqrt(both.var(3).mean(2, keepdims=True)) + np.zeros_like(both[..., 0])
     person = np.repeat(np.arange(len(weights)), len(prompts))
     return Evaluator(
         sim, basis, weights[person], person, prompts * len(weights), default * len(weights),
-        both.mean(2), np.maximum(both.std(2), 1e-6),
+        both.mean(3).reshape(2, -1), np.maximum(spread, 1e-6).reshape(2, -1),
     )  # fmt: skip
 
 

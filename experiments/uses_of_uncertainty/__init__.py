@@ -57,7 +57,6 @@ References:
 
 from dataclasses import dataclass, field
 
-import jax
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
@@ -114,15 +113,17 @@ def one_seed(
     model: lm.LanguageModel, config: Config, seed: int
 ) -> dict[tuple[str, int, str], np.ndarray]:
     """Everything measured in one world, ``[user, prompt]``, by method, answers and metric."""
-    sim, keys = Simulation(config.simulation, seed), jax.random.split(jax.random.key(seed), 2)
+    sim = Simulation(config.simulation, seed)
     basis, prompts = sim.fit_pref(), sim.prompts[: config.num_prompts]
+    texts = sample_texts(model, prompts, config.num_samples + 1, seed=2 * seed)
     served = serve(
-        sim, basis, prompts, sample_texts(keys[0], model, prompts, config.num_samples + 1),
+        sim, basis, prompts, texts,
         num_answers=config.num_answers, num_directions=config.num_directions, seed=seed,
     )  # fmt: skip
     num = config.num_pool + config.num_steered * config.num_tried
+    seen = sim.seen_prompts[: config.num_asked]
     asked = ask(
-        sim, basis, sample_texts(keys[1], model, sim.seen_prompts[: config.num_asked], num),
+        sim, basis, sample_texts(model, seen, num, seed=2 * seed + 1),
         num_answers=config.num_answers, num_pool=config.num_pool,
         num_steered=config.num_steered, rule=config.rule, seed=seed,
     )  # fmt: skip

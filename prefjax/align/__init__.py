@@ -3,7 +3,8 @@
 best_of_n     the best of N responses for many people at once; KL bound, regret, curves in N
 heads         value and advantage heads over the states and tokens of a language model
 temporal      their training by temporal differences on samples that were scored once
-training      all of it, from a language model and a score of texts; ``samples`` draws and reads
+training      all of it, from a language model and a score of texts; ``samples`` and
+              ``trajectories`` draw and read
 decode        value-augmented decoding, each row of a batch for its own person
 blockwise     the best of K continuations, block after block
 kl_search     the β that gives a wanted KL
@@ -32,21 +33,24 @@ from prefjax.align.samples import DecodeConfig, Prompts, draw, pad_prompts, stat
 from prefjax.align.sampling import (
     Ask,
     ModelSampler,
-    OpenAISampler,
     Sample,
     SampleConfig,
     Sampler,
     Samples,
     sample,
-    sample_blockwise,
 )
+from prefjax.align.server_sampling import OpenAISampler
 from prefjax.align.temporal import TrainConfig
-from prefjax.align.training import (
-    HeadsResult,
+from prefjax.align.text_blockwise import sample_blockwise
+from prefjax.align.training import HeadsResult, fit_heads, train_heads
+from prefjax.align.trajectories import (
+    Responses,
+    Trajectories,
     collect_trajectories,
     decode_texts,
+    draw_responses,
     encode_prompts,
-    fit_heads,
+    read_trajectories,
 )
 
 __all__ = [
@@ -60,12 +64,14 @@ __all__ = [
     "OpenAISampler",
     "Prompts",
     "QuestionPair",
+    "Responses",
     "Sample",
     "SampleConfig",
     "Sampler",
     "Samples",
     "Steered",
     "TrainConfig",
+    "Trajectories",
     "best_of_n",
     "best_of_n_checked",
     "collect_trajectories",
@@ -74,6 +80,7 @@ __all__ = [
     "decode_texts",
     "decode_value",
     "draw",
+    "draw_responses",
     "encode_prompts",
     "find_beta",
     "fit_heads",
@@ -83,10 +90,12 @@ __all__ = [
     "pad_prompts",
     "project_tokens",
     "question_pair",
+    "read_trajectories",
     "regret",
     "robust",
     "sample",
     "sample_blockwise",
     "states_after",
     "steering_weights",
+    "train_heads",
 ]

@@ -1,12 +1,17 @@
 """How strongly to steer: the β whose responses differ from the model's own by a wanted KL.
 
-Ways to align are compared at equal KL, so β is looked up rather than set: it is doubled until the
-KL reaches the target, then bisected. The KL of samples is noisy; with one key for every β the
-draws change little from one to the next and the search is over a nearly increasing function.
+Ways to align are compared at equal KL, so β is looked up rather than set. For small β the KL grows
+like β², so the next β tried is ``β √(target / KL)`` where that lies well within what is known to be
+too small and too large, and the middle of these otherwise. The KL of samples is noisy; with one key
+for every β the draws change little from one to the next and the search is over a nearly increasing
+function.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
+
+_MOST = 4.0  # times the last β, where that was far too small
 
 
 class BetaResult(NamedTuple):
@@ -31,7 +36,7 @@ def find_beta(
     tolerance: float = 0.05,
     max_steps: int = 20,
 ) -> BetaResult:
-    """The β whose responses have a wanted KL, by bisection for ``measure(β) = target_kl``.
+    """The β whose responses have a wanted KL: a root of ``measure(β) = target_kl``.
 
     Args:
         measure: Mean KL of responses at a β, in nats; always with the same key.
@@ -52,7 +57,7 @@ def find_beta(
         raise ValueError(f"start must be positive, got {start}")
     if target_kl == 0:
         return BetaResult(0.0, 0.0, True)
-    low, high, beta = 0.0, float("inf"), start
+    low, high, beta = 0.0, math.inf, start
     best = BetaResult(0.0, 0.0, False)
     for _ in range(max_steps):
         kl = measure(beta)
@@ -61,5 +66,10 @@ def find_beta(
         if best.converged:
             break
         low, high = (beta, high) if kl < target_kl else (low, beta)
-        beta = 2 * low if high == float("inf") else (low + high) / 2
+        guess = beta * min(math.sqrt(target_kl / kl), _MOST) if kl > 0 else _MOST * beta
+        if high == math.inf:
+            beta = max(guess, 1.1 * low)
+        else:
+            margin = 0.1 * (high - low)
+            beta = guess if low + margin < guess < high - margin else (low + high) / 2
     return best

@@ -3,12 +3,14 @@ r"""Training of the heads by temporal differences on samples of π0 that were sc
 Along a response with states s_0 (the last token of the prompt), s_1, … s_T (after each of its
 tokens, the end token included) and features φ of the whole,
 
-    G_t = (1−λ) V(s_{t+1}) + λ G_{t+1},      G_T = φ if the response ended, else V(s_T),
+    G_t = (1−λ) V(s_{t+1}) + λ G_{t+1},      G_T = φ,
 
-where λ is ``td``, V(s_t) reads the summary up to s_t (see ``heads``), and V on the right is an
-exponential moving average of the head, without gradient. The value head minimizes
-``½ mean (V(s_t) − G_t)² / σ²``, the advantage head, afterwards,
-``½ mean (V(s_t) + A(s_t, a_{t+1}) − G_{t+1})² / σ²``, where ends weigh more in the mean.
+where λ is ``td``. A response that was cut at the limit of tokens counts as it stands, since
+decoding cuts at the same limit; ``score_cut=False`` puts V(s_T) in the place of φ there. V(s_t)
+reads the summary up to s_t (see ``heads``), and V on the right is an exponential moving average of
+the head, without gradient. The value head minimizes ``½ mean (V(s_t) − G_t)² / σ²``, the advantage
+head, afterwards, ``½ mean (V(s_t) + A(s_t, a_{t+1}) − G_{t+1})² / σ²``, where ends weigh more in
+the mean.
 
 The state after a token is what decoding asks about. A head trained on the states before each token
 never sees the state in which a response has just ended, so the value of stopping is not learned.
@@ -20,13 +22,12 @@ References:
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from prefjax.align.heads import (
     AdvantageHead,
@@ -39,6 +40,7 @@ from prefjax.align.heads import (
     summarize,
     value,
 )
+from prefjax.align.trajectories import Trajectories, check_trajectories
 from prefjax.types import Array, PRNGKey
 
 
@@ -58,6 +60,8 @@ class TrainConfig:
         average: Decay of the moving average of the head.
         width: Width of the value head's hidden layer.
         rank: Rank of the advantage head.
+        score_cut: A response that was cut at the limit counts as it stands; False where decoding
+            will go on beyond that limit.
     """
 
     td: float = 0.98
@@ -69,28 +73,11 @@ class TrainConfig:
     average: float = 0.99
     width: int = 512
     rank: int = 64
+    score_cut: bool = True
 
 
 DEFAULT = TrainConfig()
 _MEASURED = 64  # responses at most by which inputs are standardized
-
-
-class Trajectories(NamedTuple):
-    """Scored samples of π0.
-
-    Attributes:
-        states: s_0 … s_T of each response.
-        tokens: Token a_t that led to s_t; a_0 is the last of the prompt.
-        mask: True at states that exist, s_0 included.
-        ended: The response ended by itself.
-        features: φ of the whole response.
-    """
-
-    states: Float[Array, "batch state feature"]
-    tokens: Int[Array, "batch state"]
-    mask: Bool[Array, "batch state"]
-    ended: Bool[Array, " batch"]
-    features: Float[Array, "batch factor"]
 
 
 def td_targets(
@@ -121,29 +108,6 @@ def td_targets(
 
     _, targets = jax.lax.scan(back, (end, end), (jnp.asarray(values), mask), reverse=True)
     return targets
-
-
-def check_trajectories(data: Trajectories) -> None:
-    """Refuse what cannot be trained on.
-
-    Raises:
-        ValueError: If there are fewer than two responses or not as many rewards, a reward is not
-            finite, or a state that exists is not finite.
-    """
-    shape = np.shape(data.features)
-    if len(shape) != 2 or shape[0] != len(data.states):
-        raise ValueError(
-            f"{len(data.states)} responses were drawn; their rewards must have one row for each "
-            f"and one column for each factor, got shape {shape}."
-        )
-    if len(data.features) < 2:
-        raise ValueError(f"At least two scored responses are needed, got {len(data.features)}.")
-    bad = np.flatnonzero(~np.isfinite(data.features).all(axis=1))
-    if bad.size:
-        raise ValueError(f"Response {bad[0]} has a reward that is not finite ({bad.size} in all).")
-    finite = np.isfinite(data.states).all(axis=2) | ~np.asarray(data.mask)
-    if not finite.all():
-        raise ValueError(f"Response {np.argwhere(~finite)[0][0]} has a state that is not finite.")
 
 
 def summaries(
@@ -226,6 +190,7 @@ def _input_moments(data: Trajectories, embedding: Array) -> Moments:
 @partial(jax.jit, static_argnames="config")
 def _fit_value(key, data: Trajectories, embedding, config: TrainConfig):
     key_init, key_fit = jax.random.split(key)
+    data = data._replace(ended=data.ended | config.score_cut)
     outputs = _moments(data.features, jnp.ones(len(data.features), bool))
     inputs = _input_moments(data, embedding)
     start = init_value(key_init, inputs, outputs, width=config.width)
@@ -246,6 +211,7 @@ def _fit_value(key, data: Trajectories, embedding, config: TrainConfig):
 @partial(jax.jit, static_argnames="config")
 def _fit_advantage(key, data: Trajectories, value_head: ValueHead, embedding, config: TrainConfig):
     key_init, key_fit = jax.random.split(key)
+    data = data._replace(ended=data.ended | config.score_cut)
     inputs, (_, deviation) = value_head.inputs, value_head.outputs
     start = init_advantage(key_init, embedding.shape[1], inputs, deviation, rank=config.rank)
 

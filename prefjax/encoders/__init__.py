@@ -14,13 +14,8 @@ from prefjax.encoders.cache import default_folder, encode_cached, encode_variant
 from prefjax.encoders.contract import Encoder, Lengths, Text, TokenEncoder, check_texts
 from prefjax.encoders.corpus import encode_corpus, read_corpus
 from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
-from prefjax.encoders.language import (
-    PAPER,
-    LanguageConfig,
-    LanguageEncoder,
-    encode_variants,
-    make_language_encoder,
-)
+from prefjax.encoders.language import LanguageEncoder, encode_variants, make_language_encoder
+from prefjax.encoders.language_config import PAPER, LanguageConfig
 from prefjax.encoders.named import encode_candidates, encode_responses, fit_encoder, get_encoder
 from prefjax.encoders.on_ray import encode_on_ray
 from prefjax.encoders.parquet import ParquetTexts

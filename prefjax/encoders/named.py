@@ -26,14 +26,8 @@ from prefjax.data.dataset import Dataset
 from prefjax.encoders.cache import encode_cached, encode_variants_cached
 from prefjax.encoders.contract import Encoder, Text, TokenEncoder, encode_batch
 from prefjax.encoders.hashed import HashedConfig, HashedEncoder, fit_hashed, make_hashed
-from prefjax.encoders.language import (
-    EMBEDDING,
-    PAPER,
-    LanguageConfig,
-    LanguageEncoder,
-    default_config,
-    make_language_encoder,
-)
+from prefjax.encoders.language import LanguageEncoder, make_language_encoder
+from prefjax.encoders.language_config import EMBEDDING, PAPER, LanguageConfig, default_config
 from prefjax.encoders.scores import REWARD, make_score_encoder
 from prefjax.encoders.sentence import make_minilm, make_sentence_encoder
 from prefjax.encoders.serving import as_read

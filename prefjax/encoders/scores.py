@@ -19,7 +19,8 @@ from jaxtyping import Float32
 
 from prefjax import lm
 from prefjax.encoders.contract import Lengths, Text
-from prefjax.encoders.language import LanguageConfig, LanguageEncoder, make_language_encoder
+from prefjax.encoders.language import LanguageEncoder, make_language_encoder
+from prefjax.encoders.language_config import LanguageConfig
 from prefjax.encoders.specification import write
 from prefjax.io import digest_arrays
 from prefjax.types import Embeddings

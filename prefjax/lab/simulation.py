@@ -8,8 +8,9 @@ simulated judge of the world, with the new person's true weights, compares them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +19,21 @@ from jaxtyping import Float, Int
 from sklearn.decomposition import PCA
 
 from prefjax import basis, lm, person
-from prefjax.align import pad_prompts
+from prefjax.align import Ask, SampleConfig, sample
 from prefjax.align.judges import AttributeJudge
 from prefjax.basis import EMConfig
 from prefjax.basis.heads import linear_params
-from prefjax.data.attributes import (
-    ChoiceConfig,
-    WorldConfig,
-    choose,
-    make_world,
-    measure,
-    split_world,
-)
-from prefjax.encoders import chat_prompt, fit_hashed
+from prefjax.data.attributes import ChoiceConfig, WorldConfig, choose, make_world, split_world
+from prefjax.data.attributes.judge import Scale, default_scale, fit_scale, raw_scores, saturate
+from prefjax.data.attributes.pool import TextPool, make_pool_world
+from prefjax.data.attributes.world import World
+from prefjax.encoders import fit_hashed
+from prefjax.lab.stored import stored
 from prefjax.person import InterviewConfig, ResponsePool
 from prefjax.types import Array, Gaussian, PRNGKey, RewardBasis
+
+BRIEF = "You are a helpful assistant. Keep every answer short, one to three sentences."
+"""A system text for a real model, so that some responses end within 60 tokens."""
 
 _ridge_losses = jax.jit(person.ridge_losses)
 
@@ -107,6 +108,8 @@ class Simulation:
     Args:
         config: Sizes.
         seed: Seed of texts, people, split and noise.
+        world: A world of other texts, whose sizes and noise are those of ``config.world``.
+        scale: What the judge standardizes attributes by; by default that of written responses.
 
     Attributes:
         world: The simulated world.
@@ -117,9 +120,16 @@ class Simulation:
         seen_prompts: Texts of the seen prompts.
     """
 
-    def __init__(self, config: SimulationConfig, seed: int):
-        self.config, self._key = config, jax.random.key(seed)
-        self.world = make_world(config.world, seed)
+    def __init__(
+        self,
+        config: SimulationConfig,
+        seed: int,
+        *,
+        world: World | None = None,
+        scale: Scale | None = None,
+    ):
+        self.config, self._key, self._scale = config, jax.random.key(seed), scale
+        self.world = make_world(config.world, seed) if world is None else world
         self.split = split_world(self.world, new_users=config.new_users, seed=seed)
         dataset, is_test = self.world.dataset, self.world.test_prompt
         self.weights = self.world.weights[self.split.new_users].astype(np.float32)
@@ -201,56 +211,90 @@ class Simulation:
     def judge(self) -> AttributeJudge:
         """The simulated judge, who answers for the new people by their true weights."""
         people = dict(zip(self.names, self.weights, strict=True))
-        return AttributeJudge(people, config=self.config.world.choice)
+        return AttributeJudge(people, config=self.config.world.choice, scale=self._scale)
 
     def true_reward(self, texts: Sequence[str]) -> Float[np.ndarray, "user response"]:
         """True utility of texts to every new person, in the units of the world."""
-        return self.weights @ measure(texts).T.astype(np.float32)
+        scale = default_scale() if self._scale is None else self._scale
+        return self.weights @ saturate(raw_scores(texts), scale).T.astype(np.float32)
+
+
+def simulate_own(
+    config: SimulationConfig,
+    seed: int,
+    prompts: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    num_new: int,
+) -> Simulation:
+    """A simulation whose people compare a language model's own responses, as many to each prompt.
+
+    So base rewards and questions are about what people are served later. The judge standardizes
+    attributes by the responses to the seen prompts: people notice the differences among what is on
+    offer (`prefjax.data.attributes.make_pool_world`).
+
+    Args:
+        config: Sizes; of its world people, pairs and noise are used.
+        seed: Seed of people, split and noise.
+        prompts: What the model answered.
+        texts: Its responses to each.
+        num_new: Prompts at the end that are new.
+
+    Raises:
+        ValueError: If a prompt has more or fewer responses than the first; it is named.
+    """
+    count = len(texts[0])
+    for place, own in enumerate(texts):
+        if len(own) != count:
+            raise ValueError(f"Prompt {place} has {len(own)} responses, the first has {count}.")
+    flat = tuple(text for own in texts for text in own)
+    index = np.repeat(np.arange(len(prompts), dtype=np.int32), count)
+    pool = TextPool(tuple(prompts), flat, index, ("",) * len(flat))
+    is_new = np.arange(len(prompts)) >= len(prompts) - num_new
+    sizes = replace(config.world, num_prompts=len(prompts), responses_per_prompt=count)
+    scale = fit_scale(
+        raw_scores([text for text, i in zip(flat, index, strict=True) if not is_new[i]])
+    )
+    world = replace(make_pool_world(pool, sizes, seed, scale=scale), test_prompt=is_new)
+    return Simulation(replace(config, world=sizes), seed, world=world, scale=scale)
 
 
 def sample_texts(
-    key: PRNGKey,
     model: lm.LanguageModel,
     prompts: Sequence[str],
     num_samples: int,
     *,
+    seed: int,
     system: Sequence[str] | None = None,
     max_new_tokens: int = 256,
     batch_size: int = 104,
+    kept: Path | None = None,
 ) -> list[list[str]]:
-    """Responses of a language model to each prompt, by its chat template and its own policy.
+    """Texts that `prefjax.align.sample` draws, as many to each prompt.
 
     Args:
-        key: Random key.
         model: The language model, with a tokenizer.
         prompts: Texts that are answered.
         num_samples: Responses to each prompt.
+        seed: Source of the responses.
         system: System text of each prompt; none by default.
         max_new_tokens: Most tokens of a response; what is longer is cut.
         batch_size: Responses drawn together.
+        kept: Folder in which they are kept, so that nothing is drawn twice; None keeps nothing.
 
     Raises:
-        ValueError: If there is no prompt, or one leaves too little of the model's window; it is
-            named.
+        ValueError: If a prompt leaves too little of the model's window; it is named.
     """
-    asked = [
-        chat_prompt(prompt, *([] if system is None else [system[index]]))
-        for index, prompt in enumerate(prompts)
-    ]
-    rows = [model.tokenizer.encode(turns, add_special_tokens=False) for turns in asked]
-    pad_prompts(rows, model.config, max_new_tokens)  # refuses what does not fit
-    turns = [prompt for prompt in asked for _ in range(num_samples)]
-    batch_size = min(batch_size, len(turns))
-    texts: list[str] = []
-    for start in range(0, len(turns), batch_size):
-        batch = turns[start : start + batch_size]
-        # A short last batch is filled up, so that one shape is compiled.
-        filled = batch + batch[:1] * (batch_size - len(batch))
-        drawn = lm.complete(
-            jax.random.fold_in(key, start),
-            model,
-            filled,
-            max_new_tokens=max_new_tokens,
-        )
-        texts += drawn.texts[: len(batch)]
-    return [texts[i : i + num_samples] for i in range(0, len(texts), num_samples)]
+    told = [None] * len(prompts) if system is None else system
+    asks = [Ask(prompt, text) for prompt, text in zip(prompts, told, strict=True)]
+    config = SampleConfig(max_new_tokens=max_new_tokens, seed=seed)
+
+    def draw() -> dict[str, np.ndarray]:
+        drawn = sample(model, asks, num_samples, config=config, batch_size=batch_size)
+        for index, failure in enumerate(drawn.failures):
+            if failure:
+                raise ValueError(f"Prompt {index}: {failure}.")
+        return {"texts": np.array([[one.text for one in own] for own in drawn.samples])}
+
+    about = {"asks": asks, "num_samples": num_samples, "settings": asdict(config)}
+    about |= {} if kept is None else {"model": lm.fingerprint(model.directory)}
+    return stored(kept, about, draw)["texts"].tolist()

@@ -129,7 +129,8 @@ def draw_samples(
                 f"window of {config.max_length} less {max_new_tokens} new tokens"
             )
     began = time.perf_counter()
-    batch_size = min(batch_size, num_samples * len(prompts))
+    num_wanted = num_samples * len(prompts)
+    batch_size = min(batch_size, 1 << (num_wanted - 1).bit_length())  # few shapes are compiled
     by_width: dict[int, list[int]] = {}
     for index, prompt in enumerate(prompts):
         width = max(_NARROWEST, 1 << (len(prompt) - 1).bit_length())

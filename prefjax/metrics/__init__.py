@@ -27,6 +27,7 @@ from prefjax.metrics.probability import (
 )
 from prefjax.metrics.ranking import UserAUC, auc, macro_auc, pooled_auc, user_auc
 from prefjax.metrics.subspace import effective_rank, subspace_angles
+from prefjax.metrics.two_way import two_way_mean
 from prefjax.metrics.win_rate import (
     Agreement,
     agreement,
@@ -59,6 +60,7 @@ __all__ = [
     "recalibrate",
     "reliability",
     "subspace_angles",
+    "two_way_mean",
     "user_auc",
     "user_means",
     "win_difference",

@@ -25,12 +25,12 @@ References:
 import warnings
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int, Real
 from scipy import special, stats
 
-from prefjax.metrics.interval import Interval, clustered_mean, mean_interval
+from prefjax.metrics.interval import Interval, clustered_mean
+from prefjax.metrics.two_way import draw_counts, two_way_mean
 from prefjax.types import Array, PRNGKey
 
 _LEAST_TOLD = 40.0  # cells; ten of the rarer sort
@@ -80,23 +80,9 @@ def _mean_win(
         return clustered_mean(win, user, level=level, bounds=bounds)
     if key is None:
         raise ValueError("A two-way bootstrap needs a key.")
-    total, count = _cells(win, user, prompt)
-    means = np.divide(
-        total.sum(1), count.sum(1), out=np.full(len(total), np.nan), where=count.any(1)
+    return two_way_mean(
+        key, win, user, prompt, bounds=bounds, level=level, num_resamples=num_resamples
     )
-    point = mean_interval(means, level=level, bounds=bounds)
-    if point.num < 2 or np.ptp(means) == 0:
-        return point
-    key_user, key_prompt = jax.random.split(key)
-    users = _draw(key_user, num_resamples, len(total))
-    prompts = _draw(key_prompt, num_resamples, total.shape[1])
-    weight = prompts @ count.T
-    each = np.divide(prompts @ total.T, weight, out=np.zeros_like(weight), where=weight > 0)
-    users = np.where(weight > 0, users, 0.0)
-    drawn = users.sum(1)
-    drawn_means = (users * each).sum(1)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.quantile(drawn_means, [0.5 - level / 2, 0.5 + level / 2])
-    return point._replace(low=low, high=high)
 
 
 def win_difference(
@@ -194,7 +180,7 @@ def length_controlled_win_rate(
         return unadjusted._replace(value=value)
     if _is_split(win, gap):
         return Interval(value, np.asarray(0.0), np.asarray(1.0), np.asarray(len(names)))
-    drawn = _draw(key, num_resamples, len(names))[:, group]
+    drawn = draw_counts(key, num_resamples, len(names))[:, group]
     error = _logit_at_equal_length(design, win, drawn).std(ddof=1)
     half = stats.t.ppf(0.5 + level / 2, len(names) - 1) * error
     low, high = special.expit(theta - half), special.expit(theta + half)
@@ -253,26 +239,6 @@ def agreement(first: Float[Array, " pair"], second: Float[Array, " pair"]) -> Ag
     is_constant = len(np.unique(classes)) == 1
     kappa = float("nan") if is_constant else float(cohen_kappa_score(*classes))
     return Agreement(rate, kappa, len(first))
-
-
-def _cells(win: Array, user: Array, prompt: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of verdicts by user and prompt."""
-    win = np.asarray(win, np.float64)
-    use = ~np.isnan(win)
-    rows, row = np.unique(np.asarray(user)[use], return_inverse=True)
-    columns, column = np.unique(np.asarray(prompt)[use], return_inverse=True)
-    total, count = np.zeros((2, len(rows), len(columns)))
-    np.add.at(total, (row, column), win[use])
-    np.add.at(count, (row, column), 1.0)
-    return total, count
-
-
-def _draw(key: PRNGKey, num_resamples: int, size: int) -> Float[np.ndarray, "resample unit"]:
-    """How often each unit is drawn when as many are drawn as there are."""
-    drawn = np.asarray(jax.random.randint(key, (num_resamples, size), 0, size))
-    index = np.arange(num_resamples)[:, None] * size + drawn
-    counts = np.bincount(index.reshape(-1), minlength=num_resamples * size)
-    return counts.reshape(num_resamples, size).astype(np.float64)
 
 
 def _logit_at_equal_length(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from prefjax.data.attributes.choice import ChoiceConfig
-from prefjax.data.attributes.judge import fit_scale, raw_scores, saturate
+from prefjax.data.attributes.judge import Scale, fit_scale, raw_scores, saturate
 from prefjax.data.attributes.people import gaussian_users, trait_users
 from prefjax.data.attributes.world import World, WorldConfig, simulate_comparisons
 from prefjax.data.dataset import Dataset
@@ -89,7 +89,13 @@ def load_pool(folder: Path | None = None) -> TextPool:
     )
 
 
-def make_pool_world(pool: TextPool, config: WorldConfig = POOL_WORLD, seed: int = 0) -> World:
+def make_pool_world(
+    pool: TextPool,
+    config: WorldConfig = POOL_WORLD,
+    seed: int = 0,
+    *,
+    scale: Scale | None = None,
+) -> World:
     """Simulated people compare real answers; the judge is the same.
 
     Its scale is that of the pool, since people notice the differences among what is on offer:
@@ -99,6 +105,7 @@ def make_pool_world(pool: TextPool, config: WorldConfig = POOL_WORLD, seed: int 
         pool: The texts.
         config: Users, pairs and noise; the fields about writing responses are not used.
         seed: Source of everything random.
+        scale: The judge's, if not that of the pool.
 
     Returns:
         The data set and the truth behind it; no prompt is marked as a test prompt, since no
@@ -110,7 +117,7 @@ def make_pool_world(pool: TextPool, config: WorldConfig = POOL_WORLD, seed: int 
     )
     weight = weight + np.array(config.common_taste)[None]
     raw = raw_scores(pool.responses)
-    attributes = saturate(raw, fit_scale(raw))
+    attributes = saturate(raw, fit_scale(raw) if scale is None else scale)
     dataset = Dataset(
         name="attributes_alpaca",
         comparisons=simulate_comparisons(seed, pool.prompt_index, attributes, weight, config),

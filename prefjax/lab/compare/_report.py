@@ -18,6 +18,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
     """
     parts = []
     pairs = list(dict.fromkeys((row["dataset"], row["encoder"]) for row in rows))
+    first_encoder = dict(reversed(pairs))
     for dataset, encoder in pairs:
         some = [row for row in rows if (row["dataset"], row["encoder"]) == (dataset, encoder)]
         seeds = {c.seed for c in cells if (c.dataset, c.encoder) == (dataset, encoder) and c.scores}
@@ -37,6 +38,7 @@ def report(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], number: int
             f"Differences of AUC after {number} answers, in pairs, person by person. The last two "
             "are nulls: where they lie above 0 a family finds persons in noise.",
             _differences(some, number),
+            *_encoders(some, first_encoder[dataset], number),
             *_calibration(some),
             *_diagnostics([c for c in cells if (c.dataset, c.encoder) == (dataset, encoder)]),
         ]
@@ -159,6 +161,21 @@ def _differences(rows: Sequence[Mapping[str, Any]], number: int) -> str:
         shown = (_interval(row, 0.5 if metric == "auc_user" else 0.0) for row, metric in found)
         lines.append(f"| {method} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def _encoders(rows: Sequence[Mapping[str, Any]], first: str, number: int) -> list[str]:
+    """Differences from the first encoder; nothing for that encoder itself."""
+    wanted = [
+        row
+        for row in rows
+        if row["metric"] == "minus_first_encoder" and row["num_answers"] == number
+    ]
+    if not wanted:
+        return []
+    lines = [f"| {_name(row)} | {_interval(row, 0.0)} |" for row in wanted]
+    titles = f"| method | AUC − AUC with {first} |"
+    said = f"The same after {number} answers against the first encoder, person by person."
+    return [said, "\n".join([titles, "|---|---|", *lines])]
 
 
 def _calibration(rows: Sequence[Mapping[str, Any]]) -> list[str]:

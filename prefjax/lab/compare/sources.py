@@ -1,7 +1,8 @@
 """Every set of people that can be compared on, ready for the families: a name, an encoder, a seed.
 
-``attributes`` is simulated: new people are tested on prompts, and phrasings, that nobody saw. In
-the real sets the tests are items that training people met, never those of the person's answers.
+``attributes`` is simulated, and so is ``attributes-small``, which has fewer texts: new people are
+tested on prompts, and phrasings, that nobody saw. In the real sets the tests are items that
+training people met, never those of the person's answers.
 `prefjax.lab.compare.represent` says what the families see of a response in either case.
 """
 
@@ -43,6 +44,8 @@ TEXT_INPUTS = 64
 ITEM_INPUTS = 16
 """Singular vectors, and principal components of texts, where people share items."""
 CONTEXT_INPUTS = 16
+SMALL_WORLD = WorldConfig(num_prompts=36, responses_per_prompt=10, pairs_per_prompt=40)
+"""360 texts, for encoders that read a few hundred tokens a second."""
 View: TypeAlias = Literal["items", "text", "free"]
 
 
@@ -254,6 +257,7 @@ def real(
 SOURCES: Mapping[str, Callable[[str, int], Source]] = MappingProxyType(
     {
         "attributes": attributes,
+        "attributes-small": partial(attributes, world=SMALL_WORLD),
         **{name: partial(real, record) for name, record in SETS.items()},
     }
 )

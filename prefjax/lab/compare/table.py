@@ -7,6 +7,7 @@ seed draws its own simulated people, nobody is in two seeds. Metrics
     win_rate                  of what simulated people are served, over the default
     minus_population          AUC minus that of the same fit without answers, person by person
     minus_bradley_terry       AUC minus that of one reward for everybody, person by person
+    minus_first_encoder       AUC minus that of the same method with the first encoder, likewise
     accuracy                  share of the decided comparisons that are predicted
     flip_rate                 share of the right predictions that reversed answers change
     hurt_rate                 share of people whose AUC is below that of the fit without answers; of
@@ -38,7 +39,7 @@ from prefjax.lab.rows import curve, interval_of, row
 
 BASE = "bradley-terry"
 WORST = 0.1
-DRAWN_ANEW = frozenset({"attributes", "planted", "prism-shaped"})
+DRAWN_ANEW = frozenset({"attributes", "attributes-small", "planted", "prism-shaped"})
 """Simulated sets of which every seed has its own people."""
 
 
@@ -99,6 +100,7 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
                     some = curve(method, dataset, metric, num_answers, found, **about)
                     counts = found.num.tolist()
                     rows += [{**one, "num_users": n} for one, n in zip(some, counts, strict=True)]
+        rows += _minus_first(groups, (dataset, encoder, method), num_answers)
         ceilings = [cell.about["ceiling"] for cell in group if "ceiling" in cell.about]
         if ceilings and kinds:
             interval = interval_of("ceiling", np.array(ceilings))
@@ -107,6 +109,40 @@ def tidy_rows(cells: Sequence[Cell], num_answers: Sequence[int]) -> list[dict[st
         for questions in dict.fromkeys(rule for rule, control in kinds if control == ""):
             told = {"drawn_anew": dataset in DRAWN_ANEW, "columns": {"encoder": encoder}}
             rows += calibration_rows(group, questions, num_answers, **told)
+    return rows
+
+
+def _minus_first(
+    groups: Mapping[tuple[str, str, str], Sequence[Cell]],
+    key: tuple[str, str, str],
+    num_answers: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Differences of AUC from the first encoder of the set; none for that encoder itself."""
+    dataset, encoder, method = key
+    first = next(other for name, other, _ in groups if name == dataset)
+    if encoder == first:
+        return []
+    earlier = {cell.seed: cell for cell in groups.get((dataset, first, method), ())}
+    rows = []
+    for kind in dict.fromkeys(kind for cell in groups[key] for kind in cell.scores):
+        if kind[1]:
+            continue
+
+        def gap(cell: Cell, kind: tuple[str, str] = kind) -> np.ndarray | None:
+            other = earlier.get(cell.seed)
+            if other is None or kind not in other.scores or kind not in cell.scores:
+                return None
+            if not np.array_equal(other.users, cell.users):
+                return None
+            return cell.scores[kind].auc - other.scores[kind].auc
+
+        values = by_person(groups[key], gap)
+        if values is not None:
+            found = interval_of("minus_first_encoder", values)
+            about = {"questions": kind[0], "control": None, "encoder": encoder}
+            some = curve(method, dataset, "minus_first_encoder", num_answers, found, **about)
+            counts = found.num.tolist()
+            rows += [{**one, "num_users": n} for one, n in zip(some, counts, strict=True)]
     return rows
 
 
