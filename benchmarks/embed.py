@@ -36,7 +36,8 @@ from prefjax import lm
 from prefjax.encoders.batches import bucketed
 from prefjax.lm.layers import linear
 
-TOLERANCE = {"float32": 5e-5, "bfloat16": 0.2}
+TOLERANCE = {"float32": 2e-5, "bfloat16": 0.2}
+"""Largest difference of embeddings; from torch's, in parts of the largest number in them."""
 PARTS = ("speed", "buckets", "prompts")
 
 
@@ -79,7 +80,8 @@ def measure_speed(model, other, shapes, repeats):
                     return other.model(ids).last_hidden_state[:, -1].numpy()
 
             calls["torch"] = theirs
-            gap = np.abs(np.asarray(calls["prefjax"]()) - theirs()).max()
+            expected = theirs()
+            gap = np.abs(np.asarray(calls["prefjax"]()) - expected).max() / np.abs(expected).max()
             if gap > TOLERANCE["float32"]:
                 raise AssertionError(f"embeddings differ from torch's by {gap:.1e}")
         medians = interleaved(calls, repeats)

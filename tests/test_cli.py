@@ -277,6 +277,22 @@ def test_a_control_that_gains_takes_the_verdict_back():
     assert "A control gains as well (wrong user +0.060" in said
 
 
+def test_a_control_that_cannot_be_told_from_the_gain_is_not_called_none():
+    gains = {0: (0, 0, 0), 20: (0.06, 0.05, 0.07)}
+    rows = rows_of(gains) + rows_of({0: (0, 0, 0), 20: (0.02, -0.09, 0.13)}, "wrong-user")
+    said = evaluation.describe(evaluation.judge(rows, [], "pref", ""))
+    assert "The controls are too uncertain to be told from the gain: wrong user +0.020" in said
+
+
+def test_a_taste_for_length_stands_beside_the_gain():
+    gains = {0: (0, 0, 0), 20: (0.06, 0.05, 0.07)}
+    length = [row | {"method": "length-only"} for row in rows_of(gains)]
+    found = evaluation.judge(rows_of(gains) + length, [], "pref", "")
+    assert found.length is not None
+    said = evaluation.describe(found)
+    assert "A taste for the length of a response alone gains +0.060 [+0.050, +0.070]." in said
+
+
 def test_evaluate_prints_what_was_found(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "rows.jsonl").write_text(
         json.dumps({"prompt": "", "chosen": "a", "rejected": "b", "user": "ann"}) + "\n"

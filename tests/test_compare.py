@@ -17,7 +17,7 @@ from prefjax.data import split_new_prompts
 from prefjax.data.attributes import ChoiceConfig, WorldConfig
 from prefjax.lab import compare
 from prefjax.lab.compare import questions
-from prefjax.lab.compare._measure import another, strongest
+from prefjax.lab.compare._measure import another, partners, strongest
 from prefjax.lab.compare.cases import shuffle_labels, shuffle_users
 from prefjax.lab.compare.cells import LENGTH_ONLY
 from prefjax.lab.compare.store import cell_path
@@ -105,10 +105,19 @@ def test_nulls_keep_the_rows_and_lose_what_is_named():
 
 def test_nobody_keeps_their_own_state_as_the_wrong_user():
     states = {"weights": np.arange(24.0).reshape(2, 4, 3)}
-    wrong = another(states, 3)["weights"]
-    np.testing.assert_array_equal(wrong[:, :3], np.roll(states["weights"][:, :3], 1, axis=1))
+    partner = partners(0, 3)
+    assert sorted(partner) == [0, 1, 2]
+    assert np.all(partner != np.arange(3))
+    wrong = another(states, partner)["weights"]
+    np.testing.assert_array_equal(wrong[:, :3], states["weights"][:, partner])
     np.testing.assert_array_equal(wrong[:, 3], states["weights"][:, 3])
-    assert another((), 3) == ()
+    assert another((), partner) == ()
+
+
+def test_the_wrong_user_of_a_sorted_list_is_of_the_same_group_no_more_often_than_by_chance():
+    group = np.arange(100) // 50
+    same = [np.mean(group == group[partners(seed, 100)]) for seed in range(40)]
+    assert np.mean(same) == pytest.approx(49 / 99, abs=0.03)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,19 @@ from jaxtyping import Bool, Int
 
 from prefjax.types import BASELINE, Comparisons
 
+FEWEST_REPEATS = 30
+"""Pairs of answers to one question below which a ceiling would be told by chance."""
+
 
 def noise_ceiling(rows: Comparisons) -> float:
-    """1 − ε, the accuracy of a perfect model on decided rows; NaN where nobody repeats a question.
+    """1 − ε, the accuracy of a perfect model on decided rows; NaN below `FEWEST_REPEATS`.
 
     Args:
         rows: Answers of all people; ties are left out, as they are of an accuracy.
 
-    >>> two = np.zeros(2, np.int32), np.zeros(2, np.int32), np.ones(2, np.int32)
-    >>> noise_ceiling(Comparisons(*two, np.array([1.0, 1.0]), np.ones(2)))
+    >>> many = np.repeat(np.arange(30, dtype=np.int32), 2)
+    >>> rows = many, np.zeros(60, np.int32), np.ones(60, np.int32), np.ones(60), np.ones(60)
+    >>> noise_ceiling(Comparisons(*rows))
     1.0
     """
     label = np.asarray(rows.label)
@@ -29,7 +33,10 @@ def noise_ceiling(rows: Comparisons) -> float:
         np.asarray(column)[decided] for column in (rows.user, rows.first, rows.second)
     )
     repeats = repeats_of(user, first, second, label[decided] > 0.5)
-    return 1 - flip_rate(int(repeats.together.sum()), int(repeats.disagree.sum()))
+    num_repeats = int(repeats.together.sum())
+    if num_repeats < FEWEST_REPEATS:
+        return float("nan")
+    return 1 - flip_rate(num_repeats, int(repeats.disagree.sum()))
 
 
 def flip_rate(num_repeats: int, num_disagree: int) -> float:

@@ -9,7 +9,8 @@ without answers, person by person, after n answers. With its 95 % interval over 
     pays a little or cannot tell    otherwise
 
 Two nulls go with it. Another person's answers in place of one's own, and people shuffled before the
-fit, must gain nothing: where they do, the gain is not of persons, and the verdict says so.
+fit, must gain nothing: where they do, the gain is not of persons, and the verdict says so. Beside
+it stands what is gained by a taste for the length of a response alone, which may be all of it.
 
 ``prefjax evaluate`` on sets of the package (hashed encoder, PReF, gain after 20 answers):
 
@@ -34,6 +35,7 @@ import pyarrow.compute as pc
 from prefjax.data import SETS, NamedSet
 from prefjax.lab import plots, runs
 from prefjax.lab.compare import (
+    LENGTH_ONLY,
     Cell,
     Plan,
     check,
@@ -77,6 +79,8 @@ class Evaluation(NamedTuple):
         verdict: One of ``PAYS``, ``LITTLE``, ``NOT``.
         gains: Of the first family, by number of answers.
         controls: Gain of each null at the number of answers of the verdict.
+        length: Gain of a personal taste for length alone at that number; None if it was not
+            measured.
         auc: AUC of the population, and of the person after the answers of the verdict.
         calibration: Slope of the label on the predicted logit by number of answers; 1 is
             calibrated.
@@ -87,8 +91,8 @@ class Evaluation(NamedTuple):
         worst: AUC of the tenth of people that has the lowest, of the population and after them.
         flipped: Share of the right predictions that reversed answers change.
         accuracy: Share of decided comparisons that are predicted after them.
-        ceiling: Accuracy of a perfect model under the noise of repeated answers; None where nobody
-            answers twice.
+        ceiling: Accuracy of a perfect model under the noise of repeated answers; None where too few
+            are repeated.
         num_people: New people, over all draws.
         protocol: How people and items were divided, in words.
         rows: Tidy results.
@@ -98,6 +102,7 @@ class Evaluation(NamedTuple):
     verdict: str
     gains: Sequence[Gain]
     controls: Mapping[str, Gain]
+    length: Gain | None
     auc: tuple[float, float]
     calibration: Sequence[Gain]
     first_told: int | None
@@ -151,7 +156,8 @@ def evaluate(
     if not any(row["method"] == method for row in rows):
         raise ValueError(f"{method} could not be evaluated: {failed[0] if failed else 'no result'}")
     found = judge(rows, cells, method, protocol_in_words(record))
-    result = runs.Result(rows=rows, summary=describe(found) + "\n\n" + report(rows, cells, AFTER))
+    tables = report(rows, cells, _last(found.gains).num_answers)
+    result = runs.Result(rows=rows, summary=f"{describe(found)}\n\n{tables}")
     runs.save(folder, result)
     figure = plots.learning_curves(result.table.filter(pc.field("control").is_null()))
     figure.savefig(folder / "figure.png", dpi=200)
@@ -171,16 +177,17 @@ def judge(
     """
     own = [row for row in rows if row["method"] == method]
 
-    def gains_of(control: str | None) -> list[Gain]:
+    def gains_of(control: str | None, of: str = method) -> list[Gain]:
         return [
             Gain(row["num_answers"], row["value"], row["low"], row["high"])
-            for row in own
-            if row["metric"] == "minus_population" and row["control"] == control
+            for row in rows
+            if row["metric"] == "minus_population"
+            and (row["method"], row["control"]) == (of, control)
         ]
 
     gains = gains_of(None)
-    at = max(gain.num_answers for gain in gains if gain.num_answers <= AFTER)
-    final = next(gain for gain in gains if gain.num_answers == at)
+    final = _last(gains)
+    at = final.num_answers
     controls = {
         name: gain for name in CONTROLS for gain in gains_of(name) if gain.num_answers == at
     }
@@ -201,6 +208,7 @@ def judge(
         verdict=verdict,
         gains=gains,
         controls=controls,
+        length=next((g for g in gains_of(None, LENGTH_ONLY) if g.num_answers == at), None),
         auc=auc,
         calibration=slopes,
         first_told=min(told) if told else None,
@@ -223,13 +231,13 @@ def describe(found: Evaluation) -> str:
     Args:
         found: From `evaluate`.
     """
-    at = max(gain.num_answers for gain in found.gains if gain.num_answers <= AFTER)
-    final = next(gain for gain in found.gains if gain.num_answers == at)
+    final = _last(found.gains)
+    at = final.num_answers
     lines = [
         f"Personalization {found.verdict} on these preferences.",
         f"{found.num_people} new people, {found.protocol}. After {_count(at)} the AUC of the "
         f"personal prediction is {found.auc[1]:.3f}, that of the population {found.auc[0]:.3f}: "
-        f"{final} person by person (95 % interval; what is worth it begins at {WORTH:+.3f}).",
+        f"{final} person by person (95 % interval; a gain below {WORTH:.3f} is not worth it).",
     ]
     if found.verdict != NOT and found.first_told is not None:
         answers = f"The gain can be told from none after {_count(found.first_told)}"
@@ -238,14 +246,17 @@ def describe(found: Evaluation) -> str:
         lines.append(f"{answers}.")
     elif found.verdict == LITTLE:
         lines.append("More people, or more answers of each, would tell.")
-    ceiling = "nobody answers twice, so that the ceiling is not known"
+    if found.length is not None:
+        lines.append(f"A taste for the length of a response alone gains {found.length}.")
+    ceiling = "too few answers are repeated to know the ceiling"
     if found.ceiling is not None:
         ceiling = f"a perfect model could reach {found.ceiling:.3f} under the noise of repeats"
     lines.append(
-        f"Worse off than with the population are {found.hurt[0]:.0%} of the people (with another's "
-        f"answers {found.hurt[1]:.0%}). The tenth with the lowest AUC is at {found.worst[1]:.3f}, "
-        f"without answers {found.worst[0]:.3f}. Reversed answers change {found.flipped:.0%} of the "
-        f"right predictions. The accuracy is {found.accuracy:.3f}; {ceiling}."
+        f"{found.hurt[0]:.0%} of the people are worse off than with the population "
+        f"({found.hurt[1]:.0%} if they are given another person's answers). The tenth of them that "
+        f"is predicted worst has an AUC of {found.worst[1]:.3f}, without answers "
+        f"{found.worst[0]:.3f}. Reversed answers change {found.flipped:.0%} of the right "
+        f"predictions. The accuracy is {found.accuracy:.3f}; {ceiling}."
     )
     slope = next((slope for slope in found.calibration if slope.num_answers == at), None)
     if slope is not None:
@@ -262,8 +273,16 @@ def describe(found: Evaluation) -> str:
         )
     else:
         shown = "; ".join(f"{name.replace('-', ' ')} {g}" for name, g in found.controls.items())
-        lines.append(f"The controls gain nothing of it: {shown}.")
+        most = max(final.value, WORTH)
+        told = all(gain.high < most for gain in found.controls.values())
+        said = "gain nothing of it" if told else "are too uncertain to be told from the gain"
+        lines.append(f"The controls {said}: {shown}.")
     return "\n".join(lines)
+
+
+def _last(gains: Sequence[Gain]) -> Gain:
+    """The gain that the verdict reads."""
+    return max((gain for gain in gains if gain.num_answers <= AFTER), key=lambda g: g.num_answers)
 
 
 def _believed(slope: Gain) -> str:
@@ -273,7 +292,7 @@ def _believed(slope: Gain) -> str:
     if slope.low <= CALIBRATED[1] and slope.high >= CALIBRATED[0]:
         return f"The predicted probabilities can be taken as they are ({told})."
     which = "too cautious" if slope.value > 1 else "too sure"
-    return f"The predicted probabilities are {which} ({told})."
+    return f"The predicted probabilities are {which}: read them as an order ({told})."
 
 
 def protocol_in_words(record: NamedSet) -> str:

@@ -6,7 +6,8 @@ from the best (one standard error of the difference, over people). The family is
 training people, and with the same settings to the nulls of `prefjax.lab.compare.cases`, and scored
 by two controls that need no fit:
 
-    wrong-user          the state that another new person's answers make
+    wrong-user          the state that another new person's answers make, who is drawn: neighbours
+                        in the data may be of one mind
     reversed-answers    the state that the opposite of a person's answers makes; the share of right
                         predictions that it changes (``flip_rate``) says how much of a prediction
                         comes from the person
@@ -41,15 +42,31 @@ REVERSED = "reversed-answers"
 CONTROLS = ("wrong-user", *NULLS, REVERSED)
 
 
-def another(states: Any, num_users: int) -> Any:
-    """Every person with the state of the next one; padding lends none."""
+def partners(seed: int, num_people: int) -> np.ndarray:
+    """Another person for everybody, each for one: the next in a random circle.
 
-    def roll(leaf: Array) -> jax.Array:
+    Args:
+        seed: Of the circle.
+        num_people: At least two, or nobody has another.
+
+    >>> bool(np.any(partners(0, 7) == np.arange(7)))
+    False
+    """
+    circle = np.random.default_rng(seed).permutation(num_people)
+    found = np.empty(num_people, int)
+    found[circle] = np.roll(circle, 1)
+    return found
+
+
+def another(states: Any, partner: np.ndarray) -> Any:
+    """Every person with the state of a partner; padding lends none."""
+
+    def lend(leaf: Array) -> jax.Array:
         order = np.arange(leaf.shape[1])
-        order[:num_users] = np.roll(order[:num_users], 1)
+        order[: len(partner)] = partner
         return jnp.asarray(leaf)[:, order]
 
-    return jax.tree.map(roll, states)
+    return jax.tree.map(lend, states)
 
 
 def strongest(auc: Float[np.ndarray, "config user"]) -> int:
@@ -132,6 +149,7 @@ def measure(
     """
     config, tuned = choose(key, family, cases.inner, num_answers)
     results: dict[tuple[str, str], Measured] = {}
+    partner = partners(int(jax.random.key_data(key)[-1]), cases.outer.num_users)
 
     def add(control: str, params: Any, case: Case) -> None:
         for rule in questions:
@@ -146,7 +164,7 @@ def measure(
                 family, params, states, case, num_answers, keep_logits=control == ""
             )
             if control == "" and "wrong-user" in controls:
-                wrong = another(states, case.num_users)
+                wrong = another(states, partner)
                 results[rule, "wrong-user"] = scores_of(family, params, wrong, case, num_answers)
             if control == "" and rule == RECORDED and REVERSED in controls:
                 results[rule, REVERSED] = reverse(states)

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
+from prefjax.basis import EMConfig
 from prefjax.families import REGISTRY, Family, get_family
-from prefjax.lab.compare._measure import CONTROLS, measure
+from prefjax.lab.compare._measure import CONTROLS, as_given, measure
 from prefjax.lab.compare.cases import Cases, make_cases
 from prefjax.lab.compare.draws import MOST_ANSWERS, Source
 from prefjax.lab.compare.identity import family_digest, source_digest
@@ -20,7 +21,7 @@ from prefjax.lab.compare.store import Cell, cell_path, check_name, load_cell, sa
 from prefjax.lab.runs import environment
 
 LENGTH_ONLY = "length-only"
-"""Bradley–Terry that sees nothing but the number of words."""
+"""PReF with one base reward that sees nothing but the number of words."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,10 @@ def _reason(error: Any) -> str:
 def _family(method: str | Family) -> Family:
     if isinstance(method, Family):
         return method
-    return get_family("bradley-terry" if method == LENGTH_ONLY else method)
+    if method != LENGTH_ONLY:
+        return get_family(method)
+    pref = get_family("pref")
+    return as_given(pref, replace(pref.config, em=EMConfig(num_factors=1)))
 
 
 def _families(plan: Plan) -> dict[str, Family]:

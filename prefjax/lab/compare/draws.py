@@ -121,7 +121,7 @@ class Source(NamedTuple):
         people: The new people of a simulated world, None where people are real.
         ceiling: Accuracy of a perfect model under the noise of the answers: of simulated people
             that of their true weights on their tests, of real ones that of their repeats
-            (`prefjax.data.answer_repeats.noise_ceiling`); NaN where nobody repeats a question.
+            (`prefjax.data.answer_repeats.noise_ceiling`); NaN where too few questions are repeated.
         described: Digest of the texts and of the encoder that the embeddings are made of; empty
             where they are made of neither.
     """

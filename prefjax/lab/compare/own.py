@@ -86,7 +86,8 @@ def fitting_protocol(dataset: Dataset) -> SharedItemsConfig | NewPromptsConfig:
     if round(HELD_OUT * num_people) < FEWEST_NEW:
         raise ValueError(
             f"{num_people} people are too few: a fifth of them is held out as new, and fewer than "
-            f"{FEWEST_NEW} say nothing"
+            f"{FEWEST_NEW} say nothing. Fit a model and read gain, gain_low and gain_high of its "
+            "report, which are of people held out from the search"
         )
     return NewPromptsConfig(tolerance=0.1)
 
@@ -114,8 +115,10 @@ def _halves(dataset: Dataset, kind: GroupKind) -> SharedItemsConfig:
     given = per_user[per_user > 0]
     raise ValueError(
         f"{dataset.name!r} has {len(given)} people with a median of {np.median(given):.0f} "
-        f"comparisons; at least {FEWEST_NEW} people must have {2 * _ANSWERS[-1]} or more about "
-        f"different {kind}s"
+        f"comparisons. A fifth is held out as new people, and fewer than {FEWEST_NEW} say nothing: "
+        f"{round(FEWEST_NEW / HELD_OUT)} people must have {2 * _ANSWERS[-1]} or more comparisons "
+        f"about different {kind}s. Of fewer, fit a model and read its report: gain, gain_low and "
+        "gain_high are of people held out from the search"
     )
 
 
