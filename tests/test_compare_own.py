@@ -12,6 +12,7 @@ from prefjax.data import NewPromptsConfig, SharedItemsConfig, write
 from prefjax.data.attributes import WorldConfig, make_world
 from prefjax.families import get_family
 from prefjax.lab import check_family, compare
+from prefjax.lab.compare.sources import ITEM_INPUTS, TEXT_INPUTS
 from prefjax.lab.evaluation import describe, evaluate
 
 
@@ -61,6 +62,26 @@ def test_the_protocol_fits_who_judged_what(data):
     dataset, split = compare.own_set(votes, "mine").split(seed=1)
     assert len(split.new_users) == protocol.num_new_users
     assert dataset.num_users == 40
+
+
+def test_responses_that_are_everybodys_own_are_known_by_their_text_alone(data):
+    rows = [
+        {
+            "prompt": f"prompt {number}",
+            "chosen": f"yes {user} {number} {'word ' * (user % 7)}",
+            "rejected": f"no {user} {number} {'other ' * (number % 5)}",
+            "user": f"w{user}",
+        }
+        for user in range(30)
+        for number in range(12)
+    ]
+    own, shared = compare.own_set(rows, "mine"), compare.own_set(data, "theirs")
+    assert isinstance(own.protocol, SharedItemsConfig)
+    widths = [
+        compare.make_own({one.name: one}, one.name, "hashed", 0).draw.embeddings.shape[1]
+        for one in (own, shared)
+    ]
+    assert widths == [TEXT_INPUTS, 2 * ITEM_INPUTS + 1]
 
 
 def test_what_says_too_little_is_refused(data):

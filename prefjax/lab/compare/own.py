@@ -1,9 +1,11 @@
 """Somebody's own preferences as a set to compare on, with the protocol that fits them.
 
 Where most of what people judged was judged by others as well, people share items: half of what a
-new person judged asks, the other half scores (`split_shared_items`). Where nearly every prompt is
-one person's own, new people are scored on prompts that nobody saw (`four_cells`), and text is all
-that is known of a response.
+new person judged asks, the other half scores (`split_shared_items`). What an item is like is told
+by its text and by what training people made of it; by its text alone where only the prompts are
+shared and the responses are everybody's own. Where nearly every prompt is one person's own, new
+people are scored on prompts that nobody saw (`four_cells`), and text is all that is known of a
+response.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from prefjax.data import Dataset, NamedSet, NewPromptsConfig, SharedItemsConfig,
 from prefjax.data import split_shared_items as cut
 from prefjax.data.same_text import GroupKind, describe_group, group_responses
 from prefjax.lab.compare.draws import HELD_OUT, MOST_ANSWERS, MOST_HELD_OUT, Source
-from prefjax.lab.compare.sources import SOURCES, make_source, real
+from prefjax.lab.compare.sources import SOURCES, TEXT_INPUTS, make_source, real
 from prefjax.lab.compare.store import NAME
 from prefjax.types import BASELINE
 
@@ -134,9 +136,23 @@ def make_own(sets: Mapping[str, NamedSet], dataset: str, encoder: str, seed: int
     Raises:
         ValueError: There is no such set.
     """
-    if dataset in sets:
-        return real(sets[dataset], encoder, seed)
-    return make_source(dataset, encoder, seed)
+    if dataset not in sets:
+        return make_source(dataset, encoder, seed)
+    record = sets[dataset]
+    if _shares_responses(record.load(None)):
+        return real(record, encoder, seed)
+    return real(record, encoder, seed, view="text", num_inputs=TEXT_INPUTS)
+
+
+def _shares_responses(dataset: Dataset) -> bool:
+    """Whether most of what was shown was judged by several people, who then say what it is like."""
+    rows = dataset.comparisons
+    shown = np.concatenate([rows.first, rows.second])
+    user = np.concatenate([rows.user, rows.user])[shown != BASELINE]
+    shown = shown[shown != BASELINE]
+    judged = np.unique(np.stack([shown, user]), axis=1)[0]
+    num_people = np.bincount(judged, minlength=dataset.num_responses)
+    return bool(np.mean(num_people[shown] >= SHARED_BY) >= SHARED_ROWS)
 
 
 def _given(dataset: Dataset, folder: Any = None) -> Dataset:
