@@ -25,9 +25,10 @@ compare the model's own responses to 48 seen prompts) it is after 0, 5, 10, 20 a
     wrong-user   .533 ± .059   .486 ± .056   .480 ± .062   .509 ± .059   .511 ± .058
     oracle       .815 ± .033
 
-and personal − population at 10 answers +.146 [+.097, +.195]. What people compare matters: base
-rewards fitted to written responses, with the judge's scale for those, gave .576 ± .070 after ten
-answers where the oracle reached .757 (17 people of seed 0, ``--own 0``).
+and personal − population at 10 answers +.146 [+.097, +.195]. With base rewards fitted to written
+responses, and the judge's scale for those, it was .576 ± .070 after ten answers where the oracle
+reached .757 (17 people of seed 0, ``--own 0``). The two runs differ in what is compared, in the
+judge's scale and in the seeds, whose shares were not separated.
 
 Figure 2 (bottom) and Table 1 of the paper as a simulation: simulated people, a small language model
 and a simulated judge. New people answer questions about written responses to seen prompts. The

@@ -31,7 +31,8 @@ held-out prompts, and .64 of the words at the end, where all of it is a function
 best ridge regression of a person's reward on what the heads read reaches .15, .30, .33 after 20, 40
 and 60 tokens, on its sum of token embeddings alone .13, .31, .36, on the last state (layer 18 of
 30) alone less. Factors are words and n-grams, of which 576 responses show few. The advantage head
-is trained to almost nothing by its weight decay: its KL at strength 16 is .01.
+hardly moves the model: its KL at strength 16 is .01. What its weight decay (20), its form and the
+few responses have to do with that was not separated.
 
 Expected of ``paper``, in deviations within each prompt and with intervals over people alone:
 best-of-16 1.10 ± .29, win rate .71 at 1.84 nats; beside it the advantage head .34 ± .31, .53, the

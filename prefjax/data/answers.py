@@ -180,8 +180,10 @@ def describe_answers(report: AnswersReport, most: int = 20) -> str:
     if report.num_shared:
         lines.append(
             f"Shared winners: {report.num_shared:,} rows are parts of {report.num_choices:,} "
-            "choices among several; counted as independent pairs they make limits too narrow "
-            "(prefjax.data.choices_of reads them as choices)."
+            "choices among several: one person, one prompt, the same winner. A file with one row a "
+            "choice (responses with choice or rank) needs nothing: a fit counts each choice once. "
+            "Pairs that were shown together are better written as such rows: taken as separate "
+            "answers they say more than the person did, and limits come out too narrow."
         )
     if report.num_swapped:
         lines.append(
