@@ -34,6 +34,7 @@ ALSO = (
     "prefjax.data.votes",
     "prefjax.lab.evaluation",
     "prefjax.lab.simulation",
+    "prefjax.lab.verdict",
     "prefjax.person.laplace",
 )
 """Modules without ``__all__`` that people are told to import."""

@@ -19,15 +19,15 @@ it stands what is gained by a taste for the length of a response alone, which ma
     dices350               5 draws    +.006 [+.002, +.009]    pays a little or cannot tell
     ukpconvarg             2 draws    −.000 [−.001, +.001]    does not pay
 
-``WORTH`` was set with such numbers in view, so these sets do not test it. The interval is over
-people and does not know that settings were chosen: on two draws of DICES they were chosen so that
-nothing personal was left, and the verdict was "does not pay". Take five draws.
+`prefjax.lab.verdict.WORTH` was set with such numbers in view, so these sets do not test it. The
+interval is over people and does not know that settings were chosen: on two draws of DICES they were
+chosen so that nothing personal was left, and the verdict was "does not pay". Take five draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -35,8 +35,6 @@ import pyarrow.compute as pc
 from prefjax.data import SETS, NamedSet
 from prefjax.lab import plots, runs
 from prefjax.lab.compare import (
-    LENGTH_ONLY,
-    Cell,
     Plan,
     check,
     make_own,
@@ -45,77 +43,21 @@ from prefjax.lab.compare import (
     run_cells,
     tidy_rows,
 )
+from prefjax.lab.verdict import (
+    CONTROLS,
+    LITTLE,
+    NOT,
+    REVERSED,
+    WORTH,
+    Evaluation,
+    Gain,
+    judge,
+    last_gain,
+)
 
-WORTH = 0.005
-"""Smallest gain in AUC that pays: of two hundred pairs, one more in the right order."""
-AFTER = 20
-"""Answers after which the verdict is read, or the most that people gave."""
 NUMBERS = (0, 1, 3, 5, 10, 20, 40)
-MOST_OF_IT = 0.8
-"""Part of the gain that is called most of it."""
-CONTROLS = ("wrong-user", "shuffled-users")
-REVERSED = "reversed-answers"
 CALIBRATED = 0.9, 1.1
 """Slopes of recalibration that are called calibrated."""
-PAYS, LITTLE, NOT = "pays", "pays a little or cannot tell", "does not pay"
-
-
-class Gain(NamedTuple):
-    """A gain in AUC over the population, or a slope, after some answers; with a 95 % interval."""
-
-    num_answers: int
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-
-class Evaluation(NamedTuple):
-    """What was found.
-
-    Attributes:
-        verdict: One of ``PAYS``, ``LITTLE``, ``NOT``.
-        gains: Of the first family, by number of answers.
-        controls: Gain of each null at the number of answers of the verdict.
-        length: Gain of a personal taste for length alone at that number; None if it was not
-            measured.
-        auc: AUC of the population, and of the person after the answers of the verdict.
-        calibration: Slope of the label on the predicted logit by number of answers; 1 is
-            calibrated.
-        first_told: Fewest answers after which the lower limit of the gain is above 0; None if none.
-        most_of_it: Fewest answers with ``MOST_OF_IT`` of the gain; None where nothing is gained.
-        hurt: Share of people whose AUC is below that of the population after the answers of the
-            verdict, and the same with another person's answers.
-        worst: AUC of the tenth of people that has the lowest, of the population and after them.
-        flipped: Share of the right predictions that reversed answers change.
-        accuracy: Share of decided comparisons that are predicted after them.
-        ceiling: Accuracy of a perfect model under the noise of repeated answers; None where too few
-            are repeated.
-        num_people: New people, over all draws.
-        protocol: How people and items were divided, in words.
-        rows: Tidy results.
-        cells: What ran.
-    """
-
-    verdict: str
-    gains: Sequence[Gain]
-    controls: Mapping[str, Gain]
-    length: Gain | None
-    auc: tuple[float, float]
-    calibration: Sequence[Gain]
-    first_told: int | None
-    most_of_it: int | None
-    hurt: tuple[float, float]
-    worst: tuple[float, float]
-    flipped: float
-    accuracy: float
-    ceiling: float | None
-    num_people: int
-    protocol: str
-    rows: Sequence[Mapping[str, Any]]
-    cells: Sequence[Cell]
 
 
 def evaluate(
@@ -156,73 +98,12 @@ def evaluate(
     if not any(row["method"] == method for row in rows):
         raise ValueError(f"{method} could not be evaluated: {failed[0] if failed else 'no result'}")
     found = judge(rows, cells, method, protocol_in_words(record))
-    tables = report(rows, cells, _last(found.gains).num_answers)
+    tables = report(rows, cells, last_gain(found.gains).num_answers)
     result = runs.Result(rows=rows, summary=f"{describe(found)}\n\n{tables}")
     runs.save(folder, result)
     figure = plots.learning_curves(result.table.filter(pc.field("control").is_null()))
     figure.savefig(folder / "figure.png", dpi=200)
     return found
-
-
-def judge(
-    rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], method: str, protocol: str
-) -> Evaluation:
-    """The verdict from tidy rows.
-
-    Args:
-        rows: From `prefjax.lab.compare.tidy_rows`.
-        cells: What they sum up.
-        method: The family that decides.
-        protocol: How people and items were divided, in words.
-    """
-    own = [row for row in rows if row["method"] == method]
-
-    def gains_of(control: str | None, of: str = method) -> list[Gain]:
-        return [
-            Gain(row["num_answers"], row["value"], row["low"], row["high"])
-            for row in rows
-            if row["metric"] == "minus_population"
-            and (row["method"], row["control"]) == (of, control)
-        ]
-
-    gains = gains_of(None)
-    final = _last(gains)
-    at = final.num_answers
-    controls = {
-        name: gain for name in CONTROLS for gain in gains_of(name) if gain.num_answers == at
-    }
-    values = {(row["metric"], row["control"], row["num_answers"]): row["value"] for row in own}
-    auc, worst = (
-        (values[metric, None, 0], values[metric, None, at])
-        for metric in ("auc_user", "worst_decile")
-    )
-    slopes = [
-        Gain(row["num_answers"], row["value"], row["low"], row["high"])
-        for row in own
-        if row["metric"] == "calibration_slope"
-    ]
-    verdict = PAYS if final.low >= WORTH else NOT if final.high < WORTH else LITTLE
-    told = [gain.num_answers for gain in gains if gain.num_answers and gain.low > 0]
-    enough = [g.num_answers for g in gains if g.num_answers and g.value >= MOST_OF_IT * final.value]
-    return Evaluation(
-        verdict=verdict,
-        gains=gains,
-        controls=controls,
-        length=next((g for g in gains_of(None, LENGTH_ONLY) if g.num_answers == at), None),
-        auc=auc,
-        calibration=slopes,
-        first_told=min(told) if told else None,
-        most_of_it=min(enough) if enough and final.low > 0 else None,
-        hurt=(values["hurt_rate", None, at], values["hurt_rate", "wrong-user", at]),
-        worst=worst,
-        flipped=values["flip_rate", REVERSED, at],
-        accuracy=values["accuracy", None, at],
-        ceiling=values.get(("ceiling", None, None)),
-        num_people=max(row["num_users"] for row in own),
-        protocol=protocol,
-        rows=rows,
-        cells=cells,
-    )
 
 
 def describe(found: Evaluation) -> str:
@@ -231,7 +112,7 @@ def describe(found: Evaluation) -> str:
     Args:
         found: From `evaluate`.
     """
-    final = _last(found.gains)
+    final = last_gain(found.gains)
     at = final.num_answers
     lines = [
         f"Personalization {found.verdict} on these preferences.",
@@ -278,11 +159,6 @@ def describe(found: Evaluation) -> str:
         said = "gain nothing of it" if told else "are too uncertain to be told from the gain"
         lines.append(f"The controls {said}: {shown}.")
     return "\n".join(lines)
-
-
-def _last(gains: Sequence[Gain]) -> Gain:
-    """The gain that the verdict reads."""
-    return max((gain for gain in gains if gain.num_answers <= AFTER), key=lambda g: g.num_answers)
 
 
 def _believed(slope: Gain) -> str:
