@@ -235,7 +235,7 @@ def test_a_person_hears_choices_beside_pairs_and_is_stored_with_them(tmp_path):
     stored = person.stored.from_dict(one.to_dict(), "the person")
     assert stored.choices == [choice._replace(shown=choice.shown) for choice in stored.choices]
     again = person.Person(make_basis())
-    again._resume(stored.answers, stored.choices, stored.asked, stored.open)
+    again.follow(stored)
     chex.assert_trees_all_close(again.belief.mean, one.belief.mean, atol=1e-6)
     with pytest.raises(ValueError, match="place from 0 to 3"):
         one.observe_choice(None, pool[:4], 4)
