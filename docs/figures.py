@@ -2,8 +2,8 @@
 
     python docs/figures.py runs/*/*-paper-*
 
-Every run gives its figure to the gallery (``docs/_static/gallery``), where ``runs.json`` names it;
-one of ``experiments.quickstart`` also gives ``docs/_static/learning.svg``. Nothing is needed for
+A run gives its figure to the gallery (``docs/_static/gallery``), where ``runs.json`` names it; one of
+``experiments.quickstart`` gives ``docs/_static/learning.svg``. Nothing is needed for
 ``docs/_static/flow.svg``.
 """
 
@@ -18,8 +18,6 @@ import matplotlib.pyplot as plt
 import pyarrow.parquet as pq
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
-
-from prefjax.lab import runs
 
 STATIC = Path(__file__).parent / "_static"
 GALLERY = STATIC / "gallery"
@@ -119,7 +117,6 @@ def picture(run: Path) -> None:
         run: Folder of a finished run.
     """
     name = json.loads((run / "config.json").read_text(encoding="utf-8"))["experiment"]
-    runs.draw(run)
     with Image.open(run / "figure.png") as drawn:
         flat = drawn.convert("RGB")
     flat.thumbnail((WIDTH, 4 * WIDTH))
@@ -136,10 +133,11 @@ def _save(figure: plt.Figure, target: Path) -> None:
 def main() -> None:
     """Draws those of the given runs, and the flow."""
     for run in map(Path, sys.argv[1:]):
-        picture(run)
-        if run.parent.name == "quickstart":
-            with plt.rc_context(SETTINGS):
-                learning(run, STATIC / "learning.svg")
+        if run.parent.name != "quickstart":
+            picture(run)
+            continue
+        with plt.rc_context(SETTINGS):
+            learning(run, STATIC / "learning.svg")
     with plt.rc_context(SETTINGS):
         flow(STATIC / "flow.svg")
 
