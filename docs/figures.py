@@ -2,8 +2,8 @@
 
     python docs/figures.py runs/*/*-paper-*
 
-A run gives its figure to the gallery (``docs/_static/gallery``), where ``runs.json`` names it; one of
-``experiments.quickstart`` gives ``docs/_static/learning.svg``. Nothing is needed for
+A run gives its figure to the gallery (``docs/_static/gallery``), where ``runs.json`` names it; one
+of ``experiments.quickstart`` gives ``docs/_static/learning.svg``. Nothing is needed for
 ``docs/_static/flow.svg``.
 """
 
