@@ -3,8 +3,9 @@
 best_of_n     the best of N responses for many people at once; KL bound, regret, curves in N
 heads         value and advantage heads over the states and tokens of a language model
 temporal      their training by temporal differences on samples that were scored once
-training      all of it, from a language model and a score of texts; ``samples`` and
-              ``trajectories`` draw and read
+training      all of it, from a language model and a score of texts
+samples       what heads are trained on
+trajectories  drawing samples, and reading the states of a model over them
 decode        value-augmented decoding, each row of a batch for its own person
 blockwise     the best of K continuations, block after block
 kl_search     the β that gives a wanted KL
