@@ -152,8 +152,8 @@ def one_seed(model: lm.LanguageModel, config: Config, seed: int) -> dict[str, np
     drawn = draw(prompts, config.num_samples + 1, 2 if config.own else seed)
     if config.own:  # the same texts for the people of all seeds
         seen = sim.seen_prompts[: config.num_seen]
-        texts = draw(seen, config.own, 0) + [row[-config.own :] for row in drawn]
-        sim = simulate_own(config.simulation, seed, [*seen, *prompts], texts, len(prompts))
+        answered = seen, draw(seen, config.own, 0)
+        sim = simulate_own(config.simulation, seed, answered, (prompts, drawn))
     default, texts = [row[0] for row in drawn], [row[1:] for row in drawn]
     judge, found = sim.judge(), {}
     for name, chosen in choices(sim, texts, config).items():

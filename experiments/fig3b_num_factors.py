@@ -13,13 +13,11 @@ Expected (paper, 5 minutes of one core), AUC after 20 answers with J = 1, 2, 4, 
 nothing with too many.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from matplotlib.figure import Figure
 
-from prefjax.basis import EMConfig
 from prefjax.data.attributes import WorldConfig
-from prefjax.families import Family, get_family
 from prefjax.lab import compare, plots, runs
 
 
@@ -50,13 +48,6 @@ PENALTIES = {"penalty": 1.0, "utility_penalty": 1.0}
 """Penalties of the published fit, the same for every J; chosen on no test row."""
 
 
-def with_factors(name: str, num_factors: int) -> Family:
-    """A family with J base rewards."""
-    family = get_family(name)
-    config = replace(family.config, em=EMConfig(num_factors=num_factors))
-    return compare.as_given(family, replace(config, **PENALTIES) if name == "pref-map" else config)
-
-
 def run(config: Config) -> runs.Result:
     """AUC by J, with intervals over people."""
     seeds = range(config.num_seeds)
@@ -66,7 +57,8 @@ def run(config: Config) -> runs.Result:
     lines.append("|---" * (len(numbers) + 2) + "|")
     for name in config.families:
         for num_factors in config.factors:
-            family = [with_factors(name, num_factors)]
+            settings = PENALTIES if name == "pref-map" else {}
+            family = [compare.with_factors(name, num_factors, **settings)]
             cells = compare.run_families(family, sources, seeds, numbers, dataset="attributes")
             some = [
                 row | {"num_factors": num_factors}

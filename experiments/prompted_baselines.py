@@ -199,11 +199,8 @@ def run(config: Config) -> runs.Result:
     texts = draw(model, prompts, config.num_samples, 1000 * config.seed + 2, None, config)
     if config.own:
         seen = sim.seen_prompts[: config.num_seen]
-        every = draw(model, seen, config.own, 1000 * config.seed, None, config)
-        every += [row[-config.own :] for row in texts]
-        sim = simulate_own(
-            config.simulation, config.seed, [*seen, *prompts], every, len(prompts)
-        )  # fmt: skip
+        answered = seen, draw(model, seen, config.own, 1000 * config.seed, None, config)
+        sim = simulate_own(config.simulation, config.seed, answered, (prompts, texts))
     basis = sim.fit_pref()
     pool = sim.pool(basis, texts)
     known = Gaussian(*(array[: config.num_people] for array in sim.interview(basis)))

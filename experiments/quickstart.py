@@ -28,16 +28,14 @@ different people are answered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from prefjax import metrics
-from prefjax.basis import EMConfig
 from prefjax.data.attributes import WorldConfig, expected_label
-from prefjax.families import Family, get_family
 from prefjax.lab import compare, plots, runs, show
 
 
@@ -82,13 +80,6 @@ def make_sources(config: Config) -> list[compare.Source]:
     ]
 
 
-def with_factors(name: str, num_factors: int) -> Family:
-    """PReF with J base rewards, at its own settings."""
-    family = get_family(name)
-    em = EMConfig(num_factors=num_factors)
-    return compare.as_given(family, replace(family.config, em=em))
-
-
 def oracle(source: compare.Source, seed: int, num_answers: Sequence[int]) -> compare.Cell:
     """The true weights on the true attributes, whatever was answered."""
     people, tests = source.people, source.draw.tests
@@ -114,8 +105,8 @@ def all_cells(sources: Sequence[compare.Source], config: Config) -> list[compare
     seeds, numbers = range(config.num_seeds), config.num_answers
     told = {"dataset": "attributes", "questions": RULES}
     own = [compare.narrowed(source, config.num_own_inputs) for source in sources]
-    plain = ("bradley-terry", with_factors("pref-map", config.num_factors))
-    pref = [with_factors("pref", config.num_factors)]
+    plain = ("bradley-terry", compare.with_factors("pref-map", config.num_factors))
+    pref = [compare.with_factors("pref", config.num_factors)]
     return [
         *compare.run_families(plain, sources, seeds, numbers, **told),
         *compare.run_families(["per-user"], own, seeds, numbers, **told),

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from experiments.quickstart import CONTROLS, NAMES, RULES, with_factors
+from experiments.quickstart import CONTROLS, NAMES, RULES
 from prefjax.data import SETS
 from prefjax.lab import compare, plots, runs, show
 
@@ -80,7 +80,7 @@ def cells_of(name: str, config: Config) -> list[compare.Cell]:
         return compare.run_families(families, sources, seeds, numbers, dataset=name, **more)
 
     free = [compare.real(record, "", seed, view="free") for seed in seeds]
-    pref, pref_map = (with_factors(one, config.num_factors) for one in ("pref", "pref-map"))
+    pref, pref_map = (compare.with_factors(one, config.num_factors) for one in ("pref", "pref-map"))
     return [
         *run_on(["bradley-terry"], [compare.real(record, config.encoder, s) for s in seeds]),
         *run_on([pref], free, controls=CONTROLS, questions=RULES),

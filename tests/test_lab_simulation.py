@@ -72,9 +72,10 @@ def test_people_may_compare_a_models_own_responses():
         for k in range(8)
     ]
     config = dataclasses.replace(CONFIG, world=dataclasses.replace(CONFIG.world, pairs_per_user=40))
+    seen = prompts[:6], texts[:6]
     with pytest.raises(ValueError, match="Prompt 7 has 5 responses, the first has 6"):
-        simulate_own(config, 0, prompts, [*texts[:7], texts[7][1:]], 2)
-    sim = simulate_own(config, 0, prompts, texts, 2)
+        simulate_own(config, 0, seen, (prompts[6:], [texts[6], texts[7][1:]]))
+    sim = simulate_own(config, 0, seen, (prompts[6:], texts[6:]))
     assert sim.seen_prompts == list(prompts[:6])
     assert sim.prompts == list(prompts[6:])
     assert sim.world.seen.shape == (6, 6)

@@ -36,11 +36,6 @@ from prefjax.lab.stored import stored
 from prefjax.types import RewardBasis
 
 
-def keyed(model: lm.LanguageModel, about: dict) -> dict:
-    """What stored arrays depend on, the model's files among it."""
-    return about | {"digest": lm.fingerprint(model.directory)}
-
-
 def decode_config(model: lm.LanguageModel, config: Config) -> DecodeConfig:
     """How all responses are decoded."""
     return DecodeConfig(
@@ -62,10 +57,11 @@ def own_responses(
     key, decoding = jax.random.key(seed), decode_config(model, config)
     found = stored(
         config.kept,
-        keyed(model, about),
+        about,
         lambda: draw_responses(
             key, model, prompts, num_samples=num_samples, decoding=decoding
         )._asdict(),
+        model=model.directory,
     )
     return Responses(**found)
 
@@ -82,8 +78,9 @@ def fit_heads_of(
     arrays = [np.asarray(array) for array in (*prompts, *drawn)]
     found = stored(
         config.kept,
-        keyed(model, {"states": digest_arrays(*arrays), "layer": layer}),
+        {"states": digest_arrays(*arrays), "layer": layer},
         lambda: read_trajectories(model, prompts, drawn, features, layer=layer)._asdict(),
+        model=model.directory,
     )
     data = Trajectories(**found)._replace(features=features)
     return train_heads(
@@ -106,10 +103,9 @@ def compare_own(
     seen, count = sim.seen_prompts[: config.train_prompts], config.train_samples
     asked = encode_prompts(model, seen, config.max_new_tokens, config.system)
     drawn = own_responses(model, asked, count, config.seed, config)
-    texts = np.array(decode_texts(model, drawn), object).reshape(len(seen), count)
-    prompts = [*seen, *sim.prompts[: len(own)]]
-    every = np.concatenate([texts, own[:, -count:]]).tolist()
-    return simulate_own(config.simulation, config.seed, prompts, every, len(own))
+    texts = np.array(decode_texts(model, drawn), object).reshape(len(seen), count).tolist()
+    new = sim.prompts[: len(own)], own.tolist()
+    return simulate_own(config.simulation, config.seed, (seen, texts), new)
 
 
 def blocks_by_score(
@@ -150,7 +146,7 @@ def blocks_by_score(
             texts += [found[0].text for found in drawn.samples]
         return {"texts": np.array(texts)}
 
-    return stored(config.kept, keyed(model, about), make)["texts"].tolist()
+    return stored(config.kept, about, make, model=model.directory)["texts"].tolist()
 
 
 class Steering(NamedTuple):
@@ -178,11 +174,12 @@ class Steering(NamedTuple):
         }  # fmt: skip
         found = stored(
             self.config.kept,
-            keyed(self.model, about),
+            about,
             lambda: {
                 name: np.asarray(array)
                 for name, array in self._decode(way, strength, weights)._asdict().items()
             },
+            model=self.model.directory,
         )
         return Steered(**found)
 

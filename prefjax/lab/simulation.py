@@ -222,9 +222,8 @@ class Simulation:
 def simulate_own(
     config: SimulationConfig,
     seed: int,
-    prompts: Sequence[str],
-    texts: Sequence[Sequence[str]],
-    num_new: int,
+    seen: tuple[Sequence[str], Sequence[Sequence[str]]],
+    new: tuple[Sequence[str], Sequence[Sequence[str]]],
 ) -> Simulation:
     """A simulation whose people compare a language model's own responses, as many to each prompt.
 
@@ -235,21 +234,22 @@ def simulate_own(
     Args:
         config: Sizes; of its world people, pairs and noise are used.
         seed: Seed of people, split and noise.
-        prompts: What the model answered.
-        texts: Its responses to each.
-        num_new: Prompts at the end that are new.
+        seen: Prompts that the model answered, and its responses to each.
+        new: The same of the new prompts; of more responses to one the last are taken.
 
     Raises:
-        ValueError: If a prompt has more or fewer responses than the first; it is named.
+        ValueError: If a seen prompt has more or fewer responses than the first, or a new one has
+            fewer; it is named.
     """
-    count = len(texts[0])
+    prompts, count = [*seen[0], *new[0]], len(seen[1][0])
+    texts = [*seen[1], *(own[-count:] for own in new[1])]
     for place, own in enumerate(texts):
         if len(own) != count:
             raise ValueError(f"Prompt {place} has {len(own)} responses, the first has {count}.")
     flat = tuple(text for own in texts for text in own)
     index = np.repeat(np.arange(len(prompts), dtype=np.int32), count)
     pool = TextPool(tuple(prompts), flat, index, ("",) * len(flat))
-    is_new = np.arange(len(prompts)) >= len(prompts) - num_new
+    is_new = np.arange(len(prompts)) >= len(seen[0])
     sizes = replace(config.world, num_prompts=len(prompts), responses_per_prompt=count)
     scale = fit_scale(
         raw_scores([text for text, i in zip(flat, index, strict=True) if not is_new[i]])
@@ -296,5 +296,4 @@ def sample_texts(
         return {"texts": np.array([[one.text for one in own] for own in drawn.samples])}
 
     about = {"asks": asks, "num_samples": num_samples, "settings": asdict(config)}
-    about |= {} if kept is None else {"model": lm.fingerprint(model.directory)}
-    return stored(kept, about, draw)["texts"].tolist()
+    return stored(kept, about, draw, model=model.directory)["texts"].tolist()

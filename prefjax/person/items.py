@@ -11,12 +11,16 @@ from prefjax.types import Array, Items, RewardBasis
 _describe = jax.jit(bases.apply)
 
 
+SMALL_SIZES = (16, 64, 256)
+"""Sizes for which programs are compiled first."""
+
+
 def bucket(size: int) -> int:
     """The size that an axis of ``size`` is padded to: 16, 64, 256, then at most a third too large.
 
     Small sizes cost next to nothing and a program of their own would take half a second to compile.
     """
-    for small in (16, 64, 256):
+    for small in SMALL_SIZES:
         if size <= small:
             return small
     power = 1 << (size - 1).bit_length()

@@ -6,13 +6,11 @@ import numpy as np
 
 from prefjax.model import PreferenceModel
 from prefjax.person.belief import SMALLEST
-from prefjax.person.items import num_inputs
+from prefjax.person.items import SMALL_SIZES, num_inputs
 from prefjax.person.ranking import BATCHES
 from prefjax.serve.ranking import RankRequest, rank
 
-NUM_TEXTS = (16, 64, 256)
-"""Texts that are read together, in the sizes that programs are compiled for."""
-NUM_CANDIDATES = 16
+NUM_CANDIDATES = min(SMALL_SIZES)
 """Candidates of a request; with fewer the same programs run."""
 
 
@@ -28,7 +26,7 @@ def warm_up(model: PreferenceModel) -> None:
         model: A fitted model.
     """
     width = num_inputs(model.basis)
-    for count in NUM_TEXTS:
+    for count in SMALL_SIZES:
         model.reader(np.zeros((count, width), np.float32))
     if model.encoder is not None:
         model.reader(["a", "b"])

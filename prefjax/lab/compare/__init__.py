@@ -9,7 +9,7 @@
 A new family is one line of `prefjax.families.REGISTRY`, a new set one line of ``SOURCES``.
 """
 
-from prefjax.lab.compare._measure import CONTROLS, as_given, choose, measure
+from prefjax.lab.compare._measure import CONTROLS, as_given, choose, measure, with_factors
 from prefjax.lab.compare._report import manifest, report
 from prefjax.lab.compare.cases import Case, Cases, make_cases
 from prefjax.lab.compare.cells import (
@@ -101,4 +101,5 @@ __all__ = [
     "text_inputs",
     "tidy_rows",
     "with_earlier",
+    "with_factors",
 ]

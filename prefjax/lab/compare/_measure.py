@@ -18,6 +18,7 @@ References:
     arXiv 2609.35109, reversed answers.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,7 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.families import Family
+from prefjax.basis import EMConfig
+from prefjax.families import Family, get_family
 from prefjax.lab.compare.cases import NULLS, Case, Cases
 from prefjax.lab.compare.questions import RECORDED
 from prefjax.lab.compare.scoring import (
@@ -93,6 +95,19 @@ def as_given(family: Family, config: Any = None) -> Family:
     """
     config = family.config if config is None else config
     return family._replace(config=config, config_grid=_only)
+
+
+def with_factors(name: str, num_factors: int, **settings: Any) -> Family:
+    """PReF with J base rewards, at its own settings.
+
+    Args:
+        name: ``pref`` or ``pref-map``.
+        num_factors: J.
+        settings: Further fields of the family's config.
+    """
+    family = get_family(name)
+    em = EMConfig(num_factors=num_factors)
+    return as_given(family, replace(family.config, em=em, **settings))
 
 
 def _only(config: Any) -> tuple[Any, ...]:

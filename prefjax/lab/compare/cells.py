@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
-from prefjax.basis import EMConfig
 from prefjax.families import REGISTRY, Family, get_family
-from prefjax.lab.compare._measure import CONTROLS, as_given, measure
+from prefjax.lab.compare._measure import CONTROLS, measure, with_factors
 from prefjax.lab.compare.cases import Cases, make_cases
 from prefjax.lab.compare.draws import MOST_ANSWERS, Source
 from prefjax.lab.compare.identity import family_digest, source_digest
@@ -262,10 +261,7 @@ def _reason(error: Any) -> str:
 def _family(method: str | Family) -> Family:
     if isinstance(method, Family):
         return method
-    if method != LENGTH_ONLY:
-        return get_family(method)
-    pref = get_family("pref")
-    return as_given(pref, replace(pref.config, em=EMConfig(num_factors=1)))
+    return with_factors("pref", 1) if method == LENGTH_ONLY else get_family(method)
 
 
 def _families(plan: Plan) -> dict[str, Family]:

@@ -20,7 +20,7 @@ from prefjax.data.same_text import GroupKind, describe_group, group_responses
 from prefjax.lab.compare.draws import HELD_OUT, MOST_ANSWERS, MOST_HELD_OUT, Source
 from prefjax.lab.compare.sources import SOURCES, TEXT_INPUTS, make_source, real
 from prefjax.lab.compare.store import NAME
-from prefjax.types import BASELINE
+from prefjax.types import BASELINE, Array
 
 SHARED_BY = 3
 """People who judged something, from which it counts as shared."""
@@ -80,9 +80,7 @@ def fitting_protocol(dataset: Dataset) -> SharedItemsConfig | NewPromptsConfig:
             f"{share:.0%} of the rows of {dataset.name!r} belong together and cannot be divided "
             f"({describe_group(dataset, np.flatnonzero(group == largest))}); leave such a text out"
         )
-    judged = np.unique(np.stack([shown, rows.user]), axis=1)[0]
-    is_shared = np.bincount(judged, minlength=int(group.max()) + 1) >= SHARED_BY
-    if np.mean(is_shared[shown]) >= SHARED_ROWS:
+    if _is_shared(shown, rows.user):
         return _halves(dataset, kind)
     num_people = len(np.unique(rows.user))
     if round(HELD_OUT * num_people) < FEWEST_NEW:
@@ -147,12 +145,15 @@ def make_own(sets: Mapping[str, NamedSet], dataset: str, encoder: str, seed: int
 def _shares_responses(dataset: Dataset) -> bool:
     """Whether most of what was shown was judged by several people, who then say what it is like."""
     rows = dataset.comparisons
-    shown = np.concatenate([rows.first, rows.second])
-    user = np.concatenate([rows.user, rows.user])[shown != BASELINE]
-    shown = shown[shown != BASELINE]
+    shown, user = np.concatenate([rows.first, rows.second]), np.tile(rows.user, 2)
+    is_response = shown != BASELINE
+    return _is_shared(shown[is_response], user[is_response])
+
+
+def _is_shared(shown: Array, user: Array) -> bool:
+    """Whether most of what was shown to these people was judged by several of them."""
     judged = np.unique(np.stack([shown, user]), axis=1)[0]
-    num_people = np.bincount(judged, minlength=dataset.num_responses)
-    return bool(np.mean(num_people[shown] >= SHARED_BY) >= SHARED_ROWS)
+    return bool(np.mean(np.bincount(judged)[shown] >= SHARED_BY) >= SHARED_ROWS)
 
 
 def _given(dataset: Dataset, folder: Any = None) -> Dataset:
