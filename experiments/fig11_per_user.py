@@ -4,7 +4,7 @@
     python -m experiments.fig11_per_user paper     # up to 800 answers, three seeds
 
 Expected (paper, 50 seconds of one core): PReF has an AUC of .680 after ten answers, the other needs
-72: 7.2 times as many. With 16 inputs (smoke) 5.4 times.
+73: 7.3 times as many. With 16 inputs (smoke) 5.4 times.
 
 A planted world of simulated people over Gaussian embeddings, since Attributes has not as many
 questions: after how many answers is ridge logistic regression on the embedding alone as good as

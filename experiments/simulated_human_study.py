@@ -6,9 +6,9 @@
 Expected of ``paper`` (75 s of CPU), win rate over the default:
 
     arm                         first study             mean of 200   interval above chance
-    personalized                .724 [.674, .774]       .723          100 %
-    other_user                  .514 [.456, .572]       .529            5 %
-    personalized − other_user   +.210 [+.129, +.290]    +.194         100 %
+    personalized                .754 [.692, .815]       .730          100 %
+    other_user                  .542 [.479, .604]       .556           27 %
+    personalized − other_user   +.212 [+.108, +.316]    +.175         100 %
 
 and 67 % [57.4, 76.6] in the study of the paper.
 

@@ -4,8 +4,8 @@
     python -m experiments.worker_clusters paper     # one, two and three groups, five worlds each
 
 Expected (paper, 40 seconds of one core): with one, two, three planted groups as many are found,
-adjusted Rand 1, 1, .995. The reward of a group − one reward is +.000 [+.000, +.001], +.130 [+.121,
-+.138], +.103 [+.092, +.114], of the smallest group +.000, +.122 [+.111, +.132], +.104 [+.087,
+adjusted Rand 1, 1, .995. The reward of a group − one reward is +.000 [+.000, +.001], +.129 [+.121,
++.138], +.103 [+.092, +.113], of the smallest group +.000, +.122 [+.111, +.132], +.103 [+.087,
 +.120]: nobody is harmed. With worker ids permuted one group is found, and +.000.
 
 Planted worlds of simulated people over Gaussian embeddings, in which groups want opposite or
