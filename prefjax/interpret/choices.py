@@ -23,13 +23,11 @@ from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 
 from prefjax.data import Split
-from prefjax.data.group import group_by_user
+from prefjax.interpret._people import solve_people
 from prefjax.interpret.axes import Axes
 from prefjax.interpret.readers import Label, Reader
 from prefjax.metrics import Interval, macro_auc, nll, paired_difference
-from prefjax.person import adapt_checked
-from prefjax.person.items import bucket
-from prefjax.types import BASELINE, Comparisons, FeatureGap, Gaussian, Population
+from prefjax.types import BASELINE, Comparisons, FeatureGap, Gaussian
 
 RIDGES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 NUM_PERMUTATIONS = 20_000
@@ -94,28 +92,22 @@ def predict_choices(
     scale = np.where(scale > 0, scale, 1.0)
     train, answers, tests = (cell._replace(inputs=cell.inputs / scale[None]) for cell in cells)
     num_new = len(split.new_users)
-    counts = [np.bincount(cell.rows.user).max(initial=1) for cell in (train, answers)]
-    num_inputs = max(axes.num_axes, len(labels)) + 1
-    sizes = max(len(split.known_users), num_new), int(max(counts)), num_inputs
-    shape = _Shape(*map(bucket, sizes))
     scored = np.intersect1d(answers.rows.user, tests.rows.user)
     if not len(scored):
         raise ValueError("no new person has answers and tests that are annotated")
 
     every = np.arange(len(labels))
-    weights, center = _people(train, answers, every, split, shape)
+    weights, center = _people(train, answers, every, split)
     logit = _logit(tests, weights, every)
     shared = _with_constant(tests.inputs, tests.rows) @ center
-    own = _model_logit(axes, answers.rows, tests.rows, num_new, shape)
+    own = _model_logit(axes, answers.rows, tests.rows, num_new)
     mirrored = not (tests.rows.second == BASELINE).any()
     auc = [
         macro_auc(tests.rows.user, score, tests.rows.label, mirrored=mirrored)
         for score in (logit, own, shared)
     ]
     per_user = [one.per_user for one in auc]
-    p = np.array(
-        [_exchange_p(rng, train, answers, tests, j, split, shape) for j in range(len(labels))]
-    )
+    p = np.array([_exchange_p(rng, train, answers, tests, j, split) for j in range(len(labels))])
     return ChoicePrediction(
         label_auc=auc[0].value,
         basis_auc=auc[1].value,
@@ -170,84 +162,35 @@ def _population(cell: _Cell, columns: np.ndarray) -> np.ndarray:
     return model.coef_[0]
 
 
-def _padded(cell: _Cell, columns: np.ndarray, num_users: int) -> tuple[np.ndarray, ...]:
-    """Inputs, labels and weights by person."""
-    place = np.arange(len(cell.inputs), dtype=np.int32)
-    batch = group_by_user(cell.rows._replace(first=place, second=place), num_users)
-    inputs = _with_constant(cell.inputs[:, columns], cell.rows)[batch.first]
-    weight = np.where(batch.mask, batch.sample_weight, 0.0)
-    return inputs.astype(np.float32), np.asarray(batch.label), weight.astype(np.float32)
-
-
-class _Shape(NamedTuple):
-    """One shape for all solves, so that they are one program."""
-
-    users: int
-    pairs: int
-    inputs: int
-
-
 def _solve(
-    padded: tuple[np.ndarray, ...],
-    prior: Population,
-    shape: _Shape,
-    gap: FeatureGap | None = None,
-    posterior_scale: float = 0.0,
+    cell: _Cell, columns: np.ndarray, num_users: int, center: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """Weights of every person under a prior; at posterior scale 0 the ridge regression.
-
-    The features are ``padded[0]``; those of a model have the rest of their ``gap`` beside them.
-    """
-    inputs, label, weight = padded
-    num_users, _, num_inputs = inputs.shape
-    missing = [(0, more - own) for more, own in zip(shape, inputs.shape, strict=True)]
-    rest = [np.zeros_like(label)] * 2 if gap is None else [gap.offset, gap.variance]
-    rows = [np.pad(one, missing[:2]).astype(np.float32) for one in (*rest, label, weight)]
-    if isinstance(prior, Gaussian):
-        whole = _widened(prior, shape.inputs)
-    else:
-        whole = prior._replace(components=_widened(prior.components, shape.inputs))
-    scale = np.asarray(posterior_scale, np.float32)
-    whole_gap = FeatureGap(np.pad(inputs, missing), *rows[:2])
-    fits = adapt_checked(whole_gap, *rows[2:], prior=whole, posterior_scale=scale)
-    return np.asarray(fits.weights, np.float64)[:num_users, :num_inputs]
-
-
-def _widened(gaussian: Gaussian, num_inputs: int) -> Gaussian:
-    """More inputs, of which nothing is known but that they have variance 1."""
-    mean, covariance = np.asarray(gaussian.mean), np.asarray(gaussian.covariance)
-    *leading, num = mean.shape
-    whole = np.tile(np.eye(num_inputs, dtype=np.float32), (*leading, 1, 1))
-    whole[..., :num, :num] = covariance
-    missing = [(0, 0)] * len(leading) + [(0, num_inputs - num)]
-    return Gaussian(np.pad(mean, missing).astype(np.float32), whole)
-
-
-def _around(center: np.ndarray, ridge: float) -> Gaussian:
-    return Gaussian(center, np.eye(len(center)) / ridge)
+    """Ridge weights of every person around w_0."""
+    inputs = _with_constant(cell.inputs[:, columns], cell.rows)
+    nothing = np.zeros(len(inputs))
+    prior = Gaussian(center, np.eye(len(center)) / ridge)
+    return solve_people(cell.rows, FeatureGap(inputs, nothing, nothing), num_users, prior)
 
 
 def _people(
-    train: _Cell, answers: _Cell, columns: np.ndarray, split: Split, shape: _Shape
+    train: _Cell, answers: _Cell, columns: np.ndarray, split: Split
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of the new people, and w_0."""
     num_known, num_new, group = len(split.known_users), len(split.new_users), split.group
-    given = _padded(answers, columns, num_new)
     center = _population(train, columns)
     # What a known person answers and what is then predicted share no group of responses.
     half = np.random.default_rng(0).permutation(int(group.max()) + 1) % 2
     side = half[group[np.asarray(train.rows.first)]]
     parts = [_select(train, side == one) for one in (0, 1)]
     if any(not len(part.inputs) for part in parts):
-        return _solve(given, _around(center, RIDGES[2]), shape), center
-    heard = _padded(parts[0], columns, num_known)
+        return _solve(answers, columns, num_new, center, RIDGES[2]), center
     losses = []
     for ridge in RIDGES:
-        weights = _solve(heard, _around(center, ridge), shape)
+        weights = _solve(parts[0], columns, num_known, center, ridge)
         loss = nll(_logit(parts[1], weights, columns), parts[1].rows.label)
         losses.append(float(np.average(np.asarray(loss), weights=parts[1].rows.sample_weight)))
     ridge = RIDGES[int(np.argmin(losses))]
-    return _solve(given, _around(center, ridge), shape), center
+    return _solve(answers, columns, num_new, center, ridge), center
 
 
 def _select(cell: _Cell, rows: np.ndarray) -> _Cell:
@@ -260,17 +203,17 @@ def _logit(cell: _Cell, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _model_logit(
-    axes: Axes, answers: Comparisons, tests: Comparisons, num_users: int, shape: _Shape
+    axes: Axes, answers: Comparisons, tests: Comparisons, num_users: int
 ) -> np.ndarray:
     """Logits of the model itself with the same answers."""
-    place = np.arange(len(answers.user), dtype=np.int32)
-    batch = group_by_user(answers._replace(first=place, second=place), num_users)
-    gap = axes.pair_gap(answers.first, answers.second)
-    gap = FeatureGap(*(np.asarray(part, np.float32)[batch.first] for part in gap))
-    weight = np.where(batch.mask, batch.sample_weight, 0.0).astype(np.float32)
-    padded = np.asarray(gap.features), np.asarray(batch.label), weight
-    scale = float(axes.basis.posterior_scale)
-    weights = _solve(padded, axes.basis.population, shape, gap, scale)[np.asarray(tests.user)]
+    basis = axes.basis
+    weights = solve_people(
+        answers,
+        axes.pair_gap(answers.first, answers.second),
+        num_users,
+        basis.population,
+        posterior_scale=float(basis.posterior_scale),
+    )[np.asarray(tests.user)]
     gap = axes.pair_gap(tests.first, tests.second)
     return np.einsum("rk,rk->r", gap.features, weights) + gap.offset
 
@@ -282,11 +225,10 @@ def _exchange_p(
     tests: _Cell,
     label: int,
     split: Split,
-    shape: _Shape,
 ) -> float:
     """P that the people are interchangeable as far as one label goes; see the module docstring."""
     columns = np.array([label])
-    weights, _ = _people(train, answers, columns, split, shape)
+    weights, _ = _people(train, answers, columns, split)
     num_new = len(split.new_users)
     inputs = _with_constant(tests.inputs[:, columns], tests.rows)
     user = np.asarray(tests.rows.user)
