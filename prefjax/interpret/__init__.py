@@ -29,6 +29,7 @@ from prefjax.interpret.figures import (
     variance_interval,
 )
 from prefjax.interpret.intruder import Intruder, find_intruders
+from prefjax.interpret.judge_reader import JudgeReader, read_label
 from prefjax.interpret.naming import UNNAMED, NamedAxis, Naming, NamingConfig
 from prefjax.interpret.pairs import Pairs, Parts, make_parts
 from prefjax.interpret.properties import (
@@ -39,7 +40,7 @@ from prefjax.interpret.properties import (
     own_properties,
     style_properties,
 )
-from prefjax.interpret.readers import JudgeReader, Label, PropertyReader, Reader, read_label
+from prefjax.interpret.readers import Label, PropertyReader, Reader
 from prefjax.interpret.sparse import SparseCode, SparseConfig, fit_sparse_code
 from prefjax.interpret.sparse_people import SparseFit, fit_sparse, sparse_axes
 from prefjax.interpret.stability import Matching, match_axes, stability
