@@ -22,11 +22,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from prefjax.study import identity, removal, trials
+from prefjax.study import identity, records, removal, trials
 from prefjax.study.choosing import (
     LABELS,
     Asked,
@@ -47,6 +46,7 @@ from prefjax.study.pages import (
     SurveyPage,
     TrialPage,
 )
+from prefjax.study.records import Outcome
 from prefjax.study.store import FILE, Store
 from prefjax.study.survey import clean, read_survey
 from prefjax.study.trials import TrialRow
@@ -56,8 +56,6 @@ DATA = "data"
 
 _LENGTHS = (1, 17, 65)
 """Numbers of answers at which `prefjax.person` pads to another length."""
-
-Outcome = Literal["recorded", "repeated", "stale"]
 
 
 class StudyEngine:
@@ -161,7 +159,7 @@ class StudyEngine:
                 return self._serve(person, design, index)
             if config.ask_reasons and person["reasons_at"] is None:
                 return ReasonsPage()
-            self._end(participant, "complete")
+            records.end(self.store, participant, "complete", self._clock())
             return EndPage("complete", config.recruiting.complete_code)
 
     def _serve(self, person: sqlite3.Row, design: Design, index: int) -> Page:
@@ -242,14 +240,7 @@ class StudyEngine:
         with self._lock(participant):
             if not isinstance(self.next(participant), ConsentPage):
                 return "stale"
-            with self.store.write() as db:
-                if trials.has_ended(db, participant):
-                    return "stale"
-                db.execute(
-                    "UPDATE participant SET consent_at = ?, consent_version = ? WHERE number = ?",
-                    (self._clock(), version, participant),
-                )
-        return "recorded"
+            return records.consent(self.store, participant, version, self._clock())
 
     def survey(self, participant: int, answers: Mapping[str, str]) -> Outcome:
         """Records the survey; what it says of the prior is used from the first question on.
@@ -266,20 +257,7 @@ class StudyEngine:
         with self._lock(participant):
             if not isinstance(self.next(participant), SurveyPage):
                 return "stale"
-            with self.store.write() as db:
-                if trials.has_ended(db, participant):
-                    return "stale"
-                db.executemany(
-                    "INSERT INTO survey VALUES (?, ?, ?)",
-                    [(participant, *answer) for answer in read.answers.items()],
-                )
-                db.execute(
-                    "UPDATE participant SET survey_at = ?, prior_mean = ? WHERE number = ?",
-                    (self._clock(), read.prior_mean.tobytes(), participant),
-                )
-                if read.is_screened_out:
-                    self._end_in(db, participant, "screened_out")
-        return "recorded"
+            return records.survey(self.store, participant, read, self._clock())
 
     def answer(
         self, participant: int, trial: int, choice: str, client_ms: int | None = None
@@ -304,38 +282,8 @@ class StudyEngine:
             raise RefusedError("A choice is A, B or N.")
         if client_ms is not None and not 0 <= client_ms < 10**9:
             client_ms = None
-        with self._lock(participant), self.store.write() as db:
-            person = db.execute(
-                "SELECT end FROM participant WHERE number = ?", (participant,)
-            ).fetchone()
-            if person is None:
-                raise KeyError(participant)
-            answered = db.execute(
-                "SELECT COUNT(*) FROM answer WHERE participant = ?", (participant,)
-            ).fetchone()[0]
-            served = db.execute(
-                "SELECT served_at FROM trial WHERE participant = ? AND idx = ?",
-                (participant, trial),
-            ).fetchone()
-            is_open = served is not None and served["served_at"] is not None
-            if person["end"] is None and trial == answered and is_open:
-                db.execute(
-                    "INSERT INTO answer VALUES (?, ?, ?, ?, ?)",
-                    (participant, trial, choice, self._clock(), client_ms),
-                )
-                return "recorded"
-            before = db.execute(
-                "SELECT choice FROM answer WHERE participant = ? AND idx = ?", (participant, trial)
-            ).fetchone()
-            outcome: Outcome = (
-                "repeated" if before is not None and before["choice"] == choice else "stale"
-            )
-            if person["end"] is None:
-                db.execute(
-                    "INSERT INTO event (participant, at, kind, idx) VALUES (?, ?, ?, ?)",
-                    (participant, self._clock(), outcome, trial if before is not None else None),
-                )
-            return outcome
+        with self._lock(participant):
+            return records.answer(self.store, participant, trial, choice, client_ms, self._clock())
 
     def reasons(self, participant: int, text: str) -> Outcome:
         """Records what the person looked for, and ends.
@@ -347,15 +295,7 @@ class StudyEngine:
         with self._lock(participant):
             if not isinstance(self.next(participant), ReasonsPage):
                 return "stale"
-            with self.store.write() as db:
-                if trials.has_ended(db, participant):
-                    return "stale"
-                db.execute(
-                    "UPDATE participant SET reasons_at = ?, reasons = ? WHERE number = ?",
-                    (self._clock(), clean(text), participant),
-                )
-                self._end_in(db, participant, "complete")
-        return "recorded"
+            return records.reasons(self.store, participant, clean(text), self._clock())
 
     def warm(self) -> None:
         """Compiles what questions and responses need, before somebody waits for it."""
@@ -391,14 +331,4 @@ class StudyEngine:
     def _trial(self, participant: int, index: int) -> sqlite3.Row | None:
         return self.store.one(
             "SELECT * FROM trial WHERE participant = ? AND idx = ?", participant, index
-        )
-
-    def _end(self, participant: int, end: str) -> None:
-        with self.store.write() as db:
-            self._end_in(db, participant, end)
-
-    def _end_in(self, db: sqlite3.Connection, participant: int, end: str) -> None:
-        db.execute(
-            "UPDATE participant SET end = ?, end_at = ? WHERE number = ? AND end IS NULL",
-            (end, self._clock(), participant),
         )
