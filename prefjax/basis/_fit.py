@@ -163,6 +163,7 @@ def finish(
     """The result from the last state on rotated inputs, for raw embeddings."""
     head, people_at_large, people = population(state, problem)
     head = head if rotation is None else rotation @ head
+    head = head if problem.baseline is None else em.from_baseline(head)
     scale = jnp.asarray(penalties.posterior_scale, head.dtype)
     basis = RewardBasis(heads.linear_params(head), people_at_large, scale)
     enough = config.tolerance * jnp.sum(problem.rows.sample_weight)

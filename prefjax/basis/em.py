@@ -79,6 +79,11 @@ def embeddings_of(problem: Problem) -> Float[Array, "response input"]:
     return problem.embeddings
 
 
+def from_baseline(table: Float[Array, "row column"]) -> Float[Array, "response column"]:
+    """Rows of free factors counted from that of the zero baseline, which is the last."""
+    return table[:-1] - table[-1:]
+
+
 def num_inputs(problem: Problem) -> int:
     """Rows of θ."""
     return problem.num_responses if problem.embeddings is None else problem.embeddings.shape[1]

@@ -10,7 +10,9 @@ of the responses that somebody compared:
 
 so that neither an offset, nor a unit, nor responses that nobody compared change anything, and a
 penalty τ is the prior precision of one response's reward. Votes are compared with the zero
-baseline, for which an offset is information: they get a constant column as intercept.
+baseline, for which an offset is information: they get a constant column as intercept. Among free
+factors the baseline is one more response with a row of its own, from which the others are counted
+in the end, so that how much people agree with anything is not pulled to one half item by item.
 """
 
 import warnings
@@ -52,6 +54,8 @@ class Problem(NamedTuple):
         standardizer: How raw embeddings become ``embeddings``; None for free factors.
         user_place: Number of each of the caller's users in the problem, −1 without rows.
         response_place: The same of the caller's responses.
+        baseline: Number of the response, the last, that stands for the zero baseline of votes on
+            free factors; None elsewhere.
         transposed: A contiguous transpose of the embeddings, which a fit makes for its products.
     """
 
@@ -64,6 +68,7 @@ class Problem(NamedTuple):
     standardizer: Standardizer | None
     user_place: Int[Array, " all_users"]
     response_place: Int[Array, " all_responses"]
+    baseline: Int[Array, ""] | None = None
     transposed: Float[Array, "input response"] | None = None
 
     @property
@@ -73,7 +78,7 @@ class Problem(NamedTuple):
 
     @property
     def num_responses(self) -> int:
-        """Number of responses that rows show; of all responses for free factors."""
+        """Number of responses that rows show; of all, and the baseline, for free factors."""
         return self.compared.shape[-1]
 
     @property
@@ -195,6 +200,7 @@ class _Rest(NamedTuple):
     standardizer: Standardizer | None
     user_place: np.ndarray
     response_place: np.ndarray
+    baseline: np.ndarray | None = None
 
 
 def _present(parts: list[tuple[Comparisons, _Rest]]) -> tuple[np.ndarray, np.ndarray]:
@@ -225,7 +231,8 @@ def _compact(
         group=None if rest.group is None else rest.group[responses],
         standardizer=rest.standardizer,
         user_place=user_place,
-        response_place=place,
+        response_place=place[: len(rest.response_place)],
+        baseline=rest.baseline,
     )
 
 
@@ -273,7 +280,22 @@ def _prepare(
     count = np.bincount(rows.user, rows.sample_weight, num_users).astype(np.float32)
     group = _check_group(group, compared)
     every = np.arange(num_users), np.arange(num_responses)
-    return rows, _Rest(table, prompts, count, compared, group, standardizer, *every)
+    rest = _Rest(table, prompts, count, compared, group, standardizer, *every)
+    if table is None and (rows.second == BASELINE).any():
+        return _with_baseline(rows, rest)
+    return rows, rest
+
+
+def _with_baseline(rows: Comparisons, rest: _Rest) -> tuple[Comparisons, _Rest]:
+    """The zero baseline as a response behind all others, in no group and of no prompt."""
+    num_responses = len(rest.compared)
+    rows = rows._replace(second=np.where(rows.second == BASELINE, num_responses, rows.second))
+    return rows, rest._replace(
+        context=np.pad(rest.context, ((0, 1), (0, 0))),
+        compared=np.append(rest.compared, True),
+        group=None if rest.group is None else np.append(rest.group, np.int32(-1)),
+        baseline=np.asarray(num_responses),
+    )
 
 
 def _without_same(rows: Comparisons) -> Comparisons:

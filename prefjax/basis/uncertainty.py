@@ -128,6 +128,8 @@ def spread(
     else:
         signs = jax.random.rademacher(jax.random.key(0), (width, MOST_COLUMNS), deviation.dtype)
         table = deviation[:, None] * signs / jnp.sqrt(float(MOST_COLUMNS))
+    if problem.baseline is not None:
+        return jnp.asarray(em.from_baseline(table))
     return table if rotation is None else jnp.asarray(rotation) @ table
 
 
