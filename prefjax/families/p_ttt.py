@@ -27,12 +27,18 @@ from prefjax.families import linear
 from prefjax.families.answers import Answers, clean
 from prefjax.families.config import FamilyConfig, Number, integer, make_grid
 from prefjax.families.contract import Family
-from prefjax.families.descent import adam, inputs, sample_batch, shuffle_rows, sum_of_squares
+from prefjax.families.descent import (
+    NUM_ORDERS,
+    adam,
+    divide_answers,
+    inputs,
+    sample_batch,
+    shuffle_rows,
+    sum_of_squares,
+)
 from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
-
-NUM_ORDERS = 16
 
 
 @jax.tree_util.register_dataclass
@@ -97,14 +103,10 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     def one(step, key):
         row_key, size_key = jax.random.split(key)
         rows = sample_batch(row_key, index, problem, table, config.context + config.targets)
-        longest = jnp.minimum(config.context, jnp.sum(rows.sample_weight > 0) // 2)
-        count = jax.random.randint(size_key, (), 0, longest + 1)
-        asked = jnp.arange(len(rows.label)) < count
-        given = jnp.where(asked, rows.sample_weight, 0.0)
+        given, target = divide_answers(size_key, rows.sample_weight, config.context)
         weights = moved(step, rows.first, rows.second, rows.label, given)
         gap = rows.first - rows.second
         logit = gap @ shared + (gap @ step.T) @ weights
-        target = jnp.where(asked, 0.0, rows.sample_weight)
         return target @ softplus_loss(logit, rows.label), jnp.sum(target)
 
     def loss(step, key, progress):
