@@ -91,6 +91,22 @@ def test_a_step_of_mrm_is_the_softmax_gradient_and_none_is_the_start():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["p-ttt", "mrm"])
+def test_the_last_setting_of_a_step_is_the_population(name):
+    """So that held-out people can choose it where answers do not help."""
+    family = get_family(name)
+    config = family.config_grid(family.config)[-1]
+    problem, asked, tests = make_world(0, different, one)
+    params = jax.jit(family.fit)(jax.random.key(0), problem, config)
+    nothing = asked._replace(sample_weight=jnp.zeros_like(asked.sample_weight))
+    after, before = (
+        score(family, params, jax.vmap(partial(family.adapt, params, config=config))(some), tests)
+        for some in (asked, nothing)
+    )
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_mrm_without_a_step_is_bradley_terry():
     problem, _, _ = make_world(0, different, one)
     config = mrm.Config(rate=0.0, robustness=0.0, penalty=20.0, num_steps=1500)

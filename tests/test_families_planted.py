@@ -146,6 +146,7 @@ PLANTS = {
     "mrm": plant_axis,
     "temperature": plant_bradley_terry,
     "flip-noise": plant_bradley_terry,
+    "pref-mixture": plant_clusters,
 }
 
 

@@ -8,6 +8,10 @@ goes on to the optimum, and knows a population. The rate η of the publication i
 is Bradley–Terry's; K is learned by Adam so that the step from a random part of a person's answers
 predicts the others.
 
+Where embeddings are made of everybody's answers, training people find their own again, K is learned
+too long, and new people are worse off for the step. The grid therefore has strong penalties of K,
+to be chosen on people who did not make the embeddings; under the last one no step is left.
+
 The publication takes the step in a layer on top of a language model that is trained along; its code
 was not at hand.
 
@@ -39,6 +43,9 @@ from prefjax.families.descent import (
 from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
+
+NO_STEP = 1e8
+"""Penalty of K under which it vanishes and a person stays the population."""
 
 
 @jax.tree_util.register_dataclass
@@ -141,5 +148,5 @@ P_TTT = Family(
     fit,
     adapt,
     logit,
-    make_grid(penalty=(3.0, 30.0), step_penalty=(1.0, 100.0)),
+    make_grid(step_penalty=(1.0, 100.0, 3e3, NO_STEP), penalty=(3.0, 30.0)),
 )
