@@ -27,6 +27,7 @@ from prefjax.families import (
 )
 from prefjax.families.flip_noise import noisy_logit
 from prefjax.families.temperature import Params as Temperature
+from prefjax.lab import check_family
 from prefjax.numerics import softplus_loss
 from prefjax.types import Comparisons, UserBatch
 
@@ -88,6 +89,11 @@ def test_a_step_of_mrm_is_the_softmax_gradient_and_none_is_the_start():
     for heard, rate in ((no_answers(INPUTS), 7.0), (some, 0.0)):
         state = mrm.adapt(params, heard, replace(config, rate=rate))
         np.testing.assert_array_equal(state, params.start)
+
+
+@pytest.mark.slow
+def test_pref_with_several_kinds_of_people_keeps_the_contract():
+    assert check_family(get_family("prefjax.families.pref_mixture:PREF_MIXTURE")) == {}
 
 
 @pytest.mark.slow

@@ -146,7 +146,6 @@ PLANTS = {
     "mrm": plant_axis,
     "temperature": plant_bradley_terry,
     "flip-noise": plant_bradley_terry,
-    "pref-mixture": plant_clusters,
 }
 
 

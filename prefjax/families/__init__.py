@@ -40,7 +40,6 @@ from prefjax.families.per_user import PER_USER
 from prefjax.families.pool import pool_preferences
 from prefjax.families.pref import PREF
 from prefjax.families.pref_map import PREF_MAP
-from prefjax.families.pref_mixture import PREF_MIXTURE
 from prefjax.families.temperature import TEMPERATURE
 from prefjax.families.vpl import VPL
 
@@ -63,7 +62,6 @@ REGISTRY = {
         MRM,
         TEMPERATURE,
         FLIP_NOISE,
-        PREF_MIXTURE,
     )
 }
 

@@ -7,6 +7,9 @@ to what is known of the training people, as many as held-out people call for. Wi
 ``pref``; with covariances of zero it is groups whose members are alike, as those of
 `prefjax.families.clusters` are. Without answers a person is predicted by the mixture's mean.
 
+Not in the registry, as a fit takes twice as long as ``pref``: in a comparison its name is
+``prefjax.families.pref_mixture:PREF_MIXTURE``.
+
 References:
     Prototypes of people as a prior: P-GenRM. The mixture is `prefjax.basis.mixture`'s.
 """
