@@ -41,7 +41,10 @@ after 20 answers is +.059 [+.054, +.065] on Polis (to .807), +.011 [+.008, +.013
 three digits. No other family is above PReF on any of them by more than .001; PAL-A and GPM lose to
 Bradley–Terry on Jester, Value Portrait and UKPConvArg, PAL-B on all but Polis. Shuffled users gain
 nothing with any family but per-user, whose own population is constant, and, by .0007, with PReF as
-published on Value Portrait.
+published on Value Portrait. These numbers are without the options p-ttt, mrm, temperature and
+flip-noise: on one draw p-ttt gains +.046 [+.033, +.059] on Polis, mrm +.029 [+.019, +.038], and on
+the others neither differs from its own population by more than .001
+(docs/explanation/families.md).
 """
 
 import sys

@@ -17,8 +17,8 @@ every personal family but P-GenRM is *below* Bradley–Terry. Embeddings here ar
 difference to each paper's own Bradley–Terry can be compared, the level cannot.
 
 ``planted`` shows that the way is open, not which family is better: with 16 new people an interval
-of accuracy is ± .1 (Bradley–Terry .568 and P-TTT .552 after 20 answers). Of the sets nothing is
-known yet: they have not been at hand.
+of accuracy is ± .1 (Bradley–Terry .568, MRM .571 and P-TTT .552 after 20 answers). Of the sets
+nothing is known yet: they have not been at hand.
 """
 
 import json
@@ -67,7 +67,7 @@ class Config:
     planted: bool = False
 
 
-FEW = ("bradley-terry", "pref", "p-ttt", "temperature")
+FEW = ("bradley-terry", "pref", "p-ttt", "mrm", "temperature")
 PRESETS = {
     "planted": Config(
         families=FEW,

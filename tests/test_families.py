@@ -16,7 +16,7 @@ from prefjax.types import BASELINE
 
 WORLD = make_world()
 ROWS, EMBEDDINGS, CONTEXT, BATCH = WORLD
-HEAVY = {"pref", "pref-map", "clusters", "vpl", "p-rlhf", "pal-b", "p-ttt"}
+HEAVY = {"pref", "pref-map", "clusters", "vpl", "p-rlhf", "pal-b", "p-ttt", "mrm"}
 """Families whose programs take long to compile."""
 
 

@@ -25,7 +25,7 @@ from prefjax.lab.check_subject import (
 from prefjax.person import adapt
 from prefjax.types import Comparisons, FeatureGap, Gaussian, UserBatch
 
-HEAVY = {"pref", "pref-map", "clusters", "vpl", "p-rlhf", "pal-b", "p-ttt"}
+HEAVY = {"pref", "pref-map", "clusters", "vpl", "p-rlhf", "pal-b", "p-ttt", "mrm"}
 """Families whose programs take long to compile."""
 MOVED = 1e-3
 """How far Adam may carry the rounding of another unit in some hundred steps; exact fits 1e-5."""

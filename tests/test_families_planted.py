@@ -57,6 +57,10 @@ def plant_lore(rng):
     return linear(3 * rng.dirichlet(np.full(4, 0.3), PEOPLE) @ np.concatenate([basis, -basis]))
 
 
+def plant_axis(rng):
+    return linear(rng.normal(size=(PEOPLE, 1)) * 1.5 * unit(rng, 1, INPUTS))
+
+
 def plant_clusters(rng):
     return linear(2 * unit(rng, 3, INPUTS)[np.arange(PEOPLE) % 3])
 
@@ -139,6 +143,7 @@ PLANTS = {
     "gpm": plant_gpm,
     "p-rlhf": plant_network,
     "p-ttt": plant_pref,
+    "mrm": plant_axis,
     "temperature": plant_bradley_terry,
     "flip-noise": plant_bradley_terry,
 }

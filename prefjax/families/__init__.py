@@ -31,6 +31,7 @@ from prefjax.families.flip_noise import FLIP_NOISE
 from prefjax.families.gpm import GPM
 from prefjax.families.lore import LORE
 from prefjax.families.micro import MICRO
+from prefjax.families.mrm import MRM
 from prefjax.families.p_rlhf import P_RLHF
 from prefjax.families.p_ttt import P_TTT
 from prefjax.families.pal_a import PAL_A
@@ -58,6 +59,7 @@ REGISTRY = {
         GPM,
         P_RLHF,
         P_TTT,
+        MRM,
         TEMPERATURE,
         FLIP_NOISE,
     )

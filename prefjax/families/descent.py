@@ -176,6 +176,10 @@ def get_batch(
     )
 
 
+NUM_ORDERS = 16
+"""Random orders of a person's rows from which the lists of a training run are cut."""
+
+
 class ShuffledIndex(NamedTuple):
     """Everybody's rows in several random orders, from `shuffle_rows`.
 
@@ -248,3 +252,18 @@ def sample_batch(
         label=jnp.where(valid, label, 0.5),
         sample_weight=jnp.where(valid, weight, 0.0),
     )
+
+
+def divide_answers(
+    key: PRNGKey, sample_weight: Float[Array, " row"], longest: int
+) -> tuple[Float[Array, " row"], Float[Array, " row"]]:
+    """Weights of the rows of `sample_batch` that a person answers, and of those to be predicted.
+
+    Args:
+        key: Seed of how many are answered: any number up to half of the rows is as likely.
+        sample_weight: Weight of each row, 0 for padding, which is last.
+        longest: Most that are answered.
+    """
+    most = jnp.minimum(longest, jnp.sum(sample_weight > 0) // 2)
+    asked = jnp.arange(len(sample_weight)) < jax.random.randint(key, (), 0, most + 1)
+    return jnp.where(asked, sample_weight, 0.0), jnp.where(asked, 0.0, sample_weight)

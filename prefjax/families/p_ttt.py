@@ -8,6 +8,10 @@ goes on to the optimum, and knows a population. The rate η of the publication i
 is Bradley–Terry's; K is learned by Adam so that the step from a random part of a person's answers
 predicts the others.
 
+Where embeddings are made of everybody's answers, training people find their own again, K is learned
+too long, and new people are worse off for the step. The grid therefore has strong penalties of K,
+to be chosen on people who did not make the embeddings; under the last one no step is left.
+
 The publication takes the step in a layer on top of a language model that is trained along; its code
 was not at hand.
 
@@ -27,12 +31,21 @@ from prefjax.families import linear
 from prefjax.families.answers import Answers, clean
 from prefjax.families.config import FamilyConfig, Number, integer, make_grid
 from prefjax.families.contract import Family
-from prefjax.families.descent import adam, inputs, sample_batch, shuffle_rows, sum_of_squares
+from prefjax.families.descent import (
+    NUM_ORDERS,
+    adam,
+    divide_answers,
+    inputs,
+    sample_batch,
+    shuffle_rows,
+    sum_of_squares,
+)
 from prefjax.families.shapes import Context, Input, Scalar, State
 from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
-NUM_ORDERS = 16
+NO_STEP = 1e8
+"""Penalty of K under which it vanishes and a person stays the population."""
 
 
 @jax.tree_util.register_dataclass
@@ -97,14 +110,10 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
     def one(step, key):
         row_key, size_key = jax.random.split(key)
         rows = sample_batch(row_key, index, problem, table, config.context + config.targets)
-        longest = jnp.minimum(config.context, jnp.sum(rows.sample_weight > 0) // 2)
-        count = jax.random.randint(size_key, (), 0, longest + 1)
-        asked = jnp.arange(len(rows.label)) < count
-        given = jnp.where(asked, rows.sample_weight, 0.0)
+        given, target = divide_answers(size_key, rows.sample_weight, config.context)
         weights = moved(step, rows.first, rows.second, rows.label, given)
         gap = rows.first - rows.second
         logit = gap @ shared + (gap @ step.T) @ weights
-        target = jnp.where(asked, 0.0, rows.sample_weight)
         return target @ softplus_loss(logit, rows.label), jnp.sum(target)
 
     def loss(step, key, progress):
@@ -139,5 +148,5 @@ P_TTT = Family(
     fit,
     adapt,
     logit,
-    make_grid(penalty=(3.0, 30.0), step_penalty=(1.0, 100.0)),
+    make_grid(step_penalty=(1.0, 100.0, 3e3, NO_STEP), penalty=(3.0, 30.0)),
 )

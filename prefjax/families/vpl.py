@@ -30,7 +30,9 @@ from prefjax.families.answers import Answers, clean
 from prefjax.families.config import FamilyConfig, Number, integer, make_grid
 from prefjax.families.contract import Family
 from prefjax.families.descent import (
+    NUM_ORDERS,
     adam,
+    divide_answers,
     get_batch,
     inputs,
     sample_batch,
@@ -43,7 +45,6 @@ from prefjax.numerics import softplus_loss
 from prefjax.types import Array, PRNGKey
 
 ACTIVE_VARIANCE = 0.005
-NUM_ORDERS = 16
 MAX_LOG_VARIANCE = 8.0
 
 
@@ -174,17 +175,13 @@ def fit(key: PRNGKey, problem: Problem, config: Config) -> Params:
         row_key, size_key, noise_key = jax.random.split(key, 3)
         rows = sample_batch(row_key, index, problem, table, config.context + config.targets)
         first, second, label, weight = rows.first, rows.second, rows.label, rows.sample_weight
-        longest = jnp.minimum(config.context, jnp.sum(weight > 0) // 2)
-        count = jax.random.randint(size_key, (), 0, longest + 1)
-        asked = jnp.arange(len(label)) < count
-        given = jnp.where(asked, weight, 0.0)
+        given, target = divide_answers(size_key, weight, config.context)
         context = [part[: config.context] for part in (first, second, label, given)]
         latent = encode(params.encoder, *context)
         noise = jax.random.normal(noise_key, latent.mean.shape)
         z = latent.mean + jnp.exp(0.5 * latent.log_variance) * noise
         code = jnp.broadcast_to(z, (len(label), len(z)))
         logit = reward_gap(params.network, first, second, code)
-        target = jnp.where(asked, 0.0, weight)
         return target @ softplus_loss(logit, label), jnp.sum(target), divergence(latent)
 
     def loss(params, key, progress):
