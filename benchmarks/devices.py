@@ -121,3 +121,62 @@ def compile_for(
     ]
     with tracing_for(target.platform):
         return jax.jit(function, donate_argnums=donate).lower(*placed).compile()
+
+
+def compile_pmap(
+    target: Target,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    *,
+    mesh: Mesh,
+    specs: tuple[Any, ...],
+    results: tuple[Any, Any],
+    donate: tuple[int, ...] = (),
+) -> Any:
+    """The function compiled by ``jax.pmap``, as `prefjax.parallel.data_parallel` calls it.
+
+    Args:
+        target: Kind of device.
+        function: Pure; it reduces over ``AXIS``.
+        arguments: Pytrees of anything with shape and dtype, of all devices together.
+        mesh: Devices of `Target.mesh`.
+        specs: ``PartitionSpec``, as a tree prefix, of each argument.
+        results: The same of the results, and their shapes.
+        donate: Arguments whose memory the results may take.
+    """
+
+    def is_cut(specs: Any, tree: Any) -> Any:
+        """For every leaf, whether it has a part on each device."""
+        return jax.tree.map(
+            lambda spec, part: jax.tree.map(lambda _: spec == PartitionSpec(AXIS), part),
+            specs,
+            tree,
+            is_leaf=lambda x: isinstance(x, PartitionSpec),
+        )
+
+    def axes(cut: Any) -> tuple[int | None, ...]:
+        return tuple(0 if leaf else None for leaf in jax.tree.leaves(cut))
+
+    def part(leaf: Any, cut: bool) -> jax.ShapeDtypeStruct:
+        size = leaf.shape
+        size = (mesh.size, size[0] // mesh.size, *size[1:]) if cut else size
+        return jax.ShapeDtypeStruct(size, leaf.dtype)
+
+    leaves, tree = jax.tree.flatten(arguments)
+    cut = is_cut(specs, arguments)
+    parts = map(part, leaves, jax.tree.leaves(cut))
+    owner = [i for i, argument in enumerate(arguments) for _ in jax.tree.leaves(argument)]
+
+    def flat(*leaves: Any) -> tuple[Any, ...]:
+        return tuple(jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves))))
+
+    with tracing_for(target.platform):
+        mapped = jax.pmap(
+            flat,
+            axis_name=AXIS,
+            in_axes=axes(cut),
+            out_axes=axes(is_cut(results[0], results[1])),
+            devices=list(mesh.devices.flat),
+            donate_argnums=tuple(i for i, argument in enumerate(owner) if argument in donate),
+        )
+        return mapped.lower(*parts).compile()

@@ -4,7 +4,7 @@ Every instruction that is launched reads its operands and writes its results onc
 
 - a kernel that only slices or gathers from an operand reads what it takes, not the operand;
 - what is updated in place reads and writes the update, not the whole;
-- scratch memory of a library call is not traffic.
+- scratch memory of a library call is not traffic, nor are arrays that a TPU keeps on the chip.
 
 The program and the bodies of its loops are counted apart: a body once, for one round. FLOPs are
 those of matrix products and of fused attention, two for a multiplication with its addition.
@@ -15,19 +15,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-_WIDTH = {"pred": 1, "bf16": 2, "token": 0}
-_ARRAY = re.compile(r"\b(pred|token|bf16|[sufc]\d+)\[([\d,]*)\]")
-_HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{\s*$")
-_NAME = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
-_CALLED = re.compile(
-    r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)"
+from benchmarks.hlo_text import (
+    Instruction,
+    arrays_of,
+    dims_of,
+    in_memory,
+    num_bytes,
+    parse,
+    shape_of,
 )
-_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _FREE = frozenset(
     ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "iota",
-     "partition-id", "replica-id", "opt-barrier", "copy-done", "async-done", "async-update",
-     "all-reduce-done", "all-gather-done", "collective-permute-done", "add-dependency", "domain")
+     "partition-id", "replica-id", "opt-barrier", "async-update", "add-dependency", "domain")
 )  # fmt: skip
 _SLICES = frozenset(("dynamic-slice", "slice", "gather"))
 _UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # place of the update among the operands
@@ -40,26 +41,6 @@ _COLLECTIVES = (
     "collective-broadcast",
     "ragged-all-to-all",
 )
-
-
-@dataclass
-class Instruction:
-    """One line of a computation."""
-
-    name: str
-    shape: str
-    opcode: str
-    operands: tuple[str, ...]
-    attributes: str
-    is_root: bool
-
-    @property
-    def called(self) -> tuple[str, ...]:
-        """Computations that it names."""
-        names = _CALLED.findall(self.attributes)
-        for group in _BRANCHES.findall(self.attributes):
-            names += re.findall(r"%?([\w.\-]+)", group)
-        return tuple(names)
 
 
 @dataclass
@@ -98,63 +79,6 @@ class Cost:
             yield from loop[2].all_loops()
 
 
-def num_bytes(shape: str) -> int:
-    """Bytes of an array or a tuple, as HLO writes its shape."""
-    total = 0
-    for kind, dims in _ARRAY.findall(shape):
-        width = _WIDTH[kind] if kind in _WIDTH else int(re.sub(r"\D", "", kind)[:2]) // 8
-        total += width * math.prod(_dims(dims))
-    return total
-
-
-def _dims(text: str) -> list[int]:
-    return [int(part) for part in text.split(",") if part]
-
-
-def _shape_of(shape: str) -> list[int]:
-    """Dimensions of the first array in a shape."""
-    found = _ARRAY.search(shape)
-    return _dims(found.group(2)) if found else []
-
-
-def _closing(text: str, start: int) -> int:
-    """Where the parenthesis that opens at ``start`` closes."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += (text[place] == "(") - (text[place] == ")")
-        if not depth:
-            return place
-    raise ValueError(f"a parenthesis stays open: {text[:80]}")
-
-
-def parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
-    """Name of the entry computation, and the instructions of every computation."""
-    entry, current = "", []
-    computations: dict[str, list[Instruction]] = {}
-    for line in text.splitlines():
-        if header := _HEADER.match(line):
-            current = computations.setdefault(header.group(2), [])
-            entry = header.group(2) if header.group(1) else entry
-        elif found := _NAME.match(line):
-            current.append(_instruction(line, found))
-    return entry, computations
-
-
-def _instruction(line: str, found: re.Match[str]) -> Instruction:
-    rest = line[found.end() :]
-    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.index(" ")
-    shape, rest = rest[:end], rest[end + 1 :]
-    start = rest.index("(")
-    stop = _closing(rest, start)
-    operands = tuple(re.findall(r"%([\w.\-]+)", rest[start:stop]))
-    attributes = rest[stop + 1 :]
-    if rest[:start] == "parameter":
-        attributes = rest[start + 1 : stop]
-    return Instruction(
-        found.group(2), shape, rest[:start], operands, attributes, bool(found.group(1))
-    )
-
-
 class Program:
     """A compiled program as computations; `cost` counts what it launches."""
 
@@ -171,7 +95,7 @@ class Program:
         shapes = {one.name: one.shape for one in body}
         total = Cost()
         for one in body:
-            if one.opcode in _FREE:
+            if one.opcode in _FREE or one.opcode.endswith("-done"):
                 continue
             if one.opcode == "call":
                 total.add(self._cost(one.called[0]))
@@ -183,14 +107,15 @@ class Program:
                 total.loops.append((inner.group(1), rounds, self._cost(inner.group(1))))
             elif one.opcode == "conditional":
                 costs = [self._cost(branch) for branch in one.called]
-                total.add(max(costs, key=lambda cost: _with_loops(cost)))
+                total.add(max(costs, key=_with_loops))
             else:
                 total.add(self._launch(one, shapes))
         return total
 
     def _launch(self, one: Instruction, shapes: Mapping[str, str]) -> Cost:
         called = [self.computations[name] for name in one.called if name in self.computations]
-        sizes = [num_bytes(shapes.get(name, "")) for name in one.operands]
+        operands = [shapes.get(name, "") for name in one.operands]
+        sizes = [in_memory(shape) for shape in operands]
         kind = one.opcode.removesuffix("-start")
         flops = _flops(one, shapes)
         if kind in ("fusion", "async"):
@@ -198,16 +123,20 @@ class Program:
             flops += sum(self._nested_flops(inner))
             moved = sum(_fusion_reads(inner)) + _fusion_writes(inner)
         elif kind in _SLICES:
-            moved = 2 * num_bytes(one.shape) + sum(sizes[1:] if kind == "gather" else [])
+            # One that is started and awaited names what it reads, what it writes and a flag.
+            result = arrays_of(one.shape)[1 if one.opcode.endswith("-start") else 0]
+            moved = min(num_bytes(result), sizes[0]) + in_memory(result)
+            moved += sum(sizes[1:] if kind == "gather" else [])
         elif kind in _UPDATES:
             moved = 2 * sizes[_UPDATES[kind]] + (sizes[1] if kind == "scatter" else 0)
-        elif kind == "copy" and one.opcode == "copy-start":
-            moved = 2 * sizes[0]
+        elif one.opcode == "copy-start":
+            moved = sizes[0] + in_memory(arrays_of(one.shape)[0])
         elif kind in _COLLECTIVES:
             moved = 2 * sum(sizes)
         else:
-            moved = sum(sizes) + num_bytes(_without_scratch(one))
-        collectives = [(kind, sum(sizes))] if kind in _COLLECTIVES else []
+            moved = sum(sizes) + in_memory(_without_scratch(one))
+        exchanged = sum(num_bytes(shape) for shape in operands)
+        collectives = [(kind, exchanged)] if kind in _COLLECTIVES else []
         return Cost(1, moved, flops, collectives, [(moved, one.opcode, one.name, one.shape)])
 
     def _nested_flops(self, body: Iterable[Instruction]) -> Iterator[float]:
@@ -219,8 +148,13 @@ class Program:
                 yield from self._nested_flops(self.computations[one.called[0]])
 
 
-def _with_loops(cost: Cost) -> float:
-    return cost.bytes + sum((rounds or 1) * _with_loops(body) for _, rounds, body in cost.loops)
+def _with_loops(cost: Cost) -> tuple[float, float]:
+    """FLOPs, then bytes, by which branches are compared; a loop of unknown length is one round."""
+    flops, moved = cost.flops, float(cost.bytes)
+    for _, rounds, body in cost.loops:
+        inner_flops, inner_bytes = _with_loops(body)
+        flops, moved = flops + (rounds or 1) * inner_flops, moved + (rounds or 1) * inner_bytes
+    return flops, moved
 
 
 def _without_scratch(one: Instruction) -> str:
@@ -260,7 +194,7 @@ def _fusion_reads(body: list[Instruction]) -> list[int]:
                 return 1.0
         return total
 
-    return [round(needed(one) * num_bytes(one.shape)) for one in body if one.opcode == "parameter"]
+    return [round(needed(one) * in_memory(one.shape)) for one in body if one.opcode == "parameter"]
 
 
 def _updated(user: Instruction, body: list[Instruction]) -> str:
@@ -276,30 +210,46 @@ def _fusion_writes(body: list[Instruction]) -> int:
         if one.opcode == "tuple":
             return sum(written(by_name[name]) for name in one.operands)
         if one.opcode in _UPDATES:
-            return num_bytes(_updated(one, body))
+            return num_bytes(_updated(one, body)) if in_memory(one.shape) else 0
         if one.opcode in ("bitcast", "reshape") and by_name[one.operands[0]].opcode in _UPDATES:
             return written(by_name[one.operands[0]])
-        return num_bytes(one.shape)
+        return in_memory(one.shape)
 
     return written(root)
 
 
 def _flops(one: Instruction, shapes: Mapping[str, str]) -> float:
     """FLOPs of a product or of fused attention; 0 of anything else."""
+    if one.opcode == "convolution":  # as TPUs write a product
+        return 2.0 * math.prod(shape_of(one.shape)) * _contracted(one, shapes)
     if one.opcode == "dot":
         contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", one.attributes)
     elif one.opcode == "custom-call" and "__cublas" in one.attributes:
         contracted = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', one.attributes)
     elif one.opcode == "custom-call" and "__cudnn$fmha" in one.attributes:
-        query, key = (_shape_of(shapes[name]) for name in one.operands[:2])
+        query, key = (shape_of(shapes[name]) for name in one.operands[:2])
         return 4.0 * math.prod(query) * _key_length(query, key)
     else:
         return 0.0
-    left = _shape_of(shapes.get(one.operands[0], ""))
+    left = shape_of(shapes.get(one.operands[0], ""))
     inner = (
-        math.prod(left[i] for i in _dims(contracted.group(1).replace('"', ""))) if contracted else 1
+        math.prod(left[i] for i in dims_of(contracted.group(1).replace('"', "")))
+        if contracted
+        else 1
     )
-    return 2.0 * math.prod(_shape_of(one.shape)) * inner
+    return 2.0 * math.prod(shape_of(one.shape)) * inner
+
+
+def _contracted(one: Instruction, shapes: Mapping[str, str]) -> int:
+    """Products that an entry of a convolution sums; dilated dimensions stand for a batch."""
+    labels = re.search(r"dim_labels=\w+_(\w+)->", one.attributes)
+    window = re.search(r"window=\{size=([\dx]+)([^}]*)\}", one.attributes)
+    if labels is None:
+        return 1
+    inner = shape_of(shapes.get(one.operands[1], ""))[labels.group(1).index("i")]
+    if window is None or "dilate" in window.group(2):
+        return inner
+    return inner * math.prod(int(size) for size in window.group(1).split("x"))
 
 
 def _key_length(query: list[int], key: list[int]) -> int:

@@ -1,6 +1,8 @@
 """Best-of-N against dense loops, enumeration of subsets, and bad input."""
 
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from scipy.special import expit
 
 from prefjax import align
-from prefjax.align import BestOfNConfig, best_of_n_checked, robust
+from prefjax.align import BestOfNConfig, _best_of_n, best_of_n_checked, robust
 from prefjax.person import ResponsePool
 from prefjax.types import Gaussian
 
@@ -64,6 +66,20 @@ def test_blocks_are_the_dense_loops_whatever_padding_holds(problem, rule):
     assert (np.asarray(got.index)[:, 2] == 0).all()
 
 
+@pytest.mark.parametrize("rule", ["mean", "lcb", "pwin"])
+@pytest.mark.parametrize("most_terms", [0, 64])
+def test_accelerators_choose_the_same(problem, rule, most_terms, monkeypatch):
+    pool, weight, covariance = problem
+    config = BestOfNConfig(rule, caution=0.7)
+    want = best_of_n_checked(Gaussian(weight, covariance), pool, config=config)
+    monkeypatch.setattr(_best_of_n, "platform", lambda: "cuda")
+    monkeypatch.setattr(_best_of_n, "_MOST_TERMS", most_terms)
+    monkeypatch.setattr(_best_of_n, "_STORED_SCORES", 3 * PROMPTS * SIZE)
+    got = jax.jit(partial(align.best_of_n, config=config))(Gaussian(weight, covariance), pool)
+    np.testing.assert_array_equal(got.index, want.index)
+    np.testing.assert_allclose(got.score, want.score, rtol=1e-5, atol=1e-6)
+
+
 def test_a_user_without_answers_gets_the_best_of_the_population(problem):
     pool, weight, covariance = problem
     got = best_of_n_checked(Gaussian(np.zeros_like(weight[:1]), covariance[:1]), pool)
@@ -94,7 +110,8 @@ def test_bad_input_is_named(problem):
         best_of_n_checked(Gaussian(weight[:, :2], covariance[:, :2, :2]), pool)
     with pytest.raises(ValueError, match=r"got shape \(0, 3\)"):
         best_of_n_checked(Gaussian(weight[:0], covariance[:0]), pool)
-    for settings in ({"block_size": 0}, {"caution": -1.0}, {"caution": float("nan")}):
+    refused: list[dict[str, Any]] = [{"block_size": 0}, {"caution": -1.0}, {"caution": np.nan}]
+    for settings in refused:
         with pytest.raises(ValueError, match=next(iter(settings))):
             BestOfNConfig(**settings)
 

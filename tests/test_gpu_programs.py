@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.devices import SET_UP, TARGETS
 from benchmarks.gpu_programs import STORED, growth, measure
-from benchmarks.hlo import count, num_bytes
+from benchmarks.hlo import count
+from benchmarks.hlo_text import in_memory, num_bytes
 from benchmarks.program_list import programs
 from prefjax import logistic
 from prefjax.logistic import blocks, one_pass
@@ -69,6 +70,27 @@ def test_bytes_of_shapes():
     assert num_bytes("(f32[2,3]{1,0}, bf16[4], s8[5], pred[], u64[1])") == 24 + 8 + 5 + 1 + 8
 
 
+def test_arrays_that_a_tpu_keeps_on_the_chip_are_no_traffic():
+    on_chip = "f32[8,128]{1,0:T(8,128)S(1)}"
+    assert num_bytes(f"({on_chip}, f32[2]{{0:T(128)}})") == 4 * 8 * 128 + 8
+    assert in_memory(f"({on_chip}, f32[2]{{0:T(128)}})") == 8
+    whole, taken = "f32[64,128]{1,0:T(8,128)}", "f32[8,128]{1,0:T(8,128)S(1)}"
+    product = "f32[8,16]{1,0:T(8,128)}"
+    text = f"""
+ENTRY %main (a: f32[64,128], b: f32[128,16]) -> f32[8,16] {{
+  %a = {whole} parameter(0)
+  %b = f32[128,16]{{1,0:T(8,128)}} parameter(1)
+  %start = (({whole}), {taken}, s32[]{{:S(2)}}) slice-start(%a), slice={{[0:8], [0:128]}}
+  %done = {taken} slice-done(%start)
+  ROOT %dot = {product} convolution(%done, %b), dim_labels=bf_io->bf
+}}
+"""
+    once, _ = count(text)
+    assert once.kernels == 2
+    assert once.bytes == 4 * 8 * 128 + 4 * 128 * 16 + 4 * 8 * 16
+    assert once.flops == 2 * 8 * 16 * 128
+
+
 def test_a_program_is_counted_by_hand():
     once, loop = count(HLO.replace("BACKEND", ""))
     products = 4 * (64 + 32 + 8)
@@ -102,9 +124,9 @@ def test_growth_beyond_a_twentieth_is_named():
     assert growth(beyond, stored) == ["p once bytes: 106, stored 100"]
 
 
-def test_every_stored_program_exists():
+def test_every_program_is_stored_and_exists():
     names = {key.split(" | ")[0] for key in KEYS}
-    assert names <= set(programs(LAYERS))
+    assert names == set(programs(LAYERS))
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -116,9 +138,14 @@ def test_devices_exchange_the_gradient_of_the_head_and_nothing_else(key):
     assert stored["once"]["exchanged"] == (exchanged if is_training else {})
     assert "round" not in stored or not stored["round"]["exchanged"]
     one = json.loads(STORED.read_text()).get(key.replace(f":{num_devices}", ":1"))
-    if one and num_devices > 1 and not key.startswith("decode"):  # weights are whole on each
+    if one and num_devices > 1:
         for name in one.keys() & {"once", "round"}:
-            assert stored[name]["bytes"] <= 1.1 / num_devices * one[name]["bytes"]
+            share = (stored[name]["floor"] * num_devices - one[name]["floor"]) / (num_devices - 1)
+            # What is whole on every device, such as the weights of a language model.
+            allowed = share + (one[name]["bytes"] - share) / num_devices
+            # Products of the candidates of few rows are formed in parts and then summed.
+            slack = 1.15 if "value head" in key else 1.1
+            assert stored[name]["bytes"] <= slack * allowed
 
 
 def test_a_program_may_be_traced_for_another_platform():

@@ -10,15 +10,18 @@ mean response of the prompt's pool as reference (δφ, δt and δψ are differen
 where ψ is how uncertain φ and t are themselves and s the posterior scale of the basis: a lower
 limit and a probability as `prefjax.person.inference` has them. All users are scored by one matrix
 product, ``(prompt·response, J) @ (J, user)``, and ``v`` by a second one over the J(J+1)/2 products
-of features, in blocks of users, so that memory does not grow with their number. The best of N
-samples of a policy π0 has ``KL(π ‖ π0) ≤ log N − (N−1)/N``.
+of features, in blocks of users, so that memory does not grow with their number. On an accelerator
+a short sum is written out instead and computed where the maximum is: no score is stored, and there
+are no blocks. The best of N samples of a policy π0 has ``KL(π ‖ π0) ≤ log N − (N−1)/N``.
 
 References:
     arXiv 2503.06358, section 4 (responses for a user); KL of best-of-N: arXiv 2112.09332 and, as a
     bound, arXiv 2401.01879; pwin: MacKay (1992), "The evidence framework".
 """
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -29,6 +32,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import gammaln
 
+from prefjax.parallel import platform
 from prefjax.person import ResponsePool
 from prefjax.person.laplace import moderated_logit
 from prefjax.settings import check_settings
@@ -42,7 +46,8 @@ class BestOfNConfig:
     Attributes:
         rule: ``mean``, ``lcb`` or ``pwin`` of the module's equations.
         caution: c of ``lcb``, in standard deviations.
-        block_size: Users scored at a time; memory is ``prompt · response · block_size`` numbers.
+        block_size: Users scored at a time; memory is ``prompt · response · block_size`` numbers. By
+            default 128 on a CPU; on an accelerator all, or if scores are stored 2²⁶ of them.
 
     Raises:
         ValueError: If the rule is unknown, or a number is out of range.
@@ -50,15 +55,19 @@ class BestOfNConfig:
 
     rule: Literal["mean", "lcb", "pwin"] = "mean"
     caution: float = 1.0
-    block_size: int = 128
+    block_size: int | None = None
 
     def __post_init__(self):
         if self.rule not in ("mean", "lcb", "pwin"):
             raise ValueError(f"rule must be mean, lcb or pwin, got {self.rule!r}")
-        check_settings(self, "block_size")
+        check_settings(self, *(() if self.block_size is None else ("block_size",)))
 
 
 DEFAULT = BestOfNConfig()
+_CPU_BLOCK = 128
+_STORED_SCORES = 1 << 26
+_MOST_TERMS = 64
+"""Of a sum that is written out on an accelerator."""
 
 
 class BestOfNResult(NamedTuple):
@@ -113,20 +122,24 @@ def best_of_n(
 
     def one_block(block) -> BestOfNResult:
         weights, spread = block
-        score = jnp.einsum("pnj,uj->pnu", features, weights) + utility[:, :, None]
+        score = _products(features, weights) + utility[:, :, None]
         if rule != "mean":
-            variance = jnp.maximum(jnp.einsum("pnk,uk->pnu", products, spread), 0)
+            variance = jnp.maximum(_products(products, spread), 0)
             if rule == "lcb":
                 score = score - config.caution * jnp.sqrt(variance + learned[:, :, None])
             else:
                 score = jax.nn.sigmoid(moderated_logit(score, posterior_scale * variance))
         score = jnp.where(mask[:, :, None], score, -jnp.inf)
+        if platform() != "cpu":
+            return BestOfNResult(jnp.argmax(score, axis=1).astype(jnp.int32).T, score.max(1).T)
         best = score.max(1)
         place = jnp.arange(score.shape[1])[None, :, None]
         index = jnp.where(score == best[:, None], place, score.shape[1]).min(1)
         return BestOfNResult(index.astype(jnp.int32).T, best.T)
 
-    block_size = min(config.block_size, num_users)
+    num_terms = max(num_factors, spread.shape[1])
+    block_size = config.block_size or _default_block(num_users, utility.size, num_terms)
+    block_size = min(block_size, num_users)
     num_blocks = -(-num_users // block_size)
     padded = [
         jnp.pad(jnp.asarray(array), [(0, num_blocks * block_size - num_users), (0, 0)])
@@ -135,6 +148,28 @@ def best_of_n(
     blocks = tuple(array.reshape(num_blocks, block_size, array.shape[1]) for array in padded)
     results = jax.lax.map(one_block, blocks)
     return BestOfNResult(*(array.reshape(-1, array.shape[2])[:num_users] for array in results))
+
+
+def _is_written_out(num_terms: int) -> bool:
+    """Whether a sum is computed in the kernel of the maximum, rather than by a matrix product."""
+    return platform() != "cpu" and num_terms <= _MOST_TERMS
+
+
+def _default_block(num_users: int, num_responses: int, num_terms: int) -> int:
+    if platform() == "cpu":
+        return _CPU_BLOCK
+    return num_users if _is_written_out(num_terms) else max(1, _STORED_SCORES // num_responses)
+
+
+def _products(
+    features: Float[Array, "prompt response term"], weights: Float[Array, "user term"]
+) -> Float[Array, "prompt response user"]:
+    """``Σ_k features[p, n, k] weights[u, k]``."""
+    num_terms = weights.shape[1]
+    if not _is_written_out(num_terms):
+        return jnp.einsum("pnk,uk->pnu", features, weights)
+    terms = (features[:, :, None, k] * weights[None, None, :, k] for k in range(num_terms))
+    return functools.reduce(operator.add, terms)
 
 
 _best_of_n_jit = jax.jit(best_of_n, static_argnames="config")
