@@ -157,7 +157,7 @@ def _root(covariance: jax.Array) -> jax.Array:
     return jnp.pad(half, ((0, 0), (1, 0)) + ((0, 0),) * (half.ndim - 2))
 
 
-def _along(table: jax.Array, mean: jax.Array) -> jax.Array:
+def _along(table: jax.Array, mean: Array) -> jax.Array:
     """A table with axes for the choices."""
     return table.reshape(table.shape + (1,) * (mean.ndim - 1))
 
