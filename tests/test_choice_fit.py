@@ -5,21 +5,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
+from sklearn.metrics import roc_auc_score
 
+import prefjax
 from prefjax.basis import (
     EMConfig,
+    SearchConfig,
     choose_num_factors,
     divisions,
     em,
+    fit,
     fit_block,
     fit_head,
     make_problem,
     svd,
 )
 from prefjax.basis.heads import HeadConfig
-from prefjax.data import from_comparisons
+from prefjax.data import from_comparisons, observations_of, read
+from prefjax.data.choices import independent_pairs
 from prefjax.logistic import softmax_bound, softmax_expectation
+from prefjax.model.sources import prepare
 from prefjax.types import BASELINE, Choices, Comparisons, Penalties
 from prefjax.variational import jaakkola
 
@@ -183,3 +189,98 @@ def test_heads_with_hidden_layers_and_the_number_of_factors_read_choices(choices
     chex.assert_tree_all_finite((basis, people))
     assert info.objective[int(info.num_steps)] > info.objective[0]
     assert choose_num_factors(KEY, problem, num_nulls=20).chosen >= 1
+
+
+def rows_of_texts(num_shown):
+    """Rows of 16 people who like words; one chosen among the responses of each row."""
+    rng = np.random.default_rng(0)
+    words = np.array(["wing", "air", "lift", "plane", "sky", "bird", "fly", "cloud", "wind"])
+    taste = rng.normal(size=(16, len(words)))
+    rows = []
+    for user in range(16):
+        for number in range(10):
+            picked = np.stack([rng.permutation(len(words))[:3] for _ in range(num_shown)])
+            reward = taste[user][picked].sum(axis=1) + rng.gumbel(size=num_shown)
+            told = {"user": f"u{user}", "prompt": f"p{number % 5}"}
+            texts = [" ".join(words[some]) for some in picked]
+            rows.append({**told, "responses": texts, "choice": int(reward.argmax())})
+    return rows
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_choices_among_two_gives_the_model_of_its_pairs():
+    rows = rows_of_texts(2)
+    pairs = [
+        {
+            "user": row["user"],
+            "prompt": row["prompt"],
+            "chosen": row["responses"][row["choice"]],
+            "rejected": row["responses"][1 - row["choice"]],
+        }
+        for row in rows
+    ]
+    search = SearchConfig(factor_penalties=(1.0, 30.0), utility_penalties=(1.0, 10.0))
+    settings = {"config": EMConfig(num_factors=2, max_steps=10), "search_config": search}
+    one, other = (prefjax.fit(data, encoder="hashed", **settings) for data in (rows, pairs))
+    texts = rows[0]["responses"]
+    rewards = [model.person("u3").rank("p0", texts).reward for model in (one, other)]
+    np.testing.assert_allclose(*rewards, atol=2e-3)
+    assert one.report["gain"] == pytest.approx(other.report["gain"], abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_choices_among_three_is_fitted_as_choices():
+    data = read(rows_of_texts(3), layout="best-of-k")
+    told = observations_of(data)
+    assert isinstance(told, Choices)
+    assert told.mask.sum(axis=1).tolist() == [3] * 160
+    training = prepare(data, None, encoder="hashed", num_users=None, group=None)
+    chex.assert_trees_all_equal(training.observations, told)
+    assert len(training.comparisons.user) == 320
+    plain = data.select(np.arange(1))
+    assert observations_of(plain) is plain.comparisons
+
+
+@pytest.mark.slow
+def test_intervals_of_a_planted_world_cover_from_choices_and_not_from_their_pairs():
+    """300 people, 40 choices among four each, base rewards learned, new prompts predicted."""
+    rng = np.random.default_rng(0)
+    people, inputs, factors, size, prompts = 300, 12, 4, 8, 100
+    axes, _ = np.linalg.qr(rng.normal(size=(inputs, factors)))
+    weight = rng.normal(size=(people, factors)) @ axes.T * 0.75
+    weight = weight + rng.normal(size=inputs) * 0.5 / np.sqrt(inputs)
+    embeddings = rng.normal(size=(prompts * size, inputs)).astype(np.float32)
+    user = np.repeat(np.arange(people), 40)
+    prompt = rng.integers(75, size=len(user))
+    shown = prompt[:, None] * size + np.argsort(rng.random((len(user), size)), axis=1)[:, :4]
+    reward = np.einsum("cd,ckd->ck", weight[user], embeddings[shown])
+    label = np.eye(4, dtype=np.float32)[(reward + rng.gumbel(size=reward.shape)).argmax(axis=1)]
+    ones = np.ones(len(user), np.float32)
+    choices = Choices(user, shown, label, np.ones(shown.shape, bool), ones)
+    asked = np.repeat(np.arange(people), 60)
+    first = 75 * size + rng.integers(25 * size, size=len(asked))
+    second = first // size * size + (first + rng.integers(1, size, size=len(asked))) % size
+    gap = embeddings[first] - embeddings[second]
+    truth = rng.random(len(asked)) < expit(np.sum(gap * weight[asked], axis=1))
+    config = EMConfig(num_factors=factors)
+    search = SearchConfig(posterior_scales=(1.0,))
+
+    def fitted(data):
+        group = np.repeat(np.arange(prompts), size)
+        problem = make_problem(data, embeddings, num_users=people, group=group)
+        basis, known, _ = fit(KEY, problem, config=config, search_config=search)
+        kernel = np.asarray(basis.params["out"]["kernel"], np.float64)
+        # What each person's reward is in the coordinates that were found.
+        own = (weight - kernel[:, -1]) @ np.linalg.pinv(kernel[:, :-1]).T
+        deviation = np.sqrt(np.diagonal(known.covariance, axis1=1, axis2=2))
+        covered = np.mean(np.abs(own - known.mean) < 1.96 * deviation)
+        features = gap @ kernel[:, :-1]
+        logit = np.sum(features * np.asarray(known.mean)[asked], axis=1) + gap @ kernel[:, -1]
+        parts = (asked == person for person in range(people))
+        return covered, np.mean([roc_auc_score(truth[part], logit[part]) for part in parts])
+
+    covered, auc = fitted(choices)
+    covered_by_pairs, auc_of_pairs = fitted(independent_pairs(choices))
+    assert 0.93 < covered < 0.97
+    assert covered_by_pairs < 0.90
+    assert auc > auc_of_pairs - 0.001
