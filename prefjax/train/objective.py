@@ -159,7 +159,8 @@ def divergence_of(users: UserRows) -> Float[Array, "*rows"]:
     square = jnp.sum(jnp.square(users.mean), axis=-1)
     if users.log_variance is None:
         return 0.5 * square
-    surplus = jnp.sum(jnp.exp(users.log_variance) - 1 - users.log_variance, axis=-1)
+    variance = jnp.exp(users.log_variance)
+    surplus = jnp.sum(variance - 1 - users.log_variance, axis=-1)
     return 0.5 * (square + surplus)
 
 
@@ -172,12 +173,15 @@ def row_losses(
 ) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
     """Expected loss of each row, and the divergence of its user, in nats."""
     location = jnp.sum(users.mean * features, axis=-1) + offset
+    # The divergence is written out: in another order of operations a resumed run has other bits.
+    square = jnp.sum(jnp.square(users.mean), axis=-1)
     if users.log_variance is None:
-        return softplus_loss(location, label), divergence_of(users)
+        return softplus_loss(location, label), 0.5 * square
     variance = jnp.exp(users.log_variance)
     spread = jnp.sum(variance * jnp.square(features), axis=-1)
     expected = variational.expect(location, spread, config.bound).value - label * location
-    return expected, divergence_of(users)
+    surplus = jnp.sum(variance - 1 - users.log_variance, axis=-1)
+    return expected, 0.5 * (square + surplus)
 
 
 def batch_loss(
