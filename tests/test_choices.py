@@ -25,7 +25,7 @@ from prefjax.data import (
 from prefjax.data.answers import describe_answers, inspect_answers
 from prefjax.data.choices import independent_pairs, validate_choices
 from prefjax.data.observations import shared_winners
-from prefjax.logistic import GaussianConfig, NewtonConfig, softmax
+from prefjax.logistic import GaussianConfig, NewtonConfig, softmax_expectation
 from prefjax.types import BASELINE, Choices, FeatureGap, Gaussian, RewardBasis
 
 PRIOR = {"mean": jnp.array([0.2, -0.1, 0.0]), "precision": 0.5 * jnp.eye(3)}
@@ -124,7 +124,9 @@ def test_expectations_are_those_of_random_draws(variance):
         root = rng.normal(size=(4, 6))
         root *= np.sqrt(variance / np.mean(np.sum(root**2, axis=1)))
         mean = rng.normal(size=4)
-        found = softmax.expect(jnp.asarray(mean), jnp.asarray(root), jnp.ones(4, bool))
+        found = softmax_expectation.expect(
+            jnp.asarray(mean), jnp.asarray(root @ root.T), jnp.ones(4, bool)
+        )
         logit = mean + rng.normal(size=(200_000, 6)) @ root.T
         drawn = np.exp(logit - logsumexp(logit, axis=1, keepdims=True))
         np.testing.assert_allclose(found.probability, drawn.mean(0), atol=0.02)
@@ -139,7 +141,9 @@ def test_a_ranking_is_plackett_luce():
     made = from_rankings(np.zeros(1, int), np.arange(5)[None], rank[None])
     total = 0.0
     for label, mask in zip(made.label, made.mask, strict=True):
-        total -= float(softmax.loss(jnp.asarray(reward), None, jnp.asarray(label), mask))
+        total -= float(
+            softmax_expectation.loss(jnp.asarray(reward), None, jnp.asarray(label), mask)
+        )
     order = np.argsort(rank)
     exact = sum(reward[order[i]] - logsumexp(reward[order[i:]]) for i in range(5))
     np.testing.assert_allclose(total, exact, rtol=1e-5)

@@ -2,7 +2,8 @@
 
 All draws are keyed by user, group and response, never by the number of a row, so that neither the
 order nor the repetition of rows changes them. Users and responses are counted among those that some
-row shows; others, wherever they stand, change no draw.
+row shows; others, wherever they stand, change no draw. A choice among several is in one part as a
+whole; with groups, if all that it shows is.
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from prefjax.basis import control
+from prefjax.basis import choice_slots, control
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import NUM_PARTS
@@ -79,12 +80,17 @@ def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> D
             rank = _rank(problem.compared)
             rank = jnp.append(rank, rank[-1] + 1)  # the zero baseline comes last
             predicted = by_slot(key, rank[rows.first], rank[rows.second])
+            if rows.choices is not None:
+                predicted = choice_slots.together(predicted, rows.choices, leads=True)
             return ~predicted, predicted
         group = jnp.append(jnp.asarray(problem.group), -1)  # the zero baseline has no group
         first, second = group[rows.first], group[rows.second]
         second = jnp.where(second < 0, first, second)
         by_first, by_second = by_slot(key, first), by_slot(key, second)
-        return ~by_first & ~by_second, by_first & by_second
+        masks = ~by_first & ~by_second, by_first & by_second
+        if rows.choices is None:
+            return masks
+        return tuple(choice_slots.together(mask, rows.choices, leads=False) for mask in masks)
 
     masks = jax.lax.map(once, jax.random.split(jax.random.fold_in(key, 1), num_divisions))
     return Division(*(jnp.where(mask, rows.sample_weight[None], 0.0) for mask in masks))

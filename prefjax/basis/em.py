@@ -17,10 +17,13 @@ of "how large is a factor across people"; factors that nobody needs go to zero.
 
 The M-step sees rows only through their pair of responses, K_p = Σ_{r of p} κ_r [S+mmᵀ, m; mᵀ, 1]:
 one pass over the rows, after which a conjugate gradient step costs as much as there are pairs.
+Choices among three or more enter the same sums, ``log Σ exp z`` in the place of softplus; see
+`prefjax.basis.choice_slots`.
 
 ``posterior_scale`` scales S inside the expectations: 1 is the marginal fit; 0 leaves joint MAP of Λ
 and θ with ½‖Λ‖², majorize–minimize steps on the same penalized likelihood. With the Jaakkola bound
-(and for MAP) every step is the exact minimum of a majorizer and the objective never decreases.
+(and for MAP) every step is the exact minimum of a majorizer and the objective never decreases, from
+choices among three or more for MAP (`prefjax.logistic.softmax_bound`).
 
 References:
     arXiv 2503.06358, eq. 2–4 (joint MAP, which is posterior scale 0).
@@ -33,6 +36,7 @@ import numpy as np
 from jaxtyping import Float
 
 from prefjax import variational
+from prefjax.basis import choice_slots
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.rows import Rows
@@ -126,7 +130,12 @@ def expectation(
     location = jnp.einsum("csj,cj->cs", features, mean[rows.user]) + offset
     spread = jnp.einsum("csi,cij->csj", features, covariance[rows.user])
     variance = posterior_scale * jnp.sum(spread * features, axis=-1)
-    return variational.expect(location, variance, bound)
+    row = variational.expect(location, variance, bound)
+    if rows.choices is None:
+        return row
+    return choice_slots.expectation(
+        row, features, location, covariance, rows.choices, posterior_scale, bound
+    )
 
 
 def user_step(

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import linalg, sparse, special
 
-from prefjax.basis import _fit, em
+from prefjax.basis import _fit, choice_slots, em
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import DEFAULT, EMConfig
 from prefjax.types import PRNGKey
@@ -137,8 +137,11 @@ def _shown(rng: np.random.Generator, problem: Problem, config: EMConfig) -> _Sho
     person = np.broadcast_to(place[rows.user][:, None], rows.label.shape)
     counted = (rows.sample_weight > 0) & (person >= 0)
     first, second = rows.pairs.first, rows.pairs.second
-    logit = (utility[first] - utility[second])[rows.pair[counted]]
-    residual = rows.sample_weight[counted] * (rows.label[counted] - special.expit(logit))
+    logit = (utility[first] - utility[second])[rows.pair]
+    expected = special.expit(logit)
+    if rows.choices is not None:
+        expected = np.asarray(choice_slots.slope(expected, logit, rows.choices))
+    residual = rows.sample_weight[counted] * (rows.label - expected)[counted]
     if problem.embeddings is None:
         # The zero baseline, and padding, have no column.
         eye = sparse.eye_array(problem.num_responses, format="csr")

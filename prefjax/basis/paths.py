@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax import variational
-from prefjax.basis import _fit, control, divisions, em
+from prefjax.basis import _fit, choice_slots, control, divisions, em
 from prefjax.basis import rows as layout
 from prefjax.basis.divisions import Division
 from prefjax.basis.problem import Problem
@@ -86,7 +86,17 @@ def predictive_loss(
         clipped = jnp.clip(probability, 1e-6, 1 - 1e-6)
         return -rows.label * jnp.log(clipped) - (1 - rows.label) * jnp.log1p(-clipped)
 
-    return loss(personal.slope), loss(population.slope)
+    losses = loss(personal.slope), loss(population.slope)
+    if rows.choices is None:
+        return losses
+    population = choice_slots.expectation(
+        population, features, offset, None, rows.choices, posterior_scale, "quadrature"
+    )
+    own, shared = (
+        choice_slots.loss(plain, row.slope, rows.choices)
+        for plain, row in zip(losses, (personal, population), strict=True)
+    )
+    return own, shared
 
 
 def score(

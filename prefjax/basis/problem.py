@@ -15,7 +15,6 @@ factors the baseline is one more response with a row of its own, from which the 
 in the end, so that how much people agree with anything is not pulled to one half item by item.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -24,11 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from prefjax.basis import choice_slots
+from prefjax.basis.one_form import in_one_form, without_same
 from prefjax.basis.rows import Rows, make_rows, stack_rows
 from prefjax.basis.standardizer import Standardizer, fit_standardizer
-from prefjax.data.merge import merge_rows
 from prefjax.data.validate import validate_comparisons
-from prefjax.types import BASELINE, Array, Comparisons, Gaussian
+from prefjax.types import BASELINE, Array, Choices, Comparisons, Gaussian
 
 LARGEST_TOTAL = 1e12
 """Largest total weight: beyond it one row no longer counts in single precision."""
@@ -104,28 +104,8 @@ def for_all_users(
     return Gaussian(mean, jnp.where(known[:, None, None], own, covariance[None]))
 
 
-def in_one_form(comparisons: Comparisons) -> Comparisons:
-    """The same comparisons in one form: oriented, equal rows merged, sorted.
-
-    Args:
-        comparisons: Validated rows in NumPy, none of weight 0.
-    """
-    user, first, second, label, sample_weight = comparisons
-    swap = (second != BASELINE) & (second < first)
-    rows = Comparisons(
-        user,
-        np.where(swap, second, first),
-        np.where(swap, first, second),
-        np.where(swap, 1 - label, label),
-        sample_weight,
-    )
-    rows = merge_rows(rows)
-    order = np.lexsort((rows.label, rows.second, rows.first, rows.user))
-    return Comparisons(*(column[order] for column in rows))
-
-
 def make_problem(
-    comparisons: Comparisons,
+    comparisons: Comparisons | Choices,
     embeddings: Float[Array, "response raw"] | None,
     *,
     num_users: int,
@@ -137,7 +117,10 @@ def make_problem(
     """Checks training data and lays it out; a host function.
 
     Args:
-        comparisons: Who preferred which response to which.
+        comparisons: Who preferred which response to which, or chose one among several
+            (`prefjax.data.choices_of`): choices among two are comparisons, of which all is read;
+            those among more are one observation each, for `fit`, `fit_block`, `fit_head` and
+            `choose_num_factors`.
         embeddings: One row a response; rows of responses that nobody compared may hold anything.
             None for free factors.
         num_users: Number of users.
@@ -150,9 +133,20 @@ def make_problem(
         ValueError: A row, an id, a group or an embedding is not legal, or the weights are too large
             for single precision; the message names it.
     """
-    part = _prepare(comparisons, embeddings, num_users, num_responses, context, group, by_column)
-    rows, rest = _compact(part, *_present([part]))
-    return jax.tree.map(jnp.asarray, Problem(make_rows(rows, len(rest.compared)), *rest))
+    table = None
+    if isinstance(comparisons, Choices):
+        count = num_responses if embeddings is None else len(embeddings)
+        comparisons, table = choice_slots.separate(comparisons, num_users, _known(count))
+    shared = None if table is None else table.rows
+    told = embeddings, num_users, num_responses, context, group, by_column
+    part = _prepare(comparisons, *told, shared)
+    numbered, rest = _compact(part, *_present([part]))
+    rows = make_rows(numbered, len(rest.compared))
+    if table is not None:
+        num_before = len(numbered.user) - len(table.rows.user)
+        choices = choice_slots.lay_out(table, num_before, rows.order, rows.user)
+        rows = rows._replace(choices=choices)
+    return jax.tree.map(jnp.asarray, Problem(rows, *rest))
 
 
 def stack_problems(
@@ -236,20 +230,32 @@ def _compact(
     )
 
 
+def _known(num_responses: int | None) -> int:
+    if num_responses is None:
+        raise ValueError("without embeddings num_responses must be given")
+    return num_responses
+
+
 def _prepare(
-    comparisons, embeddings, num_users, num_responses, context, group, by_column
+    comparisons, embeddings, num_users, num_responses, context, group, by_column, shared=None
 ) -> tuple[Comparisons, _Rest]:
-    """Checked and merged rows of all users and responses, and the other fields of `Problem`."""
+    """Checked and merged rows of all users and responses, and the other fields of `Problem`.
+
+    Rows of choices, which are ``shared``, are in one form already; they come last.
+    """
     if embeddings is not None:
         embeddings = np.asarray(embeddings)
         num_responses = len(embeddings)
-    if num_responses is None:
-        raise ValueError("without embeddings num_responses must be given")
+    num_responses = _known(num_responses)
     present = ~(np.asarray(comparisons.sample_weight) == 0)
-    if not present.any():
+    if shared is None and not present.any():
         raise ValueError("every comparison has sample_weight 0: nothing can be fitted")
-    rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
-    rows = in_one_form(_without_same(validate_comparisons(rows, num_users, num_responses)))
+    parts = [] if shared is None else [shared]
+    if present.any():
+        rows = Comparisons(*(np.asarray(column)[present] for column in comparisons))
+        rows = validate_comparisons(rows, num_users, num_responses)
+        parts.insert(0, in_one_form(without_same(rows)))
+    rows = Comparisons(*map(np.concatenate, zip(*parts, strict=True)))
     total = rows.sample_weight.astype(np.float64).sum()
     if total < SMALLEST_TOTAL:
         raise ValueError(
@@ -296,21 +302,6 @@ def _with_baseline(rows: Comparisons, rest: _Rest) -> tuple[Comparisons, _Rest]:
         group=None if rest.group is None else np.append(rest.group, np.int32(-1)),
         baseline=np.asarray(num_responses),
     )
-
-
-def _without_same(rows: Comparisons) -> Comparisons:
-    """The rows that compare two different responses; the others say nothing of any reward."""
-    same = rows.first == rows.second
-    if not same.any():
-        return rows
-    if same.all():
-        raise ValueError("every comparison shows one response against itself: nothing to fit")
-    warnings.warn(
-        f"{int(same.sum())} of {len(same)} comparisons show one response against itself, the first "
-        f"in row {int(np.argmax(same))}; they are left out",
-        stacklevel=5,
-    )
-    return Comparisons(*(column[~same] for column in rows))
 
 
 def _check_group(group, compared):

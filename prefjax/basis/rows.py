@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from prefjax.basis.choice_slots import ChoiceSlots
 from prefjax.types import Array, Comparisons
 
 
@@ -55,6 +56,7 @@ class Rows(NamedTuple):
         user: The user of each chunk.
         order: Row of the `Comparisons` in each slot, −1 for padding.
         pairs: The distinct pairs.
+        choices: Which slots are parts of choices among three or more; None where there are none.
     """
 
     pair: Int[Array, "chunk slot"]
@@ -63,6 +65,7 @@ class Rows(NamedTuple):
     user: Int[Array, " chunk"]
     order: Int[Array, "chunk slot"]
     pairs: Pairs
+    choices: ChoiceSlots | None = None
 
     @property
     def first(self) -> Int[Array, "chunk slot"]:
@@ -188,6 +191,8 @@ def stack_rows(sets: Sequence[Comparisons], num_responses: int) -> Rows:
     fills: Any = Rows(*[longest_pairs - 1, 0.5, 0.0, last, -1, Pairs(*values)])
 
     def stack(fill, *columns):
+        if columns[0] is None:
+            return None
         longest = max(len(column) for column in columns)
 
         def pad(column):

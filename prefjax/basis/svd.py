@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from prefjax.basis import em
+from prefjax.basis import choice_slots, em
 from prefjax.basis import rows as layout
 from prefjax.basis.problem import Problem
 from prefjax.basis.state import EMConfig, EMState
@@ -92,7 +92,10 @@ def start(
     direction_key, init_key = jax.random.split(key)
     rows = problem.rows
     offset = layout.feature_gap(em.embed(utility[:, None], problem.embeddings), rows)[..., 0]
-    residual = rows.sample_weight * (rows.label - jax.nn.sigmoid(offset))
+    expected = jax.nn.sigmoid(offset)
+    if rows.choices is not None:
+        expected = choice_slots.slope(expected, offset, rows.choices)
+    residual = rows.sample_weight * (rows.label - expected)
     directions, values = singular_directions(direction_key, problem, residual, config.num_factors)
     features = directions * values[None]
     gap = layout.feature_gap(em.embed(features, problem.embeddings), rows)

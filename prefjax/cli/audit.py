@@ -46,13 +46,14 @@ def run(arguments: argparse.Namespace) -> None:
         return
     import jax
 
+    from prefjax.data import weigh_choices
     from prefjax.encoders import encode_responses, fit_encoder, get_encoder
     from prefjax.person.answer_audit import audit_answers, describe_audit
 
     encoder = fit_encoder(get_encoder(arguments.encoder), data.responses)
     found = audit_answers(
         jax.random.key(arguments.seed),
-        data.comparisons,
+        weigh_choices(data),
         encode_responses(encoder, data, progress=True),
         num_users=data.num_users,
     )

@@ -14,7 +14,7 @@ from prefjax.data.choices import from_comparisons, from_rankings, group_choices
 from prefjax.data.dataset import Dataset
 from prefjax.data.merge import merge_rows
 from prefjax.data.names import index_names
-from prefjax.data.observations import choices_of, weigh_choices
+from prefjax.data.observations import choices_of, observations_of, weigh_choices
 from prefjax.data.reading import read
 from prefjax.data.sets import (
     SETS,
@@ -109,6 +109,7 @@ __all__ = [
     "load_dataset",
     "load_split",
     "merge_rows",
+    "observations_of",
     "polis",
     "prism",
     "read",

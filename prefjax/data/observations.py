@@ -1,10 +1,11 @@
-"""The choices and rankings in a data set, and what their pairs weigh in a fit.
+"""The choices and rankings in a data set, and what their pairs weigh where only pairs are read.
 
 A data set holds pairs. Those that stand for one choice, or for one ranking, are told by
 ``meta["observation"]``, which the layouts with lists write, or else are the rows of one person on
 one of several prompts: `choices_of` puts them together again.
 
-A fit from pairs takes those of a choice for independent, and counts them for more than was said.
+`prefjax.fit` and `prefjax.train` read the choices themselves (`observations_of`). What reads pairs
+takes those of a choice for independent, and counts them for more than was said.
 Of a choice of w among k whose rewards are equal, score and information are
 
     choice   (1/k) Σ_j (f_w − f_j),   (1/k²) Σ_{i<j} d_ij d_ijᵀ,   d_ij = f_i − f_j,
@@ -123,6 +124,24 @@ def choices_of(dataset: Dataset) -> Choices:
         index = np.concatenate(pairs)
         parts.append(from_comparisons(Comparisons(*(column[index] for column in rows))))
     return validate_choices(concatenate(parts), dataset.num_users, dataset.num_responses)
+
+
+def observations_of(dataset: Dataset) -> Comparisons | Choices:
+    """What the people of a data set said, as a fit of a basis reads it.
+
+    Args:
+        dataset: Pairs or votes.
+
+    Returns:
+        `choices_of` where ``meta["observation"]`` tells of choices among three or more, or of
+        rankings; else the rows. Where nothing is told, pairs of one prompt may have been asked one
+        by one.
+    """
+    if "observation" in dataset.meta:
+        choices = choices_of(dataset)
+        if (choices.mask.sum(axis=1) > 2).any():
+            return choices
+    return dataset.comparisons
 
 
 def weigh_choices(dataset: Dataset) -> Comparisons:

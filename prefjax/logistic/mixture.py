@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from prefjax import variational
-from prefjax.logistic import gaussian, softmax
+from prefjax.logistic import gaussian, softmax, softmax_expectation
 from prefjax.logistic.blocks import Solver, solve
 from prefjax.logistic.newton import LogisticFit
 from prefjax.numerics import logit_shrinkage, positive_inverse, precision
@@ -119,9 +119,9 @@ def fit_choices_under(
 
     def expected_loss(belief):
         rewards = kappa * (table @ belief.mean + constant)
-        half = jnp.linalg.cholesky(posterior_scale * belief.covariance)
-        root = jnp.asarray(kappa)[..., None] * (table @ half)
-        return jnp.sum(weight * jax.vmap(softmax.loss)(rewards, root, label, mask))
+        gap = jnp.asarray(kappa)[..., None] * table
+        spread = posterior_scale * jnp.einsum("cki,ij,clj->klc", gap, belief.covariance, gap)
+        return jnp.sum(weight * softmax_expectation.loss(rewards.T, spread, label.T, mask.T))
 
     return _moments(prior, alone, expected_loss, posterior_scale)
 

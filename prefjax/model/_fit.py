@@ -50,9 +50,9 @@ def fit(
     Args:
         data: Who preferred which response to which: a data set, a file or a table of one, which are
             read as `prefjax.data` reads them; or comparisons, with ``embeddings``. Users of
-            comparisons may have any names or numbers; responses are rows of ``embeddings``. The
-            pairs of a row that says which of several was chosen, or ranks them, weigh together as
-            much as it tells (`prefjax.data.weigh_choices`).
+            comparisons may have any names or numbers; responses are rows of ``embeddings``. A row
+            that says which of several was chosen is one observation, under the softmax of all that
+            was shown, and a ranking is one for each place (Plackett–Luce).
         embeddings: One frozen embedding a response, in order of response id. For a data set they
             are made by the encoder if they are not given.
         encoder: How the model reads texts: a name for `prefjax.encoders.get_encoder` or an encoder.
@@ -103,7 +103,11 @@ def fit(
         components = principal_components(comparisons, table, num_components)
         inputs = (table - components.center) @ components.axes
     problem = basis.make_problem(
-        comparisons, inputs, num_users=len(users), group=training.group, by_column=standardize
+        training.observations,
+        inputs,
+        num_users=len(users),
+        group=training.group,
+        by_column=standardize,
     )
     if problem.num_users < FEWEST_USERS:
         raise ValueError(

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from prefjax.data import Dataset, read, weigh_choices
+from prefjax.data import Dataset, observations_of, read, weigh_choices
 from prefjax.data.names import report_near_equal
 from prefjax.data.validate import validate_embeddings
 from prefjax.encoders import Encoder, encode_responses, fit_encoder, get_encoder
 from prefjax.model.encoder import ModelEncoder
-from prefjax.types import BASELINE, Array, Comparisons
+from prefjax.types import BASELINE, Array, Choices, Comparisons
 
 DEFAULT_ENCODER = "hashed"
 LARGE = 2**29
@@ -27,6 +27,8 @@ class Training(NamedTuple):
 
     Attributes:
         comparisons: Users counted from 0; the pairs of one choice weigh as much as the choice.
+        observations: The same people's choices as they are fitted: choices among several where
+            there are some, else the comparisons.
         embeddings: One row a response.
         users: What the users were called.
         group: Group of each response, None where people share responses.
@@ -34,6 +36,7 @@ class Training(NamedTuple):
     """
 
     comparisons: Comparisons
+    observations: Comparisons | Choices
     embeddings: Float[np.ndarray, "response input"]
     users: tuple[Any, ...]
     group: Int[Array, " response"] | None
@@ -62,7 +65,7 @@ def prepare(
         if made is not None:
             made.check_embeddings(embeddings)
         table = validate_embeddings(np.asarray(embeddings)).values
-        return Training(comparisons, table, users, group, made)
+        return Training(comparisons, comparisons, table, users, group, made)
     if num_users is not None:
         raise ValueError("num_users is for comparisons; a data set knows its users")
     dataset = read(data)
@@ -80,7 +83,8 @@ def prepare(
     if group is None and len(np.unique(dataset.group)) > 1:
         group = dataset.group
     table = validate_embeddings(np.asarray(embeddings)).values
-    return Training(weigh_choices(dataset), table, dataset.users, group, made)
+    said = weigh_choices(dataset), observations_of(dataset)
+    return Training(*said, table, dataset.users, group, made)
 
 
 def _shown(progress: bool | None) -> bool:

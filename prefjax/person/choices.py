@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from prefjax import logistic
-from prefjax.logistic import LogisticFit, Solver, softmax
+from prefjax.logistic import LogisticFit, Solver, softmax_expectation
 from prefjax.types import Array, Gaussian, Population
 
 
@@ -82,7 +82,7 @@ def choice_gain(
     """
     features = jnp.where(mask[:, None], features, 0)
     rewards = features @ belief.mean + jnp.where(mask, offset, 0)
-    curvature = softmax.expect(rewards, None, mask).curvature
+    curvature = softmax_expectation.expect(rewards, None, mask).curvature
     told = features.T @ curvature @ features
     root = jnp.linalg.cholesky(belief.covariance)
     eye = jnp.eye(len(root), dtype=root.dtype)

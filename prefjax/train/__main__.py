@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Num
 
 from prefjax.data.io import read_folder
-from prefjax.data.observations import weigh_choices
+from prefjax.data.observations import observations_of
 from prefjax.encoders import read_corpus
 from prefjax.io.atomic import write_atomically
 from prefjax.io.integrity import named_leaves
@@ -38,7 +38,7 @@ from prefjax.train.on_ray import RayConfig, train_on_ray
 from prefjax.train.setup import Source
 from prefjax.train.shard_files import MANIFEST
 from prefjax.train.shards import ShardSource
-from prefjax.types import Comparisons
+from prefjax.types import Choices, Comparisons
 
 RESTART = "PREFJAX_RESTART"
 
@@ -187,7 +187,7 @@ def read_source(config: RunConfig, *, grow: bool = False) -> Source:
     layout = layout_for(
         data.num_users, config.num_partitions, config.train.seed, config.folder, grow=grow
     )
-    return MemorySource(weigh_choices(data), data.num_responses, layout, users=data.users)
+    return MemorySource(observations_of(data), data.num_responses, layout, users=data.users)
 
 
 def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
@@ -203,7 +203,7 @@ def read_embeddings(path: Path) -> Num[np.ndarray, "..."]:
     return values
 
 
-def read_validation(config: RunConfig) -> Comparisons:
+def read_validation(config: RunConfig) -> Comparisons | Choices:
     """Reads the validation comparisons, whose ids must be those of the data.
 
     A folder has its own numbers of users and responses, so its names and texts must be the first
@@ -222,7 +222,7 @@ def read_validation(config: RunConfig) -> Comparisons:
                     f"{config.validation} does not number its {what} as {config.data} does: cut "
                     "both from one data set (prefjax.data.split), or its ids mean somebody else."
                 )
-    return weigh_choices(later)
+    return observations_of(later)
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -9,6 +9,8 @@ weight 0.
 A program of several steps reads all comparisons and forms its batches from them (`PackedRows`), or
 it reads these batches themselves (`StackedBatches`). Packed rows keep the five numbers of a
 comparison side by side: in random order each would otherwise be fetched from memory on its own.
+Where one among several was chosen, a choice stands for a comparison, with what was shown and the
+probability that each was chosen: 2 + 2 k numbers for k shown.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -40,6 +42,25 @@ class Batch(NamedTuple):
     sample_weight: Float[Array, "*lead slot"]
 
 
+class ChoiceBatch(NamedTuple):
+    """Choices of one among several by partition, in the place of comparisons.
+
+    Attributes:
+        row: Row of the user in the partition's part of the user table.
+        shown: Responses, ``BASELINE`` or, behind them, ``ABSENT`` where nothing is shown.
+        label: Probability that each was chosen.
+        sample_weight: Weight of the choice; 0 counts as absent.
+    """
+
+    row: Int[Array, "*lead slot"]
+    shown: Int[Array, "*lead slot shown"]
+    label: Float[Array, "*lead slot shown"]
+    sample_weight: Float[Array, "*lead slot"]
+
+
+AnyBatch: TypeAlias = Batch | ChoiceBatch
+ABSENT = BASELINE - 1
+"""Stands where a choice shows nothing."""
 PADDING = Batch(
     row=np.asarray(0, np.int32),
     first=np.asarray(0, np.int32),
@@ -50,13 +71,40 @@ PADDING = Batch(
 """A comparison that counts as absent."""
 
 
-def pack(batch: Batch) -> Int32[np.ndarray, "*lead word"]:
-    """Packs every comparison into five words, floats as the bits they are; on the host."""
-    return np.stack([np.asarray(column).view(np.int32) for column in batch], axis=-1)
+def padding_of(rows: AnyBatch) -> AnyBatch:
+    """One row of the same kind and size that counts as absent.
+
+    Args:
+        rows: Some.
+    """
+    if isinstance(rows, Batch):
+        return PADDING
+    size = rows.shown.shape[-1]
+    shown, label = np.full(size, BASELINE, np.int32), np.zeros(size, np.float32)
+    label[0] = 1
+    return ChoiceBatch(PADDING.row, shown, label, PADDING.sample_weight)
 
 
-def unpack(words: Int32[Array, "*lead word"]) -> Batch:
-    """Undoes `pack`; inside ``jit``."""
+def pack(batch: AnyBatch) -> Int32[np.ndarray, "*lead word"]:
+    """Packs every row into words, five for a comparison, floats as the bits they are; on the host.
+
+    Args:
+        batch: Comparisons or choices.
+    """
+    lead = np.ndim(batch.row)
+    words = [np.asarray(column).view(np.int32) for column in batch]
+    return np.concatenate([w[..., None] if w.ndim == lead else w for w in words], axis=-1)
+
+
+def unpack(words: Int32[Array, "*lead word"]) -> AnyBatch:
+    """Undoes `pack`, an odd number of words being a comparison; inside ``jit``."""
+    if words.shape[-1] % 2 == 0:
+        half = words.shape[-1] // 2
+        label, weight = (
+            jax.lax.bitcast_convert_type(part, jnp.float32)
+            for part in (words[..., half:-1], words[..., -1])
+        )
+        return ChoiceBatch(words[..., 0], words[..., 1:half], label, weight)
     columns = (words[..., number] for number in range(len(Batch._fields)))
     return Batch(
         *(
@@ -89,7 +137,7 @@ class StackedBatches(NamedTuple):
 Batches: TypeAlias = PackedRows | StackedBatches
 
 
-def get_batch(batches: Batches, index: Array, t: Array, num_slots: int) -> Batch:
+def get_batch(batches: Batches, index: Array, t: Array, num_slots: int) -> AnyBatch:
     """Gives the batch of one step; inside ``jit``.
 
     Args:
@@ -107,11 +155,13 @@ def get_batch(batches: Batches, index: Array, t: Array, num_slots: int) -> Batch
         place = jnp.where(present, place, 0)
         if order is not None:
             place = permute(order, place.astype(jnp.uint32)).astype(jnp.int32)
-        return Batch(
-            *(
-                jnp.where(present, column, pad)
-                for column, pad in zip(unpack(words[place]), PADDING, strict=True)
-            )
-        )
+        rows = unpack(words[place])
+
+        def fill(column, pad):
+            if column.ndim == 1:
+                return jnp.where(present, column, pad)
+            return jnp.where(present[:, None], column, jnp.asarray(pad)[None])
+
+        return jax.tree.map(fill, rows, padding_of(rows))
 
     return jax.vmap(of_partition)(batches.words, batches.count, batches.order)

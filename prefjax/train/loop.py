@@ -33,7 +33,7 @@ from prefjax.train.monitor import Monitor
 from prefjax.train.progress import MIN_STEPS, Progress, count_flat
 from prefjax.train.setup import VERSION, Prepared, Source, prepare
 from prefjax.train.state import TrainState
-from prefjax.types import Array, Comparisons
+from prefjax.types import Array, Choices, Comparisons
 
 Status = Literal["finished", "converged", "stopped early", "interrupted"]
 
@@ -66,7 +66,7 @@ def train(
     config: TrainConfig = DEFAULT,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    validation: Comparisons | None = None,
+    validation: Comparisons | Choices | None = None,
     folder: Path | None = None,
     resuming: bool = False,
     grow: bool = False,

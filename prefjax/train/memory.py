@@ -1,4 +1,4 @@
-"""Comparisons in memory, about 20 bytes each: the source for up to some 10⁸ of them.
+"""Comparisons in memory, about 20 bytes each: the source for up to some 10⁸ of them, or choices.
 
 All comparisons go to the devices once, cut by partition, and every step forms its batch there;
 nothing is copied while training. Each process makes the table of its own devices. A comparison that
@@ -15,20 +15,23 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
 from prefjax.data import index_names
+from prefjax.data.choices import validate_choices
 from prefjax.data.validate import validate_comparisons
 from prefjax.io import digest_json
 from prefjax.parallel import padded_size, place, place_rows
-from prefjax.train.batch import PADDING, Batch, PackedRows, pack
+from prefjax.train.batch import ABSENT, AnyBatch, Batch, ChoiceBatch, PackedRows, pack, padding_of
 from prefjax.train.layout import UserLayout
 from prefjax.train.permutation import Permutation, make_permutation, permute_on_host
-from prefjax.types import Comparisons
+from prefjax.types import BASELINE, Choices, Comparisons
 
 
 class MemorySource:
     """Comparisons in memory, sorted by partition.
 
     Args:
-        comparisons: The comparisons; columns are checked and never written to.
+        comparisons: The comparisons; columns are checked and never written to. Or choices of one
+            among several, 8 + 8 k bytes each where the most that one shows is k; choices that are
+            all among two are comparisons.
         num_responses: Number of responses.
         layout: Places of the users ``0 … num_users − 1``. None takes users by any names or
             numbers, however sparse, as `prefjax.data.index_names` does.
@@ -39,13 +42,14 @@ class MemorySource:
         users: Name of each user, where there are names.
 
     Raises:
-        ValueError: A row is not legal, as `prefjax.data.validate_comparisons` says.
+        ValueError: A row is not legal, as `prefjax.data.validate_comparisons` says, or
+            `prefjax.data.choices.validate_choices`.
         TypeError: The name of a user is neither a whole number nor a text.
     """
 
     def __init__(
         self,
-        comparisons: Comparisons,
+        comparisons: Comparisons | Choices,
         num_responses: int,
         layout: UserLayout | None = None,
         *,
@@ -58,7 +62,7 @@ class MemorySource:
             comparisons = comparisons._replace(user=user)
             layout = UserLayout((max(1, len(users)),))
             self._index_of = {name: index for index, name in enumerate(users)}
-        rows = validate_comparisons(comparisons, layout.num_users, num_responses)
+        rows = _validate(comparisons, layout.num_users, num_responses)
         digest = hashlib.sha256(repr((layout.num_users, num_responses)).encode())
         for column in rows:
             digest.update(np.ascontiguousarray(column).data)
@@ -66,17 +70,18 @@ class MemorySource:
         rows, self._row = merge_equal(rows)
         self.layout, self.shuffle, self.num_responses = layout, shuffle, num_responses
         partition_of, row_of = layout.locate(np.arange(layout.num_users))
-        partition = partition_of[rows.user].astype(np.uint16)
+        partition = partition_of[rows[0]].astype(np.uint16)
         self.users = tuple(users)
         self._by_partition = np.argsort(partition, kind="stable")
         self.counts = np.bincount(partition, minlength=layout.num_partitions)
         self._starts = np.concatenate([[0], np.cumsum(self.counts)])
-        self._columns = Batch(row_of[rows.user], *rows[1:])
+        kind = Batch if isinstance(rows, Comparisons) else ChoiceBatch
+        self._columns: AnyBatch = kind(row_of[rows[0]], *rows[1:])
         self._place = partition_of, row_of
-        weight = np.bincount(rows.user, weights=rows.sample_weight, minlength=layout.num_users)
+        weight = np.bincount(rows[0], weights=rows.sample_weight, minlength=layout.num_users)
         self._weight = weight.astype(np.float32)
         self.total_weight = float(weight.sum())
-        self.num_comparisons = len(rows.user)
+        self.num_comparisons = len(rows[0])
         self._placed: tuple[Mesh, PackedRows] | None = None
 
     def num_steps(self, num_slots: int) -> int:
@@ -159,13 +164,13 @@ class MemorySource:
     def _place_table(self, mesh: Mesh) -> PackedRows:
         num_partitions = padded_size(self.layout.num_partitions, mesh)
         length = _rounded_up(int(self.counts.max()))
-        padding = pack(PADDING)
+        padding, kind = pack(padding_of(self._columns)), type(self._columns)
 
         def rows_of(start, stop):
             block = np.broadcast_to(padding, (stop - start, length, len(padding))).copy()
             for p in range(start, min(stop, self.layout.num_partitions)):
                 mine = self._by_partition[self._starts[p] : self._starts[p + 1]]
-                block[p - start, : len(mine)] = pack(Batch(*(c[mine] for c in self._columns)))
+                block[p - start, : len(mine)] = pack(kind(*(c[mine] for c in self._columns)))
             return block
 
         words = place_rows(rows_of, (num_partitions, length, len(padding)), mesh)
@@ -190,7 +195,29 @@ def _rounded_up(count: int) -> int:
     return max(1, -(-count // step) * step)
 
 
-def find_compared(rows: Batch | Comparisons, num_responses: int) -> Bool[np.ndarray, " response"]:
+def _validate(
+    rows: Comparisons | Choices, num_users: int, num_responses: int
+) -> Comparisons | ChoiceBatch:
+    """Checked rows; choices with what is shown in front, users in the place of their rows."""
+    if isinstance(rows, Comparisons):
+        return validate_comparisons(rows, num_users, num_responses)
+    rows = validate_choices(rows, num_users, num_responses)
+    order = np.argsort(~rows.mask, axis=1, kind="stable")[:, : int(rows.mask.sum(axis=1).max())]
+    shown, label, mask = (
+        np.take_along_axis(x, order, 1) for x in (rows.shown, rows.label, rows.mask)
+    )
+    if shown.shape[1] > 2:
+        return ChoiceBatch(rows.user, np.where(mask, shown, ABSENT), label, rows.sample_weight)
+    swap = shown[:, 0] == BASELINE
+    first, second = (np.where(swap, shown[:, 1 - k], shown[:, k]) for k in (0, 1))
+    said = np.where(swap, label[:, 1], label[:, 0])
+    pairs = Comparisons(rows.user, first, second, said, rows.sample_weight)
+    return validate_comparisons(pairs, num_users, num_responses)
+
+
+def find_compared(
+    rows: AnyBatch | Comparisons, num_responses: int
+) -> Bool[np.ndarray, " response"]:
     """Tells which responses stand in a comparison with weight.
 
     Args:
@@ -199,12 +226,15 @@ def find_compared(rows: Batch | Comparisons, num_responses: int) -> Bool[np.ndar
     """
     compared = np.zeros(num_responses + 1, bool)  # the last place is that of BASELINE, -1
     weighted = rows.sample_weight > 0
-    for column in (rows.first, rows.second):
-        compared[column[weighted]] = True
+    shown = rows.shown.T if isinstance(rows, ChoiceBatch) else (rows.first, rows.second)
+    for column in shown:
+        compared[np.maximum(column[weighted], BASELINE)] = True
     return compared[:-1]
 
 
-def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"]]:
+def merge_equal(
+    rows: Comparisons | ChoiceBatch,
+) -> tuple[Comparisons | ChoiceBatch, Int[np.ndarray, " pair"]]:
     """Joins rows that differ in nothing but their weight, and gives them an order of their own.
 
     Neither the order of the rows nor a row that stands twice instead of with weight 2 changes what
@@ -212,7 +242,7 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
     keep the number by which an error names them.
 
     Args:
-        rows: Checked comparisons.
+        rows: Checked comparisons or choices.
 
     Returns:
         One row of each kind with the sum of the weights, and the number of its first row.
@@ -224,19 +254,19 @@ def merge_equal(rows: Comparisons) -> tuple[Comparisons, Int[np.ndarray, " pair"
         >>> sorted(zip(merged.user.tolist(), merged.sample_weight.tolist(), row.tolist()))
         [(0, 2.0, 0), (1, 1.0, 1)]
     """
-    key = np.zeros(len(rows.user), np.uint64)
-    for column in rows[:4]:
+    key = np.zeros(len(rows[0]), np.uint64)
+    columns = [part for column in rows[:-1] for part in np.atleast_2d(np.asarray(column).T)]
+    for column in columns:
         key = (key ^ np.ascontiguousarray(column).view(np.uint32)) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(32)
     order = np.argsort(key)
-    ordered = Comparisons(*(np.asarray(column)[order] for column in rows))
     begins = np.ones(len(order), bool)
     begins[1:] = False
-    for column in ordered[:4]:
-        begins[1:] |= column[1:] != column[:-1]
+    for column in columns:
+        begins[1:] |= column[order][1:] != column[order][:-1]
     start = np.flatnonzero(begins)
-    weight = np.add.reduceat(ordered.sample_weight.astype(np.float64), start)
-    merged = Comparisons(*(column[start] for column in ordered))
+    weight = np.add.reduceat(np.asarray(rows.sample_weight)[order].astype(np.float64), start)
+    merged = type(rows)(*(np.asarray(column)[order[start]] for column in rows))
     return merged._replace(sample_weight=weight.astype(np.float32)), np.minimum.reduceat(
         order, start
     )

@@ -25,7 +25,7 @@ from prefjax.train.memory import MemorySource
 from prefjax.train.problem import ModelConfig, Problem, make_problem
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, init
 from prefjax.train.step import SPECS, StepConfig, make_steps
-from prefjax.types import Array, Comparisons
+from prefjax.types import Array, Choices, Comparisons
 
 VERSION = 2
 """Version of what a folder of a run means; a folder that names none is of version 1."""
@@ -111,7 +111,7 @@ def prepare(
     embeddings: Float[Array, "response input"],
     config: TrainConfig,
     optimizer: optax.GradientTransformation | None,
-    validation: Comparisons | None,
+    validation: Comparisons | Choices | None,
     version: int = VERSION,
 ) -> Prepared:
     """Checks the input of a run, places it on the devices and makes the programs.
@@ -183,7 +183,7 @@ def _problem_of_version_1(problem: Problem) -> Problem:
 
 
 def make_evaluator(
-    validation: Comparisons,
+    validation: Comparisons | Choices,
     problem: Problem,
     source: Source,
     config: TrainConfig,

@@ -27,7 +27,7 @@ from jaxtyping import Int
 
 from prefjax.parallel import Specs, all_sum
 from prefjax.settings import check_settings
-from prefjax.train.batch import Batch, Batches, get_batch
+from prefjax.train.batch import AnyBatch, Batches, get_batch
 from prefjax.train.objective import UserRows, batch_loss, head_penalty
 from prefjax.train.problem import ModelConfig, Problem, from_unit_inputs, to_unit_inputs
 from prefjax.train.state import STATE_SPECS, Metrics, TrainState, Users
@@ -109,7 +109,7 @@ def make_steps(
 def _step(
     state: TrainState,
     slot: Int[Array, "partition row"],
-    batch: Batch,
+    batch: AnyBatch,
     problem: Problem,
     config: StepConfig,
     optimizer: optax.GradientTransformation,
@@ -159,14 +159,14 @@ def _step(
     return state, slot, metrics
 
 
-def _gradients(state: TrainState, batch: Batch, problem: Problem, config: StepConfig):
+def _gradients(state: TrainState, batch: AnyBatch, problem: Problem, config: StepConfig):
     """Sums of this device: head gradient, user gradient by row of the batch, loss, weight."""
     users = state.users
 
     def of_rows(table, row):
         return jax.vmap(lambda t, r: t.at[r].get(mode="fill", fill_value=jnp.nan))(table, row)
 
-    def part(batch: Batch):
+    def part(batch: AnyBatch):
         rows = UserRows(
             mean=of_rows(users.mean, batch.row),
             log_variance=(
@@ -187,9 +187,11 @@ def _gradients(state: TrainState, batch: Batch, problem: Problem, config: StepCo
 
     if config.accumulate == 1:
         return part(batch)
-    parts = jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(x.shape[0], config.accumulate, -1), 1, 0), batch
-    )
+
+    def cut(x):
+        return jnp.moveaxis(x.reshape(x.shape[0], config.accumulate, -1, *x.shape[2:]), 1, 0)
+
+    parts = jax.tree.map(cut, batch)
 
     def add(total, chunk):
         head, by_row, data, weight = part(chunk)
@@ -203,7 +205,7 @@ def _gradients(state: TrainState, batch: Batch, problem: Problem, config: StepCo
     return head, by_row, data, weight
 
 
-def _update_users(users: Users, gradient, slot, batch: Batch, apply, rate: float):
+def _update_users(users: Users, gradient, slot, batch: AnyBatch, apply, rate: float):
     """Row-wise Adagrad on the users of a batch.
 
     Comparisons of one user are summed first: each writes its number into ``slot`` of the user's

@@ -7,9 +7,9 @@ A choice of one among k becomes the pairs of the chosen and every other,
 and a ranking all pairs of its responses. If people choose with probability softmax(r), each of
 these pairs by itself follows σ(r_i − r_j), so the estimate is consistent; but the pairs of one row
 are not independent, so limits computed from them are too narrow, unless they weigh together what
-their row tells: fits and splits weigh them so (`prefjax.data.weigh_choices`). (Pairs of neighbors
-in a ranking would not do: that two responses are neighbors depends on all rewards.)
-`prefjax.data.choices_of` gives the choices and rankings themselves.
+their row tells: splits weigh them so (`prefjax.data.weigh_choices`). (Pairs of neighbors in a
+ranking would not do: that two responses are neighbors depends on all rewards.)
+`prefjax.data.choices_of` gives the choices and rankings themselves, which fits read.
 
 References:
     C. Varin, N. Reid, D. Firth, "An overview of composite likelihood methods", Statistica Sinica 21
@@ -37,7 +37,7 @@ from prefjax.data.sources import Source
 
 CAVEAT = (
     "pairs of one row share a winner and are not independent: limits come out too narrow, but "
-    "in fits, which weigh them"
+    "in fits, which read what was chosen among all"
 )
 """Stands in ``meta["caveat"]`` of data that came as choices among more than two."""
 
