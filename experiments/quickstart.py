@@ -3,9 +3,9 @@
     python -m experiments.quickstart smoke     # 2 seeds
     python -m experiments.quickstart paper     # 10 seeds, two minutes; `make quickstart`
 
-Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .706 with random
-and .754 with D-optimal questions, population .518; personal − population +.236 [+.211, +.261].
-The best of sixteen by a person's own model wins .738 [.723, .752] over the default.
+Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .702 with random
+and .751 with D-optimal questions, population .518; personal − population +.233 [+.208, +.257].
+The best of sixteen by a person's own model wins .734 [.719, .750] over the default.
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the

@@ -444,7 +444,7 @@ def test_sizes_below_one_are_refused(name):
 def test_the_search_infers_held_out_people_as_new_people_are_served(table):
     problem, penalties = free(table), jax.tree.map(jnp.asarray, given(2.0, 1.0))
     held_out = jnp.arange(U) < 10
-    division = divisions.divide(KEY, problem, 0.4, 1)
+    division = divisions.divide(KEY, problem, 0.4, 1, 10.0)
     train = divisions.without_users(problem, held_out)
     state = _fit.start_program(
         KEY, train, _fit.fit_utility(train, penalties.utility, CONFIG), CONFIG

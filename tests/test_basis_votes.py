@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit, logit
 
 from prefjax import basis
+from prefjax.basis import divisions
 from prefjax.types import BASELINE, Comparisons, Penalties
 
 PEOPLE, ITEMS, UNSEEN = 60, 50, 10
@@ -92,3 +93,18 @@ def test_the_baseline_is_in_no_group():
     assert np.isfinite(found.nll[found.chosen])
     assert problem.group is not None
     assert int(problem.group[-1]) == -1
+
+
+def test_who_has_many_rows_is_held_out_with_about_ten_answers():
+    table = vote(80, np.random.default_rng(4))
+    table = Comparisons(
+        *(column[(table.user >= 20) | (np.arange(len(column)) % 16 == 0)] for column in table)
+    )
+    rows = free(table).rows
+    division = divisions.divide(KEY, free(table), 0.4, 8, 10.0)
+    counted = np.asarray(rows.sample_weight) > 0
+    few = (np.asarray(rows.user) < 20)[:, None] & counted
+    answered, predicted = (np.asarray(part) > 0 for part in division)
+    # With five rows all that is not predicted is answered; with many, ten.
+    assert np.array_equal(answered[:, few], ~predicted[:, few])
+    assert answered[:, ~few].sum() / (8 * 40) == pytest.approx(10, abs=1)

@@ -94,7 +94,7 @@ def test_the_objective_never_falls_and_map_ends_where_the_likelihood_is_stationa
 
     @jax.jit
     def path(penalties):
-        state = svd.start(KEY, problem, jnp.zeros(R), CONFIG)
+        state = svd.start(KEY, problem, jnp.zeros(em.num_inputs(problem)), CONFIG)
 
         def repeat(state, _):
             before = state.num_steps
@@ -110,7 +110,7 @@ def test_the_objective_never_falls_and_map_ends_where_the_likelihood_is_stationa
         assert np.all(np.diff(objective) > -1e-6 * np.abs(objective[:-1]))
 
     def loss(mean, head):
-        table = jnp.pad(head, ((0, 1), (0, 0)))[choices.shown]
+        table = head[choices.shown]  # the last row is that of the baseline, −1
         reward = jnp.einsum("cj,ckj->ck", mean[choices.user], table[..., :J]) + table[..., J]
         logit = jnp.where(choices.mask, reward, -jnp.inf)
         data = jax.nn.logsumexp(logit, axis=1) - jnp.sum(choices.label * reward, axis=1)
@@ -167,7 +167,7 @@ def test_order_padding_and_weights_of_choices_are_what_they_say(choices, scale):
 def test_no_choice_is_torn_between_answered_and_predicted(choices):
     for group in (None, np.arange(R) // 3):
         problem = make_problem(choices, None, num_users=U, num_responses=R, group=group)
-        division = divisions.divide(KEY, problem, 0.4, 3)
+        division = divisions.divide(KEY, problem, 0.4, 3, 10.0)
         assert problem.rows.choices is not None
         slot = np.asarray(problem.rows.choices.slot)
         one, other = np.triu_indices(K, 1)

@@ -53,7 +53,9 @@ class Division(NamedTuple):
     predicted: Float[Array, "division chunk slot"]
 
 
-def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> Division:
+def divide(
+    key: PRNGKey, problem: Problem, part: float, num_divisions: int, most_answers: float
+) -> Division:
     """Divides every user's rows into those that are answered and those that are predicted.
 
     Args:
@@ -62,35 +64,48 @@ def divide(key: PRNGKey, problem: Problem, part: float, num_divisions: int) -> D
             Without, rows are divided by what they show.
         part: Part of each user's rows or groups that is predicted.
         num_divisions: Independent divisions, static.
+        most_answers: Rows that a user answers on average if there are more; the others of the
+            answered part are in neither; static.
     """
     rows = problem.rows
     user = _rank(jnp.asarray(problem.count) > 0)[rows.user]
+    rank = _rank(problem.compared)
+    rank = jnp.append(rank, rank[-1] + 1)  # the zero baseline comes last
+    shown = rank[rows.first], rank[rows.second]
 
     def drawn(key, user, *labels):
         for label in (user, *labels):
             key = jax.random.fold_in(key, label)
-        return jax.random.uniform(key) < part
+        return jax.random.uniform(key)
 
     def by_slot(key, *labels):
         of_chunk = jax.vmap(drawn, in_axes=(None, None, *(0 for _ in labels)))
         return jax.vmap(of_chunk, in_axes=(None, 0, *(0 for _ in labels)))(key, user, *labels)
 
-    def once(key):
+    def masks_of(key):
         if problem.group is None:
-            rank = _rank(problem.compared)
-            rank = jnp.append(rank, rank[-1] + 1)  # the zero baseline comes last
-            predicted = by_slot(key, rank[rows.first], rank[rows.second])
+            predicted = by_slot(key, *shown) < part
             if rows.choices is not None:
                 predicted = choice_slots.together(predicted, rows.choices, leads=True)
             return ~predicted, predicted
         group = jnp.append(jnp.asarray(problem.group), -1)  # the zero baseline has no group
         first, second = group[rows.first], group[rows.second]
         second = jnp.where(second < 0, first, second)
-        by_first, by_second = by_slot(key, first), by_slot(key, second)
+        by_first, by_second = (by_slot(key, one) < part for one in (first, second))
         masks = ~by_first & ~by_second, by_first & by_second
         if rows.choices is None:
             return masks
         return tuple(choice_slots.together(mask, rows.choices, leads=False) for mask in masks)
+
+    def once(key):
+        answered, predicted = masks_of(key)
+        count = jnp.sum(jnp.where(rows.sample_weight > 0, answered, 0.0), axis=1)
+        count = layout.sum_by_user(count, rows, problem.num_users)[rows.user]
+        share = most_answers / jnp.maximum(count, 1)
+        kept = by_slot(jax.random.fold_in(key, 2), *shown) < share[:, None]
+        if rows.choices is not None:
+            kept = choice_slots.together(kept, rows.choices, leads=True)
+        return answered & kept, predicted
 
     masks = jax.lax.map(once, jax.random.split(jax.random.fold_in(key, 1), num_divisions))
     return Division(*(jnp.where(mask, rows.sample_weight[None], 0.0) for mask in masks))
@@ -143,6 +158,7 @@ divide_program = control.program(
     static_argnames=(
         "part",
         "num_divisions",
+        "most_answers",
     ),
     light=True,
 )

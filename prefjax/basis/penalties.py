@@ -20,6 +20,10 @@ comparisons each, all without noise, one fold, one division and a whole standard
 personal in 15; four folds and half an error in 3, and from dealt-out answers these lose .0016 nats
 to the population.
 
+A held-out user answers about as many questions as a new one will (``most_answers``), whatever their
+number of rows: what is best after a hundred answers, joint MAP more often than not, is too sure of
+itself after five.
+
 The two parts must differ as a new user's answers and later choices will. Rows drawn at random share
 responses with each other, so that some are known from others by transitivity alone; a model fit for
 new prompts must not be paid for that. ``group`` groups the responses, and no group then stands in
@@ -201,7 +205,13 @@ def _search(key, problem, config, search_config) -> PenaltySearch:
     is_held_out = divisions.held_out_folds_program(key, problem, num_folds)
     utility_nll = _search_utility(problem, is_held_out, config, search_config)
     utility_penalty = _utility_penalty(utility_nll, search_config)
-    division = divisions.divide_program(key, problem, search_config.held_out_answers, num_divisions)
+    division = divisions.divide_program(
+        key,
+        problem,
+        search_config.held_out_answers,
+        num_divisions,
+        search_config.most_answers,
+    )
     grid = candidates(search_config, utility_penalty)
     num_scales = len(search_config.posterior_scales)
     paths = jax.tree.map(lambda leaf: leaf.reshape(num_scales, -1), grid)

@@ -74,6 +74,8 @@ class SearchConfig:
             at least one of each. The default leaves 20,000 rows and more at one fold.
         held_out_answers: Part of a held-out user's answers, or of the groups in them, that is
             predicted from the others.
+        most_answers: How many of the others are given, on average, by a held-out user who has more:
+            about as many as new users will give.
         path_steps: Most E–M rounds at each candidate.
         path_tolerance: Gain of a round, in nats per unit of row weight, below which a candidate
             counts as fitted; coarser than that of the final fit.
@@ -87,6 +89,7 @@ class SearchConfig:
     num_divisions: int | None = None
     row_budget: int = 20_000
     held_out_answers: float = 0.4
+    most_answers: float = 10.0
     path_steps: int = 25
     path_tolerance: float = 1e-4
     standard_errors: float = 0.5
