@@ -8,12 +8,12 @@ Expected of ``paper`` (9 minutes of one core for each encoder; SmolLM2 reads the
 some minutes, once), accuracy and cross-entropy, of workers with more than 50 pairs in brackets:
 
     hashed     Bradley–Terry   .698 / .578   (.710 / .568)
-               PReF            .692 / .580   (.707 / .566)
+               PReF            .695 / .580   (.711 / .567)
     smollm2    Bradley–Terry   .727 / .536   (.732 / .531)
-               PReF            .729 / .533   (.738 / .521)
+               PReF            .731 / .533   (.741 / .522)
 
-and PReF, smollm2 − hashed on the same rows, intervals over topics: accuracy +.035 [+.021, +.049],
-cross-entropy −.047 [−.065, −.029]; over 50 pairs +.030 [+.012, +.047] and −.045 [−.064, −.026].
+and PReF, smollm2 − hashed on the same rows, intervals over topics: accuracy +.036 [+.022, +.049],
+cross-entropy −.048 [−.066, −.030]; over 50 pairs +.030 [+.012, +.048] and −.045 [−.064, −.025].
 
 One judgment of each pair by real crowd workers (``crowdsample``), read below ``PREFJAX_DATA``; all
 rows of one topic are tested by what the rows of the other 31 taught. Everything is text: items of
