@@ -112,6 +112,20 @@ def _rounds(state, problem, penalties, config, fewest, most, tolerance):
     return last._replace(gain=jnp.where(last.num_steps > state.num_steps, last.gain, gained))
 
 
+def moments(state: EMState, share: Float[Array, " user"]) -> Gaussian:
+    """Mean and covariance of the users: of their means, and of what is not known of each.
+
+    Args:
+        state: The users' posteriors.
+        share: Weight of every user; the sum is 1.
+    """
+    center = share @ state.mean
+    mean = state.mean - center[None]
+    covariance = (share[:, None] * mean).T @ mean + jnp.tensordot(share, state.covariance, 1)
+    covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
+    return Gaussian(center, (covariance + covariance.T) / 2)
+
+
 def population(
     state: EMState, problem: Problem
 ) -> tuple[Float[Array, "input factor_and_utility"], Gaussian, Gaussian]:
@@ -124,13 +138,10 @@ def population(
     """
     share = layout.user_shares(problem.rows, problem.num_users)
     present = share > 0
-    center = share @ state.mean
+    center, covariance = moments(state, share)
     features, utility = em.split(state.head)
     head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)
     mean = jnp.where(present[:, None], state.mean - center[None], 0.0)
-    covariance = (share[:, None] * mean).T @ mean + jnp.tensordot(share, state.covariance, 1)
-    covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
-    covariance = (covariance + covariance.T) / 2
     own = jnp.where(present[:, None, None], state.covariance, covariance[None])
     people = for_all_users(problem, Gaussian(mean, own), covariance)
     return head, Gaussian(jnp.zeros_like(center), covariance), people

@@ -131,14 +131,24 @@ def undivided(problem: Problem) -> Division:
     return Division(0 * weight, weight)
 
 
-def predicted_weight(
+def weights(
     division: Division, problem: Problem, is_held_out: Bool[Array, "fold user"]
-) -> Float[jax.Array, " user"]:
-    """Mean weight over divisions of the predicted rows of every held-out user."""
+) -> tuple[Float[jax.Array, " user"], Float[jax.Array, ""]]:
+    """What held-out users say, as a mean over divisions.
+
+    Returns:
+        Weight of the predicted rows of every held-out user, and how many rows those users who have
+        predicted ones answer on average.
+    """
     rows = problem.rows
-    weight = division.predicted.mean(0).sum(1)
-    by_user = layout.sum_by_user(weight, rows, problem.num_users)
-    return jnp.where(jnp.asarray(is_held_out).any(0), by_user, 0.0)
+    some = jnp.asarray(is_held_out).any(0)
+    predicted, answered = (
+        jnp.where(some, layout.sum_by_user(part.mean(0).sum(1), rows, problem.num_users), 0.0)
+        for part in (division.predicted, jnp.where(division.answered > 0, 1.0, 0.0))
+    )
+    counted = predicted > 0
+    number = jnp.sum(jnp.where(counted, answered, 0.0)) / jnp.maximum(jnp.sum(counted), 1)
+    return predicted, number
 
 
 def mean_loss(
@@ -162,5 +172,5 @@ divide_program = control.program(
     ),
     light=True,
 )
-predicted_weight_program = control.program(predicted_weight, light=True)
+weights_program = control.program(weights, light=True)
 mean_loss_program = control.program(mean_loss, light=True)

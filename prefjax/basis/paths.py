@@ -1,9 +1,10 @@
 """One path over candidate penalties: fits from weak to strong, scored on users held out.
 
-Each fit starts from the one before. A path ends where the loss has risen twice in a row by more
-than two standard errors over the best so far: the loss of a path falls while it over-fits, turns
-once, and ends at the loss of the population. Where the first, weakest candidate is the best, weaker
-ones are tried for as long as they gain.
+Each fit starts from the one before. With one fold a path ends where the loss has risen twice in a
+row by more than two standard errors over the best so far: the loss of a path falls while it
+over-fits, turns once, and ends at the loss of the population. With several folds it goes to the
+end: a candidate counts only where every fold has fitted it. Where the first, weakest candidate is
+the best, weaker ones are tried for as long as they gain.
 """
 
 from dataclasses import replace
@@ -19,6 +20,7 @@ from prefjax.basis import _fit, choice_slots, control, divisions, em
 from prefjax.basis import rows as layout
 from prefjax.basis.divisions import Division
 from prefjax.basis.problem import Problem
+from prefjax.basis.rows import Rows
 from prefjax.basis.state import EMConfig, EMState, SearchConfig
 from prefjax.types import Array, Penalties
 
@@ -67,6 +69,29 @@ def init_path(state: EMState, num_candidates: int) -> Path:
     )
 
 
+def as_new(
+    state: EMState, train: Rows, num_users: int
+) -> tuple[EMState, Float[jax.Array, "input factor_and_utility"]]:
+    """Users before their first answer, and the head in the gauge where the population is N(0, I).
+
+    A new person starts from the mean and the covariance of the training users' posteriors, which
+    the prior N(0, I) of the fit is not: least of all at posterior scale 0.
+
+    Args:
+        state: The fit.
+        train: The rows that were fitted.
+        num_users: Number of users.
+    """
+    features, utility = em.split(state.head)
+    if not features.shape[1]:
+        return state, state.head
+    center, covariance = _fit.moments(state, layout.user_shares(train, num_users))
+    scaled = features @ jnp.linalg.cholesky(covariance)
+    head = jnp.concatenate([scaled, (utility + features @ center)[:, None]], axis=1)
+    eye = jnp.broadcast_to(jnp.eye(features.shape[1]), state.covariance.shape)
+    return state._replace(mean=jnp.zeros_like(state.mean), covariance=eye), head
+
+
 def predictive_loss(
     state: EMState,
     features: Float[Array, "chunk slot factor"],
@@ -106,11 +131,13 @@ def score(
     is_held_out: Bool[Array, " user"],
     penalties: Penalties,
     config: EMConfig,
+    is_only_fold: bool,
 ) -> Path:
     """Adds the held-out losses of the fit in ``path.state``, and turns to the next candidate.
 
-    A held-out user is inferred as a new person is served, with exact expectations: under a bound
-    that makes posteriors too narrow the marginal fit loses to joint MAP where it should not.
+    A held-out user is inferred as a new person is served, from the population (`as_new`) and with
+    exact expectations: under a bound that makes posteriors too narrow the marginal fit loses to
+    joint MAP where it should not.
 
     Args:
         path: Its state is the fit at candidate ``index``.
@@ -119,14 +146,17 @@ def score(
         is_held_out: Users whose answers are divided and predicted.
         penalties: Of that fit.
         config: Settings of the fits, static.
+        is_only_fold: Whether the path may end early, static.
     """
     rows = problem.rows
-    table = em.embed(path.state.head, problem.embeddings)
+    train = rows._replace(sample_weight=divisions.train_weight(problem, is_held_out))
+    new, head = as_new(path.state, train, problem.num_users)
+    table = em.embed(head, problem.embeddings)
     features, offset = em.split(layout.feature_gap(table, rows))
     held_out = jnp.asarray(is_held_out)[rows.user][:, None]
 
     def infer(settings, num_steps, asked):
-        return em.user_step(path.state, features, offset, asked, penalties, settings, num_steps)
+        return em.user_step(new, features, offset, asked, penalties, settings, num_steps)
 
     exact = replace(config, bound="quadrature")
     is_marginal = jnp.asarray(penalties.posterior_scale) > 0
@@ -154,7 +184,8 @@ def score(
     is_better = excess.sum() < 0
     total = jnp.sum(jnp.where(held_out[None], division.predicted, 0.0)) / len(division.predicted)
     is_worth_more = excess.sum() < -WORTH_MORE * total
-    num_worse = jnp.where(excess.sum() > CLEARLY_WORSE * error, path.num_worse + 1, 0)
+    is_worse = is_only_fold & (excess.sum() > CLEARLY_WORSE * error)
+    num_worse = jnp.where(is_worse, path.num_worse + 1, 0)
     is_first = path.index == NUM_EXTRA
     path = path._replace(
         first=jax.tree.map(lambda new, old: jnp.where(is_first, new, old), path.state, path.first),
@@ -186,7 +217,7 @@ def _turn(path: Path, is_worth_more: Bool[Array, ""]) -> Path:
 
 
 init_path_program = control.program(init_path, static_argnames=("num_candidates",), light=True)
-score_program = control.program(score, static_argnames=("config",), light=True)
+score_program = control.program(score, static_argnames=("config", "is_only_fold"), light=True)
 
 
 def follow_path(
@@ -211,6 +242,7 @@ def follow_path(
     """
     train = divisions.without_users(problem, is_held_out)
     size = len(grid.factor)
+    is_only_fold = search_config.effort(problem.rows.label.size)[0] == 1
 
     def step(path):
         penalties = control.at(grid, path.index)
@@ -223,7 +255,7 @@ def follow_path(
             search_config.path_tolerance,
         )
         path = path._replace(state=state)
-        return score_program(path, problem, division, is_held_out, penalties, config)
+        return score_program(path, problem, division, is_held_out, penalties, config, is_only_fold)
 
     return control.repeat_while(
         lambda path: path.direction != 0, step, init_path_program(state, size), size

@@ -8,11 +8,12 @@ So a fold of the training users is held out and everything is fitted to the rest
 First the shared utility alone, over a path of its penalties: the one with which it predicts the
 held-out users best is taken. Then, under that, the factors over a path of theirs at both posterior
 scales: the held-out users are treated as new ones, their weights are inferred from a part of their
-answers, and the predictive loss ``−log E_q[σ(z)]`` of the other part decides. The strongest penalty
-of the marginal fit that cannot be told from the best candidate (half a standard error of the paired
-difference, over held-out users) is taken, and if none comes that close, the best candidate itself.
-Where nothing personal carries over, that leaves the population model; ``gain`` and its error say
-how sure it is that anything does.
+answers under the population of the others, and the predictive loss ``−log E_q[σ(z)]`` of the other
+part decides, with the loss before the first answer for a quarter of it: a new person is served from
+the beginning. Joint MAP is taken where it beats every marginal fit by a standard error of the
+paired difference over held-out users; otherwise the strongest penalty of the marginal fit that
+cannot be told from its best (half a standard error). Where nothing personal carries over, that
+leaves the population model; ``gain`` and its error say how sure it is that anything does.
 
 `prefjax.basis.paths` says how far a path goes. Where few rows make the choice uncertain, up to four
 folds and eight divisions of the answers are averaged. Of 25 draws of 100 people with five
@@ -22,7 +23,10 @@ to the population.
 
 A held-out user answers about as many questions as a new one will (``most_answers``), whatever their
 number of rows: what is best after a hundred answers, joint MAP more often than not, is too sure of
-itself after five.
+itself after five. Where held-out users answer fewer than ``FEWEST_ANSWERS`` on average, what is
+best after so few says little of what is best after ten: joint MAP is no candidate and two standard
+errors count as "cannot be told"; below one answer nothing personal can be tested, and the strongest
+penalty is taken.
 
 The two parts must differ as a new user's answers and later choices will. Rows drawn at random share
 responses with each other, so that some are known from others by transitivity alone; a model fit for
@@ -43,6 +47,11 @@ from prefjax.basis.problem import Problem
 from prefjax.basis.state import DEFAULT, SEARCH_DEFAULT, EMConfig, SearchConfig
 from prefjax.types import Array, FitInfo, Gaussian, Penalties, PRNGKey, RewardBasis
 
+FEWEST_ANSWERS = 2.5
+"""Mean number of answers of held-out users below which the search trusts them less."""
+FEW_STANDARD_ERRORS = 2.0
+"""Standard errors that count as "cannot be told" below so many answers."""
+
 
 class PenaltySearch(NamedTuple):
     """Every candidate with its held-out loss; candidates not fitted have an infinite one.
@@ -50,21 +59,26 @@ class PenaltySearch(NamedTuple):
     Attributes:
         penalties: The candidates, posterior scales outermost.
         nll: Mean held-out predictive loss, in nats.
-        error: Standard error, over held-out users, of each loss's excess over the best one.
+        served_nll: The same with the loss without answers for a part of it, by which is chosen.
+        error: Standard error, over held-out users, of each such loss's excess over that of the best
+            candidate of the chosen posterior scale.
         population_nll: The same rows predicted without telling users apart.
         utility_nll: The held-out loss of the shared utility alone at each of its penalties.
         gain: How much smaller the loss of the chosen candidate is than that of its population.
         gain_error: Standard error of the gain, over held-out users.
+        num_answers: Mean number of answers of a held-out user.
         chosen: The candidate taken.
     """
 
     penalties: Penalties
     nll: Float[Array, " candidate"]
+    served_nll: Float[Array, " candidate"]
     error: Float[Array, " candidate"]
     population_nll: Float[Array, " candidate"]
     utility_nll: Float[Array, " utility_candidate"]
     gain: Float[Array, ""]
     gain_error: Float[Array, ""]
+    num_answers: Float[Array, ""]
     chosen: Int[Array, ""]
 
 
@@ -93,16 +107,18 @@ def choose(
     personal: Float[Array, "fold scale candidate user"],
     population: Float[Array, "fold scale candidate user"],
     count: Float[Array, " user"],
+    num_answers: Float[Array, ""],
     utility_nll: Float[Array, " utility_candidate"],
     grid: Penalties,
     config: SearchConfig,
 ) -> PenaltySearch:
-    """The strongest marginal candidate that cannot be told from the best, from losses by user.
+    """The candidate taken, from losses by user; the module's docstring says how.
 
     Args:
         personal: Summed loss of every user under every candidate.
         population: The same without telling users apart.
         count: Weight of the predicted rows of every user.
+        num_answers: Mean number of answers of a held-out user.
         utility_nll: Losses of the utility alone.
         grid: The candidates.
         config: Settings of the search.
@@ -112,29 +128,47 @@ def choose(
         jnp.asarray(loss).sum(0).reshape(len(grid.factor), -1) for loss in (personal, population)
     )
     total = jnp.maximum(count.sum(), 1e-12)
-    nll = personal.sum(1) / total
+    is_fitted = jnp.isfinite(personal).all(1)
+    without = config.without_answers
+    served = jnp.where(is_fitted[:, None], (1 - without) * personal + without * population, jnp.inf)
+    loss = served.sum(1) / total
 
-    def error_of(difference, mean):
+    def error_of(difference):
         by_user = jnp.broadcast_to(count, difference.shape)
+        mean = difference.sum(-1, keepdims=True) / total
         centered = jnp.where(by_user > 0, difference - mean * by_user, 0.0)
         return jnp.sqrt(jnp.sum(jnp.square(centered), axis=-1)) / total
 
-    best = jnp.argmin(jnp.where(jnp.isfinite(nll), nll, jnp.inf))
-    excess = jnp.where(jnp.isfinite(personal), personal - personal[best][None], 0.0)
-    error = error_of(excess, (nll - nll[best])[:, None])
-    error = jnp.where(jnp.isfinite(nll), error, 0.0)
-    close = (grid.posterior_scale == 1) & (nll <= nll[best] + config.standard_errors * error)
+    def excess_over(candidate):
+        return error_of(jnp.where(is_fitted[:, None], served - served[candidate][None], 0.0))
+
+    is_marginal = grid.posterior_scale == 1
+    marginal, joint = (
+        jnp.argmin(jnp.where(kind, loss, jnp.inf)) for kind in (is_marginal, ~is_marginal)
+    )
+    least = jnp.where(is_marginal[marginal], loss[marginal], jnp.inf)
+    margin = config.joint_standard_errors * excess_over(marginal)[joint]
+    is_few = num_answers < FEWEST_ANSWERS
+    is_joint = ~is_marginal[joint] & (loss[joint] + margin < least)
+    is_joint = is_joint & (~is_few | ~jnp.any(is_marginal))
+    best = jnp.where(is_joint, joint, marginal)
+    error = excess_over(best)
+    allowed = jnp.where(is_few, FEW_STANDARD_ERRORS, config.standard_errors)
+    close = (loss <= loss[best] + allowed * error) | (num_answers < 1)
+    close = close & is_marginal & is_fitted & ~is_joint
     strongest = jnp.argmax(jnp.where(close, grid.factor, -jnp.inf))
     chosen = jnp.where(jnp.any(close), strongest, best)
     gain = jnp.where(count > 0, population[chosen] - personal[chosen], 0.0)
     return PenaltySearch(
         penalties=grid,
-        nll=nll,
+        nll=personal.sum(1) / total,
+        served_nll=loss,
         error=error,
         population_nll=population.sum(1) / total,
         utility_nll=utility_nll,
         gain=gain.sum() / total,
-        gain_error=error_of(gain, gain.sum() / total),
+        gain_error=error_of(gain),
+        num_answers=num_answers,
         chosen=chosen,
     )
 
@@ -228,8 +262,10 @@ def _search(key, problem, config, search_config) -> PenaltySearch:
         return control.map_over(along, paths)
 
     personal, population = control.map_over(losses_of, is_held_out)
-    count = divisions.predicted_weight_program(division, problem, is_held_out)
-    return choose_program(personal, population, count, utility_nll, grid, search_config)
+    count, num_answers = divisions.weights_program(division, problem, is_held_out)
+    return choose_program(
+        personal, population, count, num_answers, utility_nll, grid, search_config
+    )
 
 
 def fit(

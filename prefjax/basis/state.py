@@ -79,7 +79,11 @@ class SearchConfig:
         path_steps: Most E–M rounds at each candidate.
         path_tolerance: Gain of a round, in nats per unit of row weight, below which a candidate
             counts as fitted; coarser than that of the final fit.
-        standard_errors: How many standard errors of the best loss count as "cannot be told".
+        without_answers: Part of the loss by which is chosen that is the loss before the first
+            answer.
+        standard_errors: How many standard errors of the best loss of the marginal fit count as
+            "cannot be told".
+        joint_standard_errors: By how many joint MAP must beat the marginal fit to be taken.
     """
 
     factor_penalties: tuple[float, ...] = (0.5, 1.5, 4.0, 12.0, 36.0, 100.0, 300.0, 1000.0)
@@ -92,11 +96,15 @@ class SearchConfig:
     most_answers: float = 10.0
     path_steps: int = 25
     path_tolerance: float = 1e-4
+    without_answers: float = 0.25
     standard_errors: float = 0.5
+    joint_standard_errors: float = 1.0
 
     def __post_init__(self):
         if self.num_folds is not None and not 1 <= self.num_folds <= NUM_PARTS:
             raise ValueError(f"num_folds must lie in [1, {NUM_PARTS}], got {self.num_folds}")
+        if not 0 <= self.without_answers <= 1:
+            raise ValueError(f"without_answers must lie in [0, 1], got {self.without_answers}")
 
     def effort(self, num_rows: int) -> tuple[int, int]:
         """Folds and divisions for a number of rows."""
