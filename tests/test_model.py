@@ -310,3 +310,13 @@ def test_the_report_and_the_warning_say_that_nothing_was_found(world, model):
     with pytest.warns(UserWarning, match="nothing personal could be told"):
         empty = prefjax.fit(noise, embeddings, config=EMConfig(num_factors=3))
     assert empty.report["gain_low"] <= 0
+
+
+def test_a_person_who_answers_once_teaches_nothing_personal(world):
+    """Nothing is left to test it on, and the fit says so."""
+    embeddings, _, comparisons = world
+    once = np.unique(comparisons.user, return_index=True)[1]
+    single = comparisons._replace(**{k: v[once] for k, v in comparisons._asdict().items()})
+    with pytest.warns(UserWarning, match=r"held-out users answer 0\.\d\d questions on average"):
+        model = prefjax.fit(single, embeddings, config=EMConfig(num_factors=2))
+    assert model.report["gain"] == pytest.approx(0, abs=1e-3)

@@ -82,8 +82,9 @@ def fit(
         RuntimeError: The fit is not finite.
 
     Warns:
-        UserWarning: The fit still gained when it stopped; nothing personal was found; one column
-            carries nearly all of the variance; ``python -m prefjax.train`` is made for as much.
+        UserWarning: The fit still gained when it stopped; nothing personal was found, or people
+            answered too little for it to be tested; one column carries nearly all of the variance;
+            ``python -m prefjax.train`` is made for as much.
     """
     training = prepare(
         data,
@@ -143,7 +144,15 @@ def fit(
             f"the fit still gained after {report['num_steps']} rounds; raise config.max_steps",
             stacklevel=2,
         )
-    if report["gain_low"] <= 0:
+    num_answers = float(info.search.num_answers)
+    if num_answers < 1:
+        warnings.warn(
+            f"held-out users answer {num_answers:.2f} questions on average beside those that are "
+            "predicted: nothing personal can be tested, and everybody is served the population. "
+            "Ask each person at least five questions",
+            stacklevel=2,
+        )
+    elif report["gain_low"] <= 0:
         warnings.warn(
             "nothing personal could be told from these answers: on held-out users the personal "
             f"prediction gains {report['gain']:.4f} nats [{report['gain_low']:.4f}, "
