@@ -46,6 +46,14 @@ def test_joint_map_has_to_beat_the_marginal_fit_by_a_standard_error():
     assert choose(loss, noise=0.3)[0][0] == 1
 
 
+def test_of_either_fit_the_strongest_penalty_that_cannot_be_told_is_taken():
+    joint = {(1, 1): 0.70, (0, 1): 0.500, (0, 10): 0.501, (0, 100): 0.60}
+    assert choose(joint)[0] == (0, 1)
+    assert choose(joint, noise=0.05)[0] == (0, 10)
+    marginal = {(1 - scale, factor): value for (scale, factor), value in joint.items()}
+    assert choose(marginal, noise=0.05)[0] == (1, 10)
+
+
 def test_the_loss_before_the_first_answer_counts():
     """Joint MAP that is right after ten answers and far too sure before the first."""
     loss = {(1, 1): 0.60, (0, 1): 0.58}

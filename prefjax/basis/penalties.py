@@ -155,9 +155,8 @@ def choose(
     error = excess_over(best)
     allowed = jnp.where(is_few, FEW_STANDARD_ERRORS, config.standard_errors)
     close = (loss <= loss[best] + allowed * error) | (num_answers < 1)
-    close = close & is_marginal & is_fitted & ~is_joint
-    strongest = jnp.argmax(jnp.where(close, grid.factor, -jnp.inf))
-    chosen = jnp.where(jnp.any(close), strongest, best)
+    close = close & is_fitted & (is_marginal != is_joint)
+    chosen = jnp.argmax(jnp.where(close, grid.factor, -jnp.inf))
     gain = jnp.where(count > 0, population[chosen] - personal[chosen], 0.0)
     return PenaltySearch(
         penalties=grid,

@@ -81,8 +81,7 @@ class SearchConfig:
             counts as fitted; coarser than that of the final fit.
         without_answers: Part of the loss by which is chosen that is the loss before the first
             answer.
-        standard_errors: How many standard errors of the best loss of the marginal fit count as
-            "cannot be told".
+        standard_errors: How many standard errors of the best loss count as "cannot be told".
         joint_standard_errors: By how many joint MAP must beat the marginal fit to be taken.
     """
 
