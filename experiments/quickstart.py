@@ -4,8 +4,8 @@
     python -m experiments.quickstart paper     # 10 seeds, two minutes; `make quickstart`
 
 Expected with ten seeds, AUC of new people on new prompts: at 10 answers ``pref`` .702 with random
-and .751 with D-optimal questions, population .518; personal − population +.233 [+.208, +.257].
-The best of sixteen by a person's own model wins .734 [.719, .750] over the default.
+and .747 with D-optimal questions, population .518; personal − population +.229 [+.204, +.253].
+The best of sixteen by a person's own model wins .732 [.717, .747] over the default.
 
 In the Attributes world simulated people with two traits each (polite and concise, say) compare
 answers that differ in seven attributes. A fifth of the people is new; they answer questions on the
