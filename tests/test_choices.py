@@ -135,6 +135,23 @@ def test_expectations_are_those_of_random_draws(variance):
         np.testing.assert_allclose(found.value, logsumexp(logit, axis=1).mean(), atol=0.05)
 
 
+def test_many_choices_at_once_are_as_few():
+    """12,000 of them in one compiled program, against the same by the hundred."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(4, 12_000)).astype(np.float32)
+    gap = 1.5 * rng.normal(size=(4, 5, 12_000)).astype(np.float32)
+    covariance = np.einsum("ilc,jlc->ijc", gap, gap)
+    mask = np.ones(mean.shape, bool)
+    expect = jax.jit(softmax_expectation.expect)
+    whole = expect(mean, covariance, mask)
+    for start in (0, 6_000, 11_900):
+        part = slice(start, start + 100)
+        few = expect(mean[:, part], covariance[..., part], mask[:, part])
+        some = jax.tree.map(lambda leaf, part=part: leaf[..., part], whole)
+        chex.assert_trees_all_close(some, few, atol=1e-4, rtol=1e-4)
+    chex.assert_tree_all_finite(whole)
+
+
 def test_a_ranking_is_plackett_luce():
     rng = np.random.default_rng(0)
     reward, rank = rng.normal(size=5), np.array([3, 1, 5, 2, 4])

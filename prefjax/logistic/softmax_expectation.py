@@ -83,10 +83,10 @@ def expect(
     total, share = _rest(mean, mask)
     eye = _along(jnp.eye(len(mean), dtype=mean.dtype), mean)
     away = eye - share  # gradient of d_j, a row each
-    told = jnp.sum(away[:, None] * covariance[None], axis=2)
+    told = _product(away, covariance)
     first = variational.quadrature(mean - total, jnp.sum(told * away, axis=1))
     root = _root(covariance)
-    shared = jnp.sum(share[None] * root[:, None], axis=2)
+    shared = _product(root, share)
     draws = jnp.asarray(nodes(root.shape[0]), mean.dtype)
     one, other = np.triu_indices(len(mean), 1)
 
@@ -156,6 +156,16 @@ def _root(covariance: jax.Array) -> jax.Array:
     half = jnp.linalg.cholesky(table + floor[..., None, None] * eye)
     half = jnp.moveaxis(half, (-1, -2), (0, 1))
     return jnp.pad(half, ((0, 0), (1, 0)) + ((0, 0),) * (half.ndim - 2))
+
+
+def _product(left: jax.Array, right: jax.Array) -> jax.Array:
+    """``Σ_l left[i, l] right[j, l]`` of every choice, term by term.
+
+    As one sum over a broadcast product of four axes, XLA for CPUs (jax 0.10.2) gets it wrong for
+    12,000 choices among four.
+    """
+    terms = (left[:, None, place] * right[None, :, place] for place in range(left.shape[1]))
+    return jnp.asarray(sum(terms))
 
 
 def _along(table: jax.Array, mean: Array) -> jax.Array:
