@@ -20,10 +20,10 @@ finished cell, so a comparison that was stopped goes on with the same command, a
 seeds cost only themselves and are reported beside what is there. It is a run folder as well:
 ``results.parquet``, ``manifest.json``, ``summary.md``, ``figure.png``.
 
-Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .02: PReF .740, GPM
-.738, PReF as published .736, LoRe .719, P-RLHF .708, PAL-A .705, per-user .689, clusters .646,
-PAL-B .643, VPL .621, MiCRo .522, Bradley–Terry .518; PReF's gain over its own population is +.209
-[+.182, +.235], and with shuffled users every family's gain has an interval that covers 0.
+Expected of ``paper`` (11 minutes of one core, 1.6 GB), AUC after 20 answers, ± .02: PReF .749, GPM
+.738, PReF as published .747, LoRe .719, P-RLHF .708, PAL-A .705, per-user .689, clusters .646,
+PAL-B .643, VPL .621, MiCRo .522, Bradley–Terry .518; PReF's gain over its own population is +.218
+[+.193, +.243], and with shuffled users every family's gain has an interval that covers 0.
 
 Several encoders are compared with the first of them, person by person. A language model reads a few
 hundred tokens a second, so there is a smaller world for it:
@@ -36,15 +36,16 @@ The model then reads 130,000 tokens once, some ten minutes of a free core. Expec
 over the population.
 
 Expected of ``real`` (some three hours of one core, 6 GB): PReF's gain over its own population
-after 20 answers is +.059 [+.054, +.065] on Polis (to .807), +.011 [+.008, +.013] on Jester (.695),
-+.007 [+.003, +.011] on DICES-350 (.826), and on Value Portrait (.684) and UKPConvArg (.869) 0 to
-three digits. No other family is above PReF on any of them by more than .001; PAL-A and GPM lose to
-Bradley–Terry on Jester, Value Portrait and UKPConvArg, PAL-B on all but Polis. Shuffled users gain
-nothing with any family but per-user, whose own population is constant, and, by .0007, with PReF as
-published on Value Portrait. These numbers are without the options p-ttt, mrm, temperature and
-flip-noise: on one draw p-ttt gains +.046 [+.033, +.059] on Polis, mrm +.029 [+.019, +.038], and on
-the others neither differs from its own population by more than .001
-(docs/explanation/families.md).
+after 20 answers is +.065 [+.059, +.072] on Polis (to .813), +.006 [+.005, +.008] on Jester (.691),
++.006 [+.002, +.009] on DICES-350 (.825), and on Value Portrait (.684) and UKPConvArg (.869) 0 to
+three digits; slopes of calibration after 5 and 20 answers are 1.06 and 1.06 on Polis, .98 and .95
+on Jester, 1.05 and 1.07 on DICES-350. Of the other families, no one is above .696 on Jester or
+above PReF on another set by more than .001; PAL-A and GPM lose to Bradley–Terry on Jester, Value
+Portrait and UKPConvArg, PAL-B on all but Polis. Shuffled users gain nothing with any family but
+per-user, whose own population is constant, and, by .0007, with PReF as published on Value Portrait;
+those of PReF lose .003 [.001, .004] on Polis. These numbers are without the options p-ttt, mrm,
+temperature and flip-noise: on three draws p-ttt gains +.050 [+.042, +.058] on Polis, mrm +.033
+[+.027, +.038], and on the others at most .003 (docs/explanation/families.md).
 """
 
 import sys
