@@ -60,7 +60,7 @@ class AnswerAuditConfig:
         search: Candidate penalties, chosen once.
     """
 
-    false_alarms: float = 0.04
+    false_alarms: float = 0.05
     max_probability: float = 0.05
     min_rows: int = 10
     max_rows: int = 256
