@@ -147,7 +147,7 @@ def test_too_few_people_are_refused_by_number():
     ("settings", "words"),
     [
         ({"false_alarms": 0.0}, "false_alarms must lie in"),
-        ({"num_simulations": 9}, "at least 24 are needed"),
+        ({"num_simulations": 9}, "at least 19 are needed"),
         ({"num_parts": 1}, "two parts"),
     ],
 )
