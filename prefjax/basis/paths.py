@@ -84,7 +84,7 @@ def as_new(
     """
     features, utility = em.split(state.head)
     if not features.shape[1]:
-        return state, state.head
+        return state, jnp.asarray(state.head)
     center, covariance = _fit.moments(state, layout.user_shares(train, num_users))
     scaled = features @ jnp.linalg.cholesky(covariance)
     head = jnp.concatenate([scaled, (utility + features @ center)[:, None]], axis=1)
