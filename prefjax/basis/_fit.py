@@ -112,18 +112,25 @@ def _rounds(state, problem, penalties, config, fewest, most, tolerance):
     return last._replace(gain=jnp.where(last.num_steps > state.num_steps, last.gain, gained))
 
 
-def moments(state: EMState, share: Float[Array, " user"]) -> Gaussian:
-    """Mean and covariance of the users: of their means, and of what is not known of each.
+def centered(
+    state: EMState, share: Float[Array, " user"]
+) -> tuple[Float[jax.Array, "input factor_and_utility"], Gaussian]:
+    """θ with the users' mean moved into the utility, and the moments of the users before that.
 
     Args:
-        state: The users' posteriors.
+        state: θ and the users' posteriors.
         share: Weight of every user; the sum is 1.
+
+    Returns:
+        θ; mean and covariance of the users: of their means, and of what is not known of each.
     """
     center = share @ state.mean
     mean = state.mean - center[None]
     covariance = (share[:, None] * mean).T @ mean + jnp.tensordot(share, state.covariance, 1)
     covariance = covariance + JITTER * jnp.eye(mean.shape[1], dtype=mean.dtype)
-    return Gaussian(center, (covariance + covariance.T) / 2)
+    features, utility = em.split(state.head)
+    head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)
+    return head, Gaussian(center, (covariance + covariance.T) / 2)
 
 
 def population(
@@ -138,9 +145,7 @@ def population(
     """
     share = layout.user_shares(problem.rows, problem.num_users)
     present = share > 0
-    center, covariance = moments(state, share)
-    features, utility = em.split(state.head)
-    head = jnp.concatenate([features, (utility + features @ center)[:, None]], axis=1)
+    head, (center, covariance) = centered(state, share)
     mean = jnp.where(present[:, None], state.mean - center[None], 0.0)
     own = jnp.where(present[:, None, None], state.covariance, covariance[None])
     people = for_all_users(problem, Gaussian(mean, own), covariance)

@@ -82,12 +82,12 @@ def as_new(
         train: The rows that were fitted.
         num_users: Number of users.
     """
-    features, utility = em.split(state.head)
+    head, people = _fit.centered(state, layout.user_shares(train, num_users))
+    features, utility = em.split(head)
     if not features.shape[1]:
-        return state, jnp.asarray(state.head)
-    center, covariance = _fit.moments(state, layout.user_shares(train, num_users))
-    scaled = features @ jnp.linalg.cholesky(covariance)
-    head = jnp.concatenate([scaled, (utility + features @ center)[:, None]], axis=1)
+        return state, head
+    scaled = features @ jnp.linalg.cholesky(people.covariance)
+    head = jnp.concatenate([scaled, utility[:, None]], axis=1)
     eye = jnp.broadcast_to(jnp.eye(features.shape[1]), state.covariance.shape)
     return state._replace(mean=jnp.zeros_like(state.mean), covariance=eye), head
 
@@ -149,8 +149,8 @@ def score(
         is_only_fold: Whether the path may end early, static.
     """
     rows = problem.rows
-    train = rows._replace(sample_weight=divisions.train_weight(problem, is_held_out))
-    new, head = as_new(path.state, train, problem.num_users)
+    train = divisions.without_users(problem, is_held_out)
+    new, head = as_new(path.state, train.rows, problem.num_users)
     table = em.embed(head, problem.embeddings)
     features, offset = em.split(layout.feature_gap(table, rows))
     held_out = jnp.asarray(is_held_out)[rows.user][:, None]

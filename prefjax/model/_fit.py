@@ -16,6 +16,7 @@ from prefjax import basis, metrics
 from prefjax.basis import EMConfig, SearchConfig, control
 from prefjax.basis.gauge import canonicalize_program
 from prefjax.basis.mixture import trimmed
+from prefjax.basis.penalties import LEAST_ANSWERS
 from prefjax.data import Dataset
 from prefjax.encoders import Encoder
 from prefjax.model._model import PreferenceModel
@@ -145,7 +146,7 @@ def fit(
             stacklevel=2,
         )
     num_answers = float(info.search.num_answers)
-    if num_answers < 1:
+    if num_answers < LEAST_ANSWERS:
         warnings.warn(
             f"held-out users answer {num_answers:.2f} questions on average beside those that are "
             "predicted: nothing personal can be tested, and everybody is served the population. "
